@@ -1,0 +1,26 @@
+# Needs Python 3.10 or newer and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test clean
+
+demo: $(READY)
+	$(BIN)/video-features demo
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("video_features needs Python 3.10 or newer, this is " + sys.version) if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install --editable '.[demo,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

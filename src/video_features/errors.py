@@ -1,0 +1,27 @@
+"""What can go wrong for a user, in words: each message names what was expected, found, and what to do."""
+
+
+class VideoFeaturesError(Exception):
+    """Any failure that this package explains; its message is fit to be shown without a traceback."""
+
+
+class SettingsError(VideoFeaturesError, ValueError):
+    """A setting, a name or a command line that cannot be what was meant."""
+
+
+class MediaError(VideoFeaturesError):
+    """A video that cannot be read, or not to its end."""
+
+
+class WeightsError(VideoFeaturesError):
+    """Weights that are missing, damaged, or not this network's."""
+
+
+class OutputError(VideoFeaturesError):
+    """Outputs that are already there and are not this run's, or that cannot be written."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Another library's message, folded into a line and cut where it goes on; its kind where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]} …"

@@ -1,0 +1,88 @@
+"""What an extraction gives: the rows of one feature of one video, and how the video ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .predictions import Prediction
+
+
+@dataclass(frozen=True)
+class Features:
+    """One feature of one video; every array has a row for each window.
+
+    values: {key: float32 (N, …)}; for a family of one output the key is the feature's name
+    start_seconds, end_seconds: float64 (N,), when each row's first frame starts and its last one ends;
+        the container's start is 0
+    fps: frames per second of the frames used: the source's average, or `extraction_fps`
+    predictions: one a row where `show_pred` was asked for, else None
+    record: settings, weights, versions and source, as the JSON file beside saved outputs has them
+    """
+
+    values: dict[str, npt.NDArray[np.float32]]
+    start_seconds: npt.NDArray[np.float64]
+    end_seconds: npt.NDArray[np.float64]
+    fps: float
+    predictions: list[Prediction] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {key: len(array) for key, array in self.values.items()}
+        lengths |= {"start_seconds": len(self.start_seconds), "end_seconds": len(self.end_seconds)}
+        if self.predictions is not None:
+            lengths["predictions"] = len(self.predictions)
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"features need one row a window everywhere, found lengths {lengths}")
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.start_seconds)
+
+    @property
+    def timestamps_ms(self) -> npt.NDArray[np.float64]:
+        """Each row's start in milliseconds, (N,)."""
+        return _milliseconds(self.start_seconds)
+
+    @property
+    def end_timestamps_ms(self) -> npt.NDArray[np.float64]:
+        """Each row's end in milliseconds, (N,)."""
+        return _milliseconds(self.end_seconds)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is saved and printed, by key: the values, then `fps`, `timestamps_ms`, `end_timestamps_ms`."""
+        return {
+            **self.values,
+            "fps": np.array(self.fps),
+            "timestamps_ms": self.timestamps_ms,
+            "end_timestamps_ms": self.end_timestamps_ms,
+        }
+
+
+def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.round(seconds * 1000, 9)  # 0.28 s is 280 ms, not 280.00000000000006
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one feature of one video ended.
+
+    location: the video's path or URL, or an array's name
+    status: `done`, `skipped` (this run's outputs were there already, whole) or `failed`
+    reason: why it failed or was skipped, in a line that names the video
+    features: the rows; None only where it failed
+    files: what was written, or was found there
+    elapsed_seconds: time from opening the video to the last file
+    """
+
+    location: str
+    feature: str
+    status: str
+    reason: str = ""
+    features: Features | None = None
+    files: tuple[Path, ...] = ()
+    elapsed_seconds: float = 0.0

@@ -1,0 +1,196 @@
+"""Many videos: settle the settings, load the networks once, run one video after another, tell how each ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .errors import OutputError, SettingsError, VideoFeaturesError, in_one_line
+from .extraction import Extractor, describe, describe_source, extract_from
+from .features import Features, Outcome
+from .media import FrameSource, Source, open_source
+from .registry import family
+from .runtime import choose_device
+from .settings import FrameSettings, RunSettings, from_mapping, unknown
+from .sinks import NUMPY, PICKLE, FileSink, NoSink, PrintSink, Sink
+
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
+RUN_SETTINGS = {field.name for field in fields(RunSettings)}
+
+
+def extract(
+    paths: Source | Iterable[Source], features: str | Sequence[str], *, progress: bool = False, **settings: Any
+) -> Iterator[Outcome]:
+    """Extract features from videos, lazily: an outcome a video and feature, in the order of `paths`.
+
+        for outcome in extract(["a.mp4", "b.mp4"], "clip", model_name="ViT-B/32", extraction_fps=1):
+            if outcome.status != "failed":
+                print(outcome.location, outcome.features.values["clip"].shape)
+
+    paths: videos (path, `file://` or other URL), folders of images, arrays uint8 (T, H, W, 3) RGB; one or many
+    features: a feature's name, or several; several share one decoding of each video
+    progress: show a bar on standard error
+    settings: those of the run (`device`, `output_path`, `on_extraction`, `show_pred`, `overwrite`, `source_fps`) and
+        of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `extraction_total` …). With several
+        features, `clip={"model_name": "RN50"}` is for that one alone; the others go to each.
+
+    Raises SettingsError or WeightsError at once if nothing can be extracted so. A video that fails does not raise: its
+    outcome says why, and the next one follows.
+    """
+    run, by_feature = settle([features] if isinstance(features, str) else features, settings)
+    extractors = [_load(name, chosen, run) for name, chosen in by_feature.items()]
+    return _outcomes(_listed(paths), extractors, run, _sink(run), progress)
+
+
+def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
+    """An extractor with its network in memory, for many calls of `extractor.extract(video)`.
+
+    Raises SettingsError for an unknown feature, model or setting; WeightsError where the weights cannot be had.
+    """
+    run, by_feature = settle([feature], {**settings, "device": device, "show_pred": show_pred})
+    return _load(feature, by_feature[feature], run)
+
+
+def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FrameSettings]]:
+    """Sort settings into those of the run and those of each feature, typed and checked.
+
+    settings: `name: value` for the run or for every feature, `feature.name: value` or `feature: {name: value}` for one
+    Raises SettingsError for a name that none of them has, or a value that cannot be.
+    """
+    families = {name: family(name) for name in features}
+    shared: dict[str, Any] = {}
+    run: dict[str, Any] = {}
+    own: dict[str, dict[str, Any]] = {name: {} for name in families}
+    for name, value in settings.items():
+        feature, dot, setting = name.partition(".")
+        if name in RUN_SETTINGS:
+            run[name] = value
+        elif dot and feature in own:
+            own[feature][setting] = value
+        elif name in own and isinstance(value, Mapping):
+            own[name].update(value)
+        elif dot:
+            raise SettingsError(unknown("feature of this run", feature, own))
+        else:
+            shared[name] = value
+    known = {name: {field.name for field in fields(one.Settings)} for name, one in families.items()}
+    for name in shared:
+        for feature, names in known.items():
+            if name not in names:
+                raise SettingsError(unknown(f"setting of {feature}", name, names | RUN_SETTINGS))
+    chosen = {name: from_mapping(one.Settings, {**shared, **own[name]}, of=name) for name, one in families.items()}
+    return from_mapping(RunSettings, run, of="the run"), chosen
+
+
+def _load(feature: str, settings: FrameSettings, run: RunSettings) -> Extractor:
+    device = choose_device(run.device)  # before the network, which takes longer
+    return family(feature).build(settings, predict=run.show_pred).on(device)
+
+
+def _sink(run: RunSettings) -> Sink:
+    kind = run.on_extraction or ("save_numpy" if run.output_path else None)
+    if kind is None:
+        return NoSink()
+    if kind == "print":
+        return PrintSink()
+    if run.output_path is None:
+        raise SettingsError(f"on_extraction={kind} needs an output_path")
+    return FileSink(run.output_path, NUMPY if kind == "save_numpy" else PICKLE, overwrite=run.overwrite)
+
+
+def _listed(paths: Source | Iterable[Source]) -> list[Source]:
+    """The sources as a list; a path that is listed twice is done once."""
+    if isinstance(paths, (str, Path, np.ndarray)):
+        return [paths]
+    sources = list(paths)  # type: ignore[arg-type]
+    first = {str(source): k for k, source in reversed(list(enumerate(sources))) if not isinstance(source, np.ndarray)}
+    return [one for k, one in enumerate(sources) if isinstance(one, np.ndarray) or first[str(one)] == k]
+
+
+def _outcomes(
+    sources: list[Source], extractors: list[Extractor], run: RunSettings, sink: Sink, progress: bool
+) -> Iterator[Outcome]:
+    for k, source in enumerate(sources):
+        array_name = "array" if len(sources) == 1 else f"array_{k}"
+        location = array_name if isinstance(source, np.ndarray) else str(source)
+        label = f"[{k + 1}/{len(sources)}] {Path(location).name}"
+        try:
+            with open_source(source, fps=run.source_fps, array_name=array_name) as opened:
+                bar = tqdm(
+                    total=opened.duration_seconds,
+                    desc=label,
+                    bar_format=BAR,
+                    leave=False,
+                    disable=None if progress else True,
+                )
+                with bar:
+                    yield from _one_video(opened, extractors, run, sink, bar)
+        except Exception as error:  # whatever it is, the other videos go on
+            yield from (_failed(location, extractor, error) for extractor in extractors)
+
+
+def _one_video(
+    source: FrameSource, extractors: list[Extractor], run: RunSettings, sink: Sink, bar: tqdm[Any]
+) -> list[Outcome]:
+    """Every extractor's outcome for one opened video, in their order."""
+    started = time.monotonic()
+    ends: dict[str, Outcome] = {}
+    waiting: list[Extractor] = []
+    for extractor in extractors:
+        record = {**describe(extractor), "source": describe_source(source)}
+        try:
+            saved = sink.existing(source.name, record, with_predictions=run.show_pred)
+        except OutputError as error:
+            ends[extractor.feature] = _failed(source.location, extractor, error)
+            continue
+        if saved is None:
+            waiting.append(extractor)
+        else:
+            ends[extractor.feature] = Outcome(
+                source.location, extractor.feature, "skipped", "already extracted", saved.features, saved.files
+            )
+    for extractor, result in zip(waiting, _extract_waiting(source, waiting, bar), strict=True):
+        ends[extractor.feature] = _written(source, extractor, result, sink, started)
+    return [ends[extractor.feature] for extractor in extractors]
+
+
+def _extract_waiting(
+    source: FrameSource, extractors: list[Extractor], bar: tqdm[Any]
+) -> Sequence[Features | Exception]:
+    def show(seconds: float) -> None:
+        bar.update(min(seconds, bar.total or seconds) - bar.n)
+
+    if not extractors:
+        return []
+    try:
+        return extract_from(source, extractors, show)
+    except Exception as error:  # the video itself: none of them has features
+        return [error] * len(extractors)
+
+
+def _written(
+    source: FrameSource, extractor: Extractor, result: Features | Exception, sink: Sink, started: float
+) -> Outcome:
+    if isinstance(result, Features):
+        try:
+            files = sink.write(source.name, result)
+            elapsed = time.monotonic() - started
+            return Outcome(source.location, extractor.feature, "done", "", result, files, elapsed)
+        except OutputError as error:
+            result = error
+    return _failed(source.location, extractor, result)
+
+
+def _failed(location: str, extractor: Extractor, error: Exception) -> Outcome:
+    """A failure with its reason in one line that names the video."""
+    explained = isinstance(error, VideoFeaturesError)
+    reason = " ".join(str(error).split()) if explained else f"{type(error).__name__}: {in_one_line(error)}"
+    if location not in reason:
+        reason = f"{location}: {reason}"
+    return Outcome(location, extractor.feature, "failed", reason)

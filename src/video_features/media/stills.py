@@ -1,0 +1,97 @@
+"""Frames that have no timestamps of their own: a folder of images, or an array. Frame k is shown at k / fps."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import PIL.ImageOps
+
+from ..errors import MediaError
+from .frame import RGB, Frame
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+class _Stills:
+    """A known number of frames at a constant rate. See `FrameSource`."""
+
+    size_bytes: int | None = None
+
+    def __init__(self, count: int, *, fps: Fraction, name: str, location: str, address: str) -> None:
+        self._count = count
+        self.fps = fps
+        self.name = name
+        self.location = location
+        self.address = address
+        self.height, self.width = self._picture(0).shape[:2]
+
+    def __enter__(self) -> _Stills:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @property
+    def duration_seconds(self) -> float:
+        return float(self._count / self.fps)
+
+    def frame_count(self) -> int:
+        return self._count
+
+    def frames(self) -> Iterator[Frame]:
+        for k in range(self._count):
+            yield Frame(k / self.fps, (k + 1) / self.fps, partial(self._picture, k))
+
+    def _picture(self, k: int) -> RGB:
+        raise NotImplementedError
+
+
+class ImageFolder(_Stills):
+    """The images of a folder in natural order (2.jpg before 10.jpg), EXIF orientation applied."""
+
+    def __init__(self, folder: Path, *, fps: Fraction) -> None:
+        images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        self._images = sorted(images, key=_natural_key)
+        if not self._images:
+            raise MediaError(f"{folder}: a folder with no images in it (for videos, name the files: {folder}/*.mp4)")
+        self.size_bytes = sum(path.stat().st_size for path in self._images)
+        absolute = folder.resolve()
+        super().__init__(len(self._images), fps=fps, name=absolute.name, location=str(folder), address=str(absolute))
+
+    def _picture(self, k: int) -> RGB:
+        try:
+            with PIL.Image.open(self._images[k]) as image:
+                return np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError) as error:
+            raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({error})") from error
+
+
+class FrameArray(_Stills):
+    """Frames that are already in memory: uint8 (T, H, W, 3), RGB."""
+
+    def __init__(self, rgb: npt.NDArray[Any], *, fps: Fraction, name: str) -> None:
+        if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != np.uint8 or len(rgb) == 0:
+            raise MediaError(f"{name}: expected frames as uint8 (T, H, W, 3) with T ≥ 1, found {rgb.dtype} {rgb.shape}")
+        self._rgb: npt.NDArray[np.uint8] = rgb
+        self.size_bytes = rgb.nbytes
+        digest = hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
+        super().__init__(len(rgb), fps=fps, name=name, location=name, address=f"array sha256:{digest}")
+
+    def _picture(self, k: int) -> RGB:
+        return cast(RGB, self._rgb[k])
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

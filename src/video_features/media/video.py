@@ -1,0 +1,192 @@
+"""Video files, local or remote, decoded by PyAV (FFmpeg's libraries come in its wheel)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
+
+import av
+import av.error
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from ..errors import MediaError
+from .frame import RGB, Frame
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
+
+# A stream that ends this much before its stated duration is taken for truncated.
+MISSING_SECONDS = 1.0
+
+
+class VideoFile:
+    """One video stream of a file: any container and codec that FFmpeg reads. See `FrameSource`.
+
+    file: what PyAV opens: `file:PATH`, or an open binary file
+    Raises MediaError if FFmpeg cannot read the file or there is no video in it.
+    """
+
+    def __init__(
+        self, file: str | IO[bytes], *, name: str, location: str, address: str, size_bytes: int | None
+    ) -> None:
+        self.name = name
+        self.location = location
+        self.address = address
+        self.size_bytes = size_bytes
+        self._file = file
+        self._container = self._open()
+        try:
+            self._stream = self._picture_stream()
+        except MediaError:
+            self._container.close()
+            raise
+        self.fps: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        self.width, self.height = self._stream.width, self._stream.height
+        self._reformatter = VideoReformatter()
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+        if not isinstance(self._file, str):
+            self._file.close()
+
+    @property
+    def duration_seconds(self) -> float | None:
+        stated = _stated_seconds(self._stream)
+        if stated is None and self._container.duration is not None:
+            stated = Fraction(self._container.duration, av.time_base)
+        return None if stated is None else float(stated)
+
+    def frame_count(self) -> int:
+        if self._stream.frames:
+            return self._stream.frames
+        if self.duration_seconds:
+            return max(1, round(self.duration_seconds * self.fps))
+        return self._count_packets()
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame once, in the order shown; each is shown until the next one starts."""
+        held: VideoFrame | None = None
+        start = Fraction(0)
+        for decoded in self._decoded():
+            if held is None:
+                start = self._seconds(decoded, otherwise=Fraction(0))
+            else:
+                following = self._seconds(decoded, otherwise=start + self._shown_for(held))
+                yield self._frame(held, start, following)
+                start = following
+            held = decoded
+        if held is None:
+            raise MediaError(f"{self.location}: no frame in its video stream could be decoded")
+        end = start + self._shown_for(held)
+        yield self._frame(held, start, end)
+        self._check_reached(end)
+
+    def _open(self) -> InputContainer:
+        try:
+            return av.open(self._file, mode="r", metadata_errors="replace")
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(f"{self.location}: not a video that FFmpeg can read ({_reason(error)})") from error
+
+    def _picture_stream(self) -> VideoStream:
+        covers = av.stream.Disposition.attached_pic
+        for stream in self._container.streams.video:
+            if stream.disposition & covers:
+                continue  # a song's cover, not a video
+            if stream.codec_context is None:
+                raise MediaError(f"{self.location}: FFmpeg has no decoder for its video stream")
+            stream.thread_type = "AUTO"
+            return stream
+        kinds = sorted({stream.type for stream in self._container.streams})
+        raise MediaError(f"{self.location}: no video stream in it, only {', '.join(kinds) or 'nothing'}")
+
+    def _count_packets(self) -> int:
+        at = None if isinstance(self._file, str) else self._file.tell()
+        if not isinstance(self._file, str):
+            self._file.seek(0)
+        with self._open() as container:
+            count = sum(1 for packet in container.demux(container.streams[self._stream.index]) if packet.size)
+        if not isinstance(self._file, str):
+            self._file.seek(at or 0)
+        return count
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        # All streams are read, so that a video shorter than its sound is not taken for truncated.
+        self._reached = Fraction(0)
+        reached_seconds = 0.0
+        try:
+            for packet in self._container.demux():
+                if packet.pts is not None:
+                    end = self._packet_end(packet.stream, packet.pts + (packet.duration or 0))
+                    self._reached = max(self._reached, end)
+                if packet.stream_index == self._stream.index:
+                    for frame in packet.decode():
+                        assert isinstance(frame, VideoFrame)
+                        reached_seconds = frame.time or reached_seconds
+                        yield frame
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(
+                f"{self.location}: decoding failed after {reached_seconds:.2f} s ({_reason(error)}); "
+                "is it damaged or truncated?"
+            ) from error
+
+    def _start_ticks(self, stream: Stream) -> int:
+        # As FFmpeg's own tools do: the container's start, rounded to the stream's ticks, becomes 0.
+        start = self._container.start_time
+        if start is None or stream.time_base is None:
+            return 0
+        return round(Fraction(start, av.time_base) / stream.time_base)
+
+    def _packet_end(self, stream: Stream, pts: int) -> Fraction:
+        return (pts - self._start_ticks(stream)) * (stream.time_base or Fraction(0))
+
+    def _seconds(self, frame: VideoFrame, *, otherwise: Fraction) -> Fraction:
+        if frame.pts is None or self._stream.time_base is None:
+            return otherwise
+        return (frame.pts - self._start_ticks(self._stream)) * self._stream.time_base
+
+    def _shown_for(self, frame: VideoFrame) -> Fraction:
+        if frame.duration and self._stream.time_base:
+            return frame.duration * self._stream.time_base
+        return 1 / self.fps
+
+    def _frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
+        return Frame(start, max(start, end), lambda: self._to_rgb(decoded))
+
+    def _to_rgb(self, decoded: VideoFrame) -> RGB:
+        rgb = self._reformatter.reformat(decoded, format="rgb24").to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, k=round(decoded.rotation / 90)))
+
+    def _check_reached(self, end: Fraction) -> None:
+        stated, reached = _stated_seconds(self._stream), end
+        if stated is None and self._container.duration is not None:
+            stated, reached = Fraction(self._container.duration, av.time_base), max(end, self._reached)
+        if stated is not None and reached + Fraction(MISSING_SECONDS) < stated:
+            raise MediaError(
+                f"{self.location}: truncated: it ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
+            )
+
+
+def _stated_seconds(stream: VideoStream) -> Fraction | None:
+    """When the stream ends, as its header says; Matroska says so in a tag, such as 00:00:05.312000000."""
+    if stream.duration is not None and stream.time_base is not None:
+        return stream.duration * stream.time_base
+    try:
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,220 @@
+"""CLIP: OpenAI's networks and every other that open_clip lists, an image embedding a frame.
+
+Radford et al.: Learning Transferable Visual Models From Natural Language Supervision, 2021,
+https://arxiv.org/abs/2103.00020. Networks, weights and preprocessing (on a PIL image) are open_clip's; OpenAI's use
+QuickGELU, and so do those of others whose entry in open_clip says so.
+
+    clip   float32 (N, D): the image embedding, not normalised
+"""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.factory import load_checkpoint
+from open_clip.model import build_model_from_openai_state_dict
+from open_clip.pretrained import get_pretrained_cfg
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ..errors import SettingsError, WeightsError, in_one_line
+from ..extraction import Extractor
+from ..predictions import kinetics_400
+from ..runtime import WithHead
+from ..settings import FrameSettings, setting, unknown
+from ..transforms import of_one_frame
+from ..weights import LocalWeights, StateDict, Weights, load_strictly, obtain, read
+
+# OpenAI's own names → open_clip's architectures; their weights are tagged `openai` there.
+OPENAI = {
+    "RN50": "RN50",
+    "RN101": "RN101",
+    "RN50x4": "RN50x4",
+    "RN50x16": "RN50x16",
+    "RN50x64": "RN50x64",
+    "ViT-B/32": "ViT-B-32",
+    "ViT-B/16": "ViT-B-16",
+    "ViT-L/14": "ViT-L-14",
+    "ViT-L/14@336px": "ViT-L-14-336",
+}
+OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+CUSTOM = "custom"
+OPENAI_CONFIG = get_pretrained_cfg("ViT-B-32", "openai")  # mean, std, interpolation: the same for all of OpenAI's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(FrameSettings):
+    model_name: str = setting(
+        "ViT-B/32",
+        "OpenAI's RN50, RN101, RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px; "
+        "or MODEL/PRETRAINED of open_clip, such as ViT-B-32/laion2b_s34b_b79k; "
+        f"or {CUSTOM}: one in OpenAI's format that --weights gives",
+    )
+    pred_texts: tuple[str, ...] | None = setting(
+        None,
+        'with show_pred: texts to choose from, such as "[a dog, a cat]"; by default "a photo of CLASS" '
+        "for the classes of Kinetics-400",
+    )
+
+
+def list_models() -> list[str]:
+    return [*OPENAI, *(f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained())]
+
+
+def published_weights(model_name: str) -> Weights:
+    if model_name == CUSTOM:
+        raise SettingsError(f"clip model_name={CUSTOM} needs weights=PATH (--weights PATH), in OpenAI's format")
+    config = _config(model_name)
+    tag = _architecture_and_tag(model_name)[1]
+    known = Weights(trained_on=tag, paper="https://arxiv.org/abs/2103.00020" if tag == "openai" else "")
+    if not config["hf_hub"]:
+        return replace(known, url=config["url"])
+    repository, _, filename = config["hf_hub"].rpartition("/")
+    if filename:
+        safer = str(Path(filename).with_suffix(".safetensors"))
+        return replace(known, repository=repository, filenames=(safer, filename))
+    filenames = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    return replace(known, repository=repository, filenames=filenames)
+
+
+def build(settings: Settings, *, predict: bool) -> Extractor:
+    name = settings.model_name
+    own = settings.weights
+    weights = obtain(Weights() if own else published_weights(name), model=name, instead=own)
+    clip, config = _custom(weights.path) if name == CUSTOM else _listed(name, weights, own=own is not None)
+    preprocess = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=clip.visual.image_size), config))
+    texts = _texts(settings.pred_texts) if predict else {}
+    head = ZeroShot(clip, list(texts.values()), _tokenizer(name)) if predict else None
+    return Extractor(
+        feature="clip",
+        settings=settings,
+        weights=weights,
+        preprocess=of_one_frame(image_transform_v2(preprocess, is_train=False)),
+        network=WithHead(ImageEncoder(clip), head),
+        labels=list(texts) or None,
+    )
+
+
+class ImageEncoder(nn.Module):
+    """CLIP's image tower: images (B, 3, h, w) → embeddings (B, D), not normalised."""
+
+    def __init__(self, clip: Any) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.clip.encode_image(images)
+        return embeddings
+
+
+class ZeroShot(nn.Module):
+    """Texts as classes: embeddings (B, D) → logits (B, texts), the cosine to each text times exp(logit_scale)."""
+
+    def __init__(self, clip: Any, texts: list[str], tokenizer: Callable[[list[str]], Tensor]) -> None:
+        super().__init__()
+        with torch.inference_mode():
+            embedded = normalize(clip.eval().encode_text(tokenizer(texts)), dim=-1)
+            self.register_buffer("classes", clip.logit_scale.exp() * embedded)
+
+    classes: Tensor  # (texts, D)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return normalize(embeddings, dim=-1) @ self.classes.T
+
+
+def _texts(given: tuple[str, ...] | None) -> dict[str, str]:
+    """{label: text}"""
+    if given is not None:
+        return {text: text for text in given}
+    return {label: f"a photo of {label}" for label in kinetics_400()}
+
+
+def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
+    tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(
+        "ViT-B-32" if name == CUSTOM else _architecture_and_tag(name)[0]
+    )
+    return tokenizer
+
+
+def _architecture_and_tag(name: str) -> tuple[str, str]:
+    if name in OPENAI:
+        return OPENAI[name], "openai"
+    architecture, _, tag = name.partition("/")
+    return architecture, tag
+
+
+def _config(name: str) -> dict[str, Any]:
+    """open_clip's entry for these weights: where they are, how pictures are prepared, and whether QuickGELU is used."""
+    if name not in list_models():
+        raise SettingsError(unknown("clip model_name", name, list_models()))
+    config: dict[str, Any] = get_pretrained_cfg(*_architecture_and_tag(name))
+    return config
+
+
+def _listed(name: str, weights: LocalWeights, *, own: bool) -> tuple[Any, dict[str, Any]]:
+    """A network of open_clip's list. own: the weights are the user's file, not the published one."""
+    config = _config(name)
+    with _no_warning_of_random_weights():  # they are loaded next
+        clip = open_clip.create_model(
+            _architecture_and_tag(name)[0],
+            pretrained_text=False,
+            force_quick_gelu=config.get("quick_gelu", False),  # open_clip itself only warns where these differ
+        )
+    if own:
+        load_strictly(clip, convert_state_dict(clip, _read(weights.path)), weights.path)
+        return clip, config
+    try:
+        load_checkpoint(clip, str(weights.path))
+    except (RuntimeError, KeyError) as error:
+        raise WeightsError(f"{weights.path}: not the weights of {name}; {in_one_line(error)}") from error
+    return clip, config
+
+
+def _custom(path: Path) -> tuple[Any, dict[str, Any]]:
+    """A network in OpenAI's format, its architecture read from the tensors' shapes."""
+    state = _read(path)
+    try:
+        clip = build_model_from_openai_state_dict(dict(state)).float()
+    except (KeyError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+        raise WeightsError(f"{path}: not a CLIP network in OpenAI's format; {in_one_line(error)}") from error
+    load_strictly(clip, state, path)  # once more: open_clip rounded them to float16
+    return clip, OPENAI_CONFIG
+
+
+def _read(path: Path) -> StateDict:
+    if _is_torchscript(path):
+        state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
+    else:
+        state = read(path)
+    # Numbers, not weights, that OpenAI's networks carry along.
+    return {name: tensor for name, tensor in state.items() if name not in OPENAI_EXTRAS}
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+@contextmanager
+def _no_warning_of_random_weights() -> Iterator[None]:
+    quiet = logging.NullHandler()  # else the first warning would set up the root logger for everybody
+    before = logging.root.manager.disable
+    logging.root.addHandler(quiet)
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        logging.root.removeHandler(quiet)

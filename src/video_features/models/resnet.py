@@ -1,0 +1,67 @@
+"""ResNet: torchvision's ImageNet networks, a vector a frame.
+
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385.
+Networks and weights (`IMAGENET1K_V1`) are torchvision's, and so is the preprocessing, on a PIL image: bilinear resize
+of the smaller side to 256, centre crop 224, ImageNet mean and standard deviation.
+
+    resnet   float32 (N, 512) for resnet18 and resnet34, else (N, 2048): the pooled vector before `fc`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torchvision.models import get_model, get_model_weights
+
+from ..errors import SettingsError
+from ..extraction import Extractor
+from ..runtime import WithHead
+from ..settings import FrameSettings, setting, unknown
+from ..transforms import of_one_frame
+from ..weights import Weights, load_strictly, obtain, read
+
+NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(FrameSettings):
+    model_name: str = setting("resnet50", f"{NAMES[0]}, {', '.join(name[6:] for name in NAMES[1:])}")
+
+
+def list_models() -> list[str]:
+    return NAMES
+
+
+def published_weights(model_name: str) -> Weights:
+    url = _enum(model_name).url
+    return Weights(
+        url=url,
+        sha256=Path(url).stem.rpartition("-")[2],  # resnet18-f37072fd.pth
+        paper="https://arxiv.org/abs/1512.03385",
+        trained_on="ImageNet-1k",
+    )
+
+
+def build(settings: Settings, *, predict: bool) -> Extractor:
+    name = settings.model_name
+    weights = obtain(published_weights(name), model=name, instead=settings.weights)
+    network = get_model(name, weights=None)
+    load_strictly(network, read(weights.path), weights.path)
+    classifier, network.fc = network.fc, nn.Identity()
+    return Extractor(
+        feature="resnet",
+        settings=settings,
+        weights=weights,
+        preprocess=of_one_frame(_enum(name).transforms()),
+        network=WithHead(network, classifier),
+        labels=_enum(name).meta["categories"] if predict else None,
+    )
+
+
+def _enum(model_name: str) -> Any:
+    if model_name not in NAMES:
+        raise SettingsError(unknown("resnet model_name", model_name, NAMES))
+    return get_model_weights(model_name).IMAGENET1K_V1

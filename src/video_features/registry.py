@@ -1,0 +1,77 @@
+"""Names of features → the families that make them, found without a list: one module a family.
+
+A family is a module of `video_features.models`, or of any installed package that names it under the entry point
+group `video_features.families`. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from . import models
+from .errors import SettingsError
+from .settings import unknown
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from .extraction import Extractor
+
+GROUP = "video_features.families"
+
+
+class Family(Protocol):
+    """What a family's module defines; its docstring's first line is its line in the help."""
+
+    Settings: type[Any]
+    """A dataclass of the settings it takes, each declared by `settings.setting`."""
+
+    def list_models(self) -> list[str]:
+        """Every `model_name` it accepts."""
+
+    def published_weights(self, model_name: str) -> Weights:
+        """Where that model's weights are; SettingsError for an unknown name."""
+
+    def build(self, settings: Any, *, predict: bool) -> Extractor:
+        """Everything that one feature needs. predict: logits are wanted, with their labels."""
+
+
+@cache
+def _modules() -> dict[str, str]:
+    own = {module.name: f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__)}
+    plugins = {point.name: point.module for point in importlib.metadata.entry_points(group=GROUP)}
+    return {**plugins, **own}
+
+
+def names() -> list[str]:
+    """Every feature there is, sorted."""
+    return sorted(_modules())
+
+
+def summary(name: str) -> str:
+    """A family's line in the help: the first of its docstring, read without importing it."""
+    spec = importlib.util.find_spec(_modules()[name])
+    if spec is None or spec.origin is None:
+        return "(not installed)"
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def family(name: str) -> Family:
+    """The family of this name; SettingsError, with the nearest names, if there is none."""
+    if name not in _modules():
+        raise SettingsError(unknown("feature", name, names()))
+    return cast(Family, importlib.import_module(_modules()[name]))
+
+
+def list_models(feature: str | None = None) -> list[str] | dict[str, list[str]]:
+    """Every `model_name` of a feature; of all features, by feature, without an argument."""
+    if feature is None:
+        return {name: family(name).list_models() for name in names()}
+    return family(feature).list_models()

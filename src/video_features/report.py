@@ -1,0 +1,69 @@
+"""What a run tells its user: a line a video, predictions, a summary, and the exit status."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from .errors import SettingsError, VideoFeaturesError
+from .features import Outcome
+from .predictions import tables
+
+OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def report(outcomes: Iterable[Outcome]) -> int:
+    """Tell how each video ended as it ends, then the counts; the exit status: 1 if any failed, else 0.
+
+    Predictions go to standard output, everything else to standard error.
+    """
+    counts: Counter[str] = Counter()
+    try:
+        for outcome in outcomes:
+            counts[outcome.status] += 1
+            if outcome.status == "failed":
+                click.secho(f"failed: {outcome.feature}: {outcome.reason}", fg="red", err=True)
+                continue
+            click.echo(_ended(outcome), err=True)
+            if outcome.features is not None and outcome.features.predictions is not None:
+                click.echo(tables(outcome.location, outcome.feature, outcome.features.predictions))
+    except KeyboardInterrupt:
+        click.echo(
+            f"interrupted: {_summary(counts)}; nothing half-written, the same command goes on from here", err=True
+        )
+        return INTERRUPTED
+    if sum(counts.values()) > 1:
+        click.echo(_summary(counts), err=True)
+    return FAILED if counts["failed"] else OK
+
+
+def _ended(outcome: Outcome) -> str:
+    assert outcome.features is not None
+    shapes = ", ".join(f"{key} {array.shape}" for key, array in outcome.features.values.items())
+    where = f" → {outcome.files[0]}" if outcome.files else ""
+    took = f"{outcome.elapsed_seconds:.1f} s" if outcome.status == "done" else outcome.reason
+    return f"{outcome.status}: {outcome.location}: {shapes}{where} ({took})"
+
+
+def _summary(counts: Counter[str]) -> str:
+    return ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Show this package's errors as one line, and leave with the status that goes with them."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    try:
+        yield
+    except VideoFeaturesError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(WRONG_USAGE if isinstance(error, SettingsError) else FAILED)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)

