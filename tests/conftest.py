@@ -56,8 +56,8 @@ def standin_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str
 
 
 def grey_levels(count: int, height: int = 48, width: int = 64) -> Pictures:
-    """Pictures whose brightness tells which one it is: picture k is grey 16 + 4k."""
-    return (np.full((height, width, 3), 16 + 4 * k, np.uint8) for k in range(count))
+    """At most 40 pictures whose brightness tells which one it is: picture k is grey 16 + 6k."""
+    return (np.full((height, width, 3), 16 + 6 * k, np.uint8) for k in range(count))
 
 
 def write_video(
@@ -78,6 +78,7 @@ def write_video(
                 stream = container.add_stream(codec, rate=fps)
                 stream.height, stream.width = rgb.shape[:2]
                 stream.pix_fmt = pix_fmt
+                stream.bit_rate = 4_000_000
                 stream.codec_context.time_base = 1 / fps
                 stream.time_base = 1 / fps
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")

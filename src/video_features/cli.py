@@ -17,7 +17,7 @@ from . import __version__, registry
 from .errors import SettingsError, VideoFeaturesError
 from .report import explained, report
 from .settings import RunSettings
-from .weights import Weights, find, obtain, verify
+from .weights import Weights, find, obtain, published_sha256, verify
 
 # Options may be written as the settings are named, too: --output_path as well as --output-path.
 CONTEXT = {
@@ -233,7 +233,7 @@ def weights_verify(feature: str | None, model_name: str | None) -> None:
                 continue
             try:
                 digest = verify(path, record)
-                against = "as published" if record.sha256 else "no digest is published to compare with"
+                against = "as published" if published_sha256(path, record) else "no digest is published to compare with"
                 click.echo(f"{model}  {path}  sha256 {digest}  {against}")
             except VideoFeaturesError as error:
                 damaged += 1

@@ -210,6 +210,4 @@ def describe_source(source: FrameSource) -> dict[str, Any]:
         "size_bytes": source.size_bytes,
         "duration_seconds": source.duration_seconds,
         "fps": float(source.fps),
-        "width": source.width,
-        "height": source.height,
     }

@@ -210,7 +210,8 @@ def _check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any
 
 def _check_same_settings(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
     def compared(record: dict[str, Any]) -> dict[str, Any]:
-        return {**record["settings"], "weights": record["weights"]["sha256"]}
+        of_stills = {"source_fps": record["source"]["fps"]}  # a video's own cannot differ
+        return {**record["settings"], **of_stills, "weights": record["weights"]["sha256"]}
 
     then, now = compared(found), compared(ours)
     differing = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]

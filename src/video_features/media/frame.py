@@ -46,15 +46,12 @@ class FrameSource(Protocol):
     location: where it came from, as the user wrote it, for messages
     address: the same for the record: an absolute path, a URL, or the digest of an array
     fps: frames per second, on average
-    width, height: of the picture as shown (rotation applied), in pixels
     """
 
     name: str
     location: str
     address: str
     fps: Fraction
-    width: int
-    height: int
 
     @property
     def duration_seconds(self) -> float | None:

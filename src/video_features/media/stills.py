@@ -33,7 +33,6 @@ class _Stills:
         self.name = name
         self.location = location
         self.address = address
-        self.height, self.width = self._picture(0).shape[:2]
 
     def __enter__(self) -> _Stills:
         return self

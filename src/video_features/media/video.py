@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import av
 import av.error
@@ -47,7 +48,6 @@ class VideoFile:
             self._container.close()
             raise
         self.fps: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
-        self.width, self.height = self._stream.width, self._stream.height
         self._reformatter = VideoReformatter()
 
     def __enter__(self) -> VideoFile:
@@ -129,7 +129,7 @@ class VideoFile:
                 if packet.pts is not None:
                     end = self._packet_end(packet.stream, packet.pts + (packet.duration or 0))
                     self._reached = max(self._reached, end)
-                if packet.stream_index == self._stream.index:
+                if packet.stream is self._stream:  # not its index: the last packet, which flushes, has none
                     for frame in packet.decode():
                         assert isinstance(frame, VideoFrame)
                         reached_seconds = frame.time or reached_seconds
@@ -164,8 +164,8 @@ class VideoFile:
         return Frame(start, max(start, end), lambda: self._to_rgb(decoded))
 
     def _to_rgb(self, decoded: VideoFrame) -> RGB:
-        rgb = self._reformatter.reformat(decoded, format="rgb24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, k=round(decoded.rotation / 90)))
+        rgb: RGB = self._reformatter.reformat(decoded, format="rgb24").to_ndarray()  # type: ignore[assignment]
+        return np.ascontiguousarray(_as_displayed(rgb, decoded))
 
     def _check_reached(self, end: Fraction) -> None:
         stated, reached = _stated_seconds(self._stream), end
@@ -186,6 +186,20 @@ def _stated_seconds(stream: VideoStream) -> Fraction | None:
         return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
     except ValueError:
         return None
+
+
+def _as_displayed(rgb: RGB, decoded: VideoFrame) -> RGB:
+    """The picture turned or mirrored as its display matrix says, by quarter turns.
+
+    The matrix maps a stored pixel (x, y) to the place (a·x + c·y, b·x + d·y) where a player shows it.
+    """
+    matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return rgb
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    if abs(b) > abs(a):
+        rgb, a, d = rgb.swapaxes(0, 1), c, b
+    return rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,305 @@
+"""The Python door: extract, load, list_models; settings; predictions; and a family from outside the package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from click.testing import CliRunner
+
+import standin
+import video_features
+from conftest import grey_levels, write_video
+from video_features import Features, SettingsError, extract, list_models, load, registry
+from video_features.cli import cli
+from video_features.media import open_source
+from video_features.models import clip as clip_family
+from video_features.models import timm as timm_family
+from video_features.settings import coerce
+
+LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
+
+
+def test_everything_public_is_there() -> None:
+    assert all(getattr(video_features, name) is not None for name in video_features.__all__)
+    assert video_features.__version__ == importlib.metadata.version("video_features")
+
+
+def test_extract_is_lazy_and_in_order(tmp_path: Path) -> None:
+    first = write_video(tmp_path / "first.mp4", grey_levels(3))
+    outcomes = extract([first, tmp_path / "second.mp4"], "timm", **LITE0)
+    outcome = next(outcomes)
+    assert (outcome.location, outcome.feature, outcome.status) == (str(first), "timm", "done")
+    assert outcome.features is not None and outcome.features.values["timm"].shape == (3, 1280)
+    write_video(tmp_path / "second.mp4", grey_levels(2))  # only now is it looked for
+    assert [outcome.status for outcome in outcomes] == ["done"]
+
+
+def test_extract_refuses_wrong_settings_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"unknown setting of clip 'modle_name': did you mean model_name"):
+        extract("a.mp4", "clip", modle_name="RN50")
+    with pytest.raises(SettingsError, match="unknown feature 'clp': did you mean clip"):
+        extract("a.mp4", "clp")
+    with pytest.raises(SettingsError, match=r"on_extraction=save_numpy needs an output_path"):
+        extract("a.mp4", "timm", on_extraction="save_numpy", **LITE0)
+
+
+def test_an_array_gives_the_same_rows_as_the_file_it_was_read_from(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", grey_levels(7))
+    with open_source(video) as source:
+        frames = np.stack([frame.rgb for frame in source.frames()])
+    extractor = load("timm", **LITE0)
+    from_file, from_array = extractor.extract(video), extractor.extract(frames, source_fps=25)
+    assert np.array_equal(from_file.values["timm"], from_array.values["timm"])
+    assert np.array_equal(from_file.timestamps_ms, from_array.timestamps_ms)
+    assert np.array_equal(from_file.end_timestamps_ms, from_array.end_timestamps_ms)
+
+
+def test_the_batch_size_does_not_change_the_rows(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", grey_levels(7))
+    one, many = (load("timm", batch_size=size, **LITE0).extract(video) for size in (1, 5))
+    assert np.allclose(one.values["timm"], many.values["timm"], rtol=0, atol=1e-4)
+    assert np.array_equal(one.start_seconds, many.start_seconds)
+
+
+def test_variable_rate_gives_true_times_and_a_rate_gives_ticks(tmp_path: Path) -> None:
+    times = [0, 40, 100, 700, 710, 2000]
+    video = write_video(tmp_path / "v.mkv", grey_levels(6), fps=Fraction(1000), pts=times.__getitem__)
+    every = load("timm", **LITE0).extract(video)
+    assert every.timestamps_ms.tolist() == times
+    assert every.end_timestamps_ms[:-1].tolist() == times[1:]
+    ticks = load("timm", extraction_fps=2, **LITE0).extract(video)
+    assert ticks.timestamps_ms.tolist() == [0, 500, 1000, 1500]
+    assert ticks.end_timestamps_ms.tolist() == [500, 1000, 1500, 2000]
+    # At 2 fps the frames at 0.1 s, 0.71 s, 0.71 s and 0.71 s are shown (FFmpeg rounds 0.7 s and 0.71 s to tick 1).
+    assert np.allclose(ticks.values["timm"], every.values["timm"][[2, 4, 4, 4]], rtol=0, atol=1e-4)
+
+
+def test_extraction_total(bikes: Path) -> None:
+    features = load("timm", extraction_total=3, **LITE0).extract(bikes)
+    assert features.fps == pytest.approx(0.3)
+    assert np.allclose(features.start_seconds, [0, 10 / 3, 20 / 3])
+
+
+def test_several_features_decode_each_video_once(
+    tmp_path: Path, standin_file: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from video_features.media.video import VideoFile
+
+    decodings: list[str] = []
+    frames = VideoFile.frames
+    monkeypatch.setattr(VideoFile, "frames", lambda self: decodings.append(self.name) or frames(self))
+    video = write_video(tmp_path / "a.mp4", grey_levels(10))
+    settings: dict[str, Any] = {
+        "timm": {"model_name": "tf_efficientnet_lite0", "extraction_fps": 5},
+        "resnet": {"model_name": "resnet18", "weights": standin_file("resnet", "resnet18")},
+    }
+    together = {outcome.feature: outcome.features for outcome in extract(video, ["timm", "resnet"], **settings)}
+    assert decodings == ["a"]
+    for feature, own in settings.items():
+        (alone,) = extract(video, feature, **own)
+        found = together[feature]
+        assert found is not None and alone.features is not None
+        assert np.array_equal(found.values[feature], alone.features.values[feature])
+        assert np.array_equal(found.start_seconds, alone.features.start_seconds)
+
+
+def test_features_refuse_lengths_that_differ() -> None:
+    with pytest.raises(ValueError, match="'clip': 2, 'start_seconds': 3"):
+        Features({"clip": np.zeros((2, 4), np.float32)}, np.zeros(3), np.zeros(3), 25.0)
+
+
+def test_predictions_of_real_weights_on_a_real_video(bikes: Path) -> None:
+    features = load("timm", show_pred=True, extraction_fps=1, **LITE0).extract(bikes)
+    assert features.predictions is not None and len(features.predictions) == 10
+    seen = {one.label.split(",")[0] for row in features.predictions for one in row.classes}
+    assert {"unicycle", "mountain bike"} <= seen
+    for k, row in enumerate(features.predictions):
+        assert (row.start_seconds, row.end_seconds) == (k, k + 1)
+        logits = [one.logit for one in row.classes]
+        assert len(logits) == 5 and logits == sorted(logits, reverse=True)
+        assert 0 < sum(one.probability for one in row.classes) <= 1
+
+
+def test_probabilities_are_a_softmax_over_all_classes(standin_file: Callable[[str, str], Path]) -> None:
+    pictures = np.stack(list(grey_levels(3)))
+    extractor = load("resnet", model_name="resnet18", weights=standin_file("resnet", "resnet18"), show_pred=True)
+    features = extractor.extract(pictures, source_fps=1)
+    state = standin.state_dict("resnet", "resnet18")
+    logits = features.values["resnet"] @ state["fc.weight"].numpy().T + state["fc.bias"].numpy()
+    exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
+    assert features.predictions is not None
+    for k, row in enumerate(features.predictions):
+        best = np.argsort(-logits[k])[:5]
+        assert [one.label for one in row.classes] == [extractor.labels[index] for index in best]  # type: ignore[index]
+        expected = exponentials[k, best] / exponentials[k].sum()
+        assert np.allclose([one.probability for one in row.classes], expected, atol=1e-4)
+
+
+def test_clip_chooses_among_texts_by_default_kinetics_400(standin_file: Callable[[str, str], Path]) -> None:
+    texts = clip_family._texts(None)
+    assert len(texts) == 400 and texts["playing violin"] == "a photo of playing violin"
+    weights = standin_file("clip", "clip_ViT-B_32")
+    extractor = load("clip", weights=weights, show_pred=True, pred_texts="[a dog, a cat, a violin]")
+    features = extractor.extract(np.stack(list(grey_levels(2))), source_fps=1)
+    assert features.predictions is not None
+    assert {one.label for one in features.predictions[0].classes} == {"a dog", "a cat", "a violin"}
+    assert sum(one.probability for one in features.predictions[0].classes) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "mobilenetv3_small_050", "convnext_atto"])
+def test_timm_logits_are_those_of_the_whole_model(name: str) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False).eval()
+    batch = torch.rand(2, 3, 224, 224)
+    with torch.inference_mode():
+        features, logits = timm_family._network(model, predict=True).eval()(batch)
+        assert torch.allclose(logits, model(batch), atol=1e-5) and logits.std() > 0
+        model.reset_classifier(0)
+        assert torch.allclose(features, model(batch), atol=1e-5) and features.std() > 0
+
+
+def test_labels_follow_the_pretraining_tag() -> None:
+    for name, classes, one in [
+        ("vit_tiny_patch16_224.augreg_in21k", 21843, "unicycle"),
+        ("resnet18.a1_in1k", 1000, "mountain bike"),
+    ]:
+        model = timm.create_model(name, pretrained=False)
+        labels = timm_family._labels(name, model)
+        assert len(labels) == classes and any(one in label for label in labels)
+    with pytest.raises(SettingsError, match="has no classifier, so there is nothing to predict"):
+        timm_family._labels("vit", timm.create_model("vit_tiny_patch16_224", num_classes=0))
+
+
+def test_list_models() -> None:
+    everything = list_models()
+    assert isinstance(everything, dict) and set(everything) == set(registry.names())
+    assert set(timm.list_pretrained()) | set(timm.list_models()) == set(list_models("timm"))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "expected"),
+    [
+        (int, "16", 16),
+        (int | None, "null", None),
+        (float | None, "30000/1001", 30000 / 1001),
+        (float | None, 5, 5.0),
+        (bool, "true", True),
+        (bool, False, False),
+        (tuple[str, ...] | None, "[a dog, a cat]", ("a dog", "a cat")),
+        (tuple[str, ...] | None, ["a dog"], ("a dog",)),
+        (tuple[str, ...] | None, "a dog, running", ("a dog, running",)),
+        (Path | None, "a/b.pth", Path("a/b.pth")),
+    ],
+)
+def test_settings_from_words(annotation: Any, given: Any, expected: Any) -> None:
+    assert coerce("x", given, annotation) == expected
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "message"),
+    [
+        (int, "1.5", "x must be a whole number, and is '1.5'"),
+        (int, True, "x must be a whole number, and is True"),
+        (float | None, "fast", "x must be a number, and is 'fast'"),
+        (bool, "maybe", "x must be true or false, and is 'maybe'"),
+        (tuple[str, ...] | None, "[]", "x must be a list of texts"),
+        (int, None, "x needs a value"),
+    ],
+)
+def test_settings_that_cannot_be(annotation: Any, given: Any, message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        coerce("x", given, annotation)
+    assert message in str(error.value)
+
+
+FAMILY = '''
+"""Brightness: the mean of each channel, a made-up family."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from video_features.extraction import Extractor
+from video_features.runtime import WithHead
+from video_features.settings import FrameSettings, setting
+from video_features.transforms import of_one_frame
+from video_features.weights import Weights, obtain
+from torchvision.transforms.functional import to_tensor
+
+
+class Mean(nn.Module):
+    def forward(self, batch):
+        return batch.mean(dim=(2, 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(FrameSettings):
+    model_name: str = setting("mean", "mean")
+
+
+def list_models():
+    return ["mean"]
+
+
+def published_weights(model_name):
+    return Weights(path=__import__("pathlib").Path(__file__))
+
+
+def build(settings, *, predict):
+    return Extractor(
+        feature="brightness",
+        settings=settings,
+        weights=obtain(published_weights("mean"), model="mean"),
+        preprocess=of_one_frame(to_tensor),
+        network=WithHead(Mean(), None),
+    )
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with one family and its entry point, as pip would install it."""
+    site = tmp_path / "site"
+    (site / "brightness-1.0.dist-info").mkdir(parents=True)
+    (site / "brightness_family.py").write_text(FAMILY)
+    (site / "brightness-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: brightness\nVersion: 1.0\n"
+    )
+    (site / "brightness-1.0.dist-info" / "entry_points.txt").write_text(
+        "[video_features.families]\nbrightness = brightness_family\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    registry._modules.cache_clear()
+    yield
+    registry._modules.cache_clear()
+    sys.modules.pop("brightness_family", None)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_family_from_another_package_is_one_file_and_an_entry_point(tmp_path: Path) -> None:
+    from video_features import reference_cli
+
+    video = write_video(tmp_path / "a.mkv", grey_levels(4), codec="ffv1", pix_fmt="bgr0")
+    (outcome,) = extract(video, "brightness")
+    assert outcome.features is not None
+    expected = np.array([(16 + 6 * k) / 255 for k in range(4)])
+    assert np.allclose(outcome.features.values["brightness"], np.stack([expected] * 3, axis=1), atol=1e-6)
+    assert "brightness  Brightness: the mean of each channel" in CliRunner().invoke(cli, ["extract", "--help"]).output
+    assert "mean" in CliRunner().invoke(cli, ["models", "brightness"]).output
+    result = CliRunner().invoke(cli, ["extract", "brightness", str(video), "--output-path", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    words = ["feature_type=brightness", f"video_paths={video}", "on_extraction=save_numpy"]
+    assert reference_cli.main([*words, f"output_path={tmp_path / 'theirs'}"]) == 0
+    for folder in ("out", "theirs"):
+        saved = tmp_path / folder / "brightness" / "mean"
+        assert json.loads((saved / "a_brightness.json").read_text())["shapes"] == {"brightness": [4, 3]}

@@ -1,0 +1,270 @@
+"""Reading: containers, pixel formats, rotation, times, names, stills. Encoders here are lossy, so pictures are
+recognised by their grey level and times are compared exactly."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+
+from conftest import grey_levels, write_video
+from video_features import MediaError
+from video_features.media import Frame, open_source
+
+
+def read(path: object, **options: object) -> list[Frame]:
+    with open_source(path, **options) as source:  # type: ignore[arg-type]
+        return list(source.frames())
+
+
+def pictures_in(frames: list[Frame]) -> list[int]:
+    """Which of `grey_levels` each frame shows; a wrong range or matrix would shift the levels by more than one."""
+    levels = [float(frame.rgb.mean()) for frame in frames]
+    return [round((level - 16) / 6) for level in levels]
+
+
+def seconds(frames: list[Frame]) -> list[float]:
+    return [float(frame.seconds) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("h264.mp4", "libx264", "yuv420p"),
+        ("h264-10bit.mkv", "libx264", "yuv420p10le"),
+        ("h264-444.mov", "libx264", "yuv444p"),
+        ("vp9.webm", "libvpx-vp9", "yuv420p"),
+        ("mpeg4.avi", "mpeg4", "yuv420p"),
+        ("mpeg2.ts", "mpeg2video", "yuv420p"),
+        ("ffv1.mkv", "ffv1", "bgr0"),
+        ("gif.gif", "gif", "rgb8"),
+    ],
+)
+def test_containers_and_codecs(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+    path = write_video(tmp_path / name, grey_levels(20), codec=codec, pix_fmt=pix_fmt)
+    frames = read(path)
+    assert [frame.rgb.shape for frame in frames] == [(48, 64, 3)] * 20
+    assert all(frame.rgb.dtype == np.uint8 for frame in frames)
+    assert np.allclose(seconds(frames), np.arange(20) / 25, rtol=0, atol=0.011)  # GIF counts hundredths
+    assert all(frame.end_seconds == after.seconds for frame, after in itertools.pairwise(frames))
+    if pix_fmt != "rgb8":
+        assert pictures_in(frames) == list(range(20))
+
+
+def test_channels_are_red_green_blue(tmp_path: Path) -> None:
+    colours = np.zeros((48, 64, 3), np.uint8) + np.array([200, 100, 30], np.uint8)
+    (frame, *_) = read(write_video(tmp_path / "colour.mp4", [colours] * 3))
+    assert np.abs(frame.rgb.mean(axis=(0, 1)) - [200, 100, 30]).max() < 4
+
+
+@pytest.mark.parametrize("size", [(47, 63), (33, 50), (1, 1), (8, 4)])
+def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    path = write_video(tmp_path / "odd.mkv", grey_levels(5, height, width), codec="ffv1", pix_fmt="bgr0")
+    frames = read(path)
+    assert frames[0].rgb.shape == (height, width, 3)
+    assert pictures_in(frames) == list(range(5))
+
+
+def test_h264_pixels_are_those_of_ffmpegs_own_conversion(bikes: Path) -> None:
+    frames = read(bikes)
+    with av.open(str(bikes)) as container:
+        for k, expected in enumerate(container.decode(video=0)):
+            if k % 50 == 0:
+                assert np.array_equal(frames[k].rgb, expected.to_ndarray(format="rgb24"))
+    assert len(frames) == 250
+
+
+# The 2×2 part of a track's display matrix in MP4, rows (a b) and (c d), for how a player shows the stored picture.
+MATRICES = {
+    "clockwise": ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, -1)),
+    "upside down": ((-1, 0, 0, -1), lambda rgb: np.rot90(rgb, 2)),
+    "anticlockwise": ((0, -1, 1, 0), lambda rgb: np.rot90(rgb, 1)),
+    "mirrored": ((-1, 0, 0, 1), lambda rgb: rgb[:, ::-1]),
+    "flipped": ((1, 0, 0, -1), lambda rgb: rgb[::-1]),
+    "transposed": ((0, 1, 1, 0), lambda rgb: np.swapaxes(rgb, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_display_matrix_is_applied(tmp_path: Path, name: str) -> None:
+    (a, b, c, d), shown = MATRICES[name]
+    corner = np.full((48, 64, 3), 40, np.uint8)
+    corner[:16, :16] = 220  # top left of the stored picture
+    plain = write_video(tmp_path / "plain.mp4", [corner] * 3)
+    data = bytearray(plain.read_bytes())
+    # tkhd: version and flags, times, id, duration, then 16 bytes, then the matrix in 16.16 fixed point.
+    matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16
+    for place, value in zip((0, 4, 12, 16), (a, b, c, d), strict=True):
+        struct.pack_into(">i", data, matrix + place, value << 16)
+    turned = tmp_path / "turned.mp4"
+    turned.write_bytes(data)
+
+    assert np.array_equal(read(turned)[0].rgb, shown(read(plain)[0].rgb))
+
+
+def test_variable_rate_keeps_its_times(tmp_path: Path) -> None:
+    times = [0, 40, 100, 700, 710, 2000]
+    path = write_video(tmp_path / "v.mkv", grey_levels(6), fps=Fraction(1000), pts=times.__getitem__)
+    frames = read(path)
+    assert seconds(frames) == [time / 1000 for time in times]
+    assert [float(frame.end_seconds) for frame in frames[:-1]] == [time / 1000 for time in times[1:]]
+    assert pictures_in(frames) == list(range(6))
+
+
+def test_the_containers_start_is_zero(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "late.ts", grey_levels(10))
+    with av.open(str(path)) as container:
+        assert container.start_time  # a transport stream's first timestamp is not 0
+    assert np.allclose(seconds(read(path)), np.arange(10) / 25, rtol=0, atol=1e-4)
+
+
+def test_a_video_that_starts_after_its_sound_keeps_the_offset(tmp_path: Path) -> None:
+    path = tmp_path / "offset.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        video = container.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "bgr0"
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        samples.rate, samples.pts = 8000, 0
+        container.mux(sound.encode(samples))
+        for k, rgb in enumerate(grey_levels(10)):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts, frame.time_base = k + 10, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    assert seconds(read(path))[0] == pytest.approx(0.4)
+
+
+def test_without_timestamps_frames_follow_at_the_stated_rate(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "raw.h264", grey_levels(10), options={})
+    frames = read(path)
+    assert pictures_in(frames) == list(range(10))
+    assert np.allclose(np.diff(seconds(frames)), 1 / 25)
+
+
+@pytest.mark.parametrize("name", ["a b.mp4", "héé 日本 🎬.mp4", "a:b.mp4", "100%d.mp4", "quote'\".mp4", "-dash.mp4"])
+def test_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_video(tmp_path / "plain.mp4", grey_levels(3)).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for path in (name, tmp_path / name, (tmp_path / name).as_uri()):
+        with open_source(path) as source:
+            assert source.name == Path(name).stem
+            assert source.address == str(tmp_path / name)
+            assert len(list(source.frames())) == 3
+
+
+def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
+    import fsspec
+
+    data = write_video(tmp_path / "plain.mp4", grey_levels(12)).read_bytes()
+    with fsspec.open("memory://folder/a video.mp4", "wb") as file:
+        file.write(data)
+    with open_source("memory://folder/a video.mp4") as source:
+        assert source.name == "a video"
+        assert pictures_in(list(source.frames())) == list(range(12))
+
+
+def test_a_url_that_is_not_there_is_explained() -> None:
+    with pytest.raises(MediaError, match=r"memory://no/such\.mp4: cannot be opened \(FileNotFoundError"):
+        open_source("memory://no/such.mp4")
+
+
+def test_a_folder_of_images_in_natural_order(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for k, rgb in enumerate(grey_levels(12)):
+        PIL.Image.fromarray(rgb).save(folder / f"frame{k}.png")
+    (folder / "notes.txt").write_text("not an image")
+    frames = read(folder, fps=10)
+    assert pictures_in(frames) == list(range(12))
+    assert [frame.seconds for frame in frames] == [Fraction(k, 10) for k in range(12)]
+    with pytest.raises(MediaError, match=r"frames: a folder of images has no frame rate of its own: give source_fps"):
+        read(folder)
+
+
+def test_a_folder_without_images_says_what_to_name_instead(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"no images in it \(for videos, name the files"):
+        read(tmp_path, fps=25)
+
+
+def test_an_array() -> None:
+    rgb = np.stack(list(grey_levels(4)))
+    frames = read(rgb, fps=2)
+    assert np.array_equal(np.stack([frame.rgb for frame in frames]), rgb)
+    assert seconds(frames) == [0, 0.5, 1, 1.5]
+    with pytest.raises(MediaError, match=r"expected frames as uint8 \(T, H, W, 3\) with T ≥ 1, found float32 \(4, 48"):
+        read(rgb.astype(np.float32), fps=2)
+
+
+def test_frames_that_nobody_asks_for_are_not_converted(bikes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    converted: list[int] = []
+    with open_source(bikes) as source:
+        convert = source._to_rgb  # type: ignore[attr-defined]
+        monkeypatch.setattr(source, "_to_rgb", lambda frame: converted.append(frame.pts) or convert(frame))
+        for k, frame in enumerate(source.frames()):
+            if k in (0, 100):
+                assert frame.rgb is frame.shown(Fraction(0), Fraction(1)).rgb
+    assert len(converted) == 2
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_the_number_of_frames_where_the_header_does_not_say(tmp_path: Path, suffix: str) -> None:
+    codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
+    with open_source(write_video(tmp_path / f"a{suffix}", grey_levels(30), codec=codec)) as source:
+        assert source.frame_count() == 30
+
+
+def test_the_number_of_frames_is_counted_where_there_is_no_duration(tmp_path: Path) -> None:
+    with open_source(write_video(tmp_path / "raw.h264", grey_levels(30))) as source:
+        assert source.duration_seconds is None
+        assert source.frame_count() == 30
+        assert len(list(source.frames())) == 30
+
+
+def faststart(source: Path, target: Path) -> Path:
+    """The same packets with the header first, so that a cut file still opens."""
+    with av.open(str(source)) as read, av.open(str(target), "w", options={"movflags": "faststart"}) as written:
+        stream = read.streams.video[0]
+        copy = written.add_stream_from_template(stream)
+        for packet in packets(read.demux(stream)):
+            packet.stream = copy
+            written.mux(packet)
+    return target
+
+
+def packets(demuxed: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    return (packet for packet in demuxed if packet.dts is not None)
+
+
+def test_a_file_cut_in_the_middle_is_truncated(tmp_path: Path, bikes: Path) -> None:
+    whole = faststart(bikes, tmp_path / "whole.mp4")
+    assert len(read(whole)) == 250
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(MediaError, match=r"cut\.mp4: (truncated: it ends at 4\.\d+ s of the 10\.00 s|decoding failed)"):
+        read(cut)
+
+
+def test_a_video_shorter_than_its_sound_is_not_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        video = container.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "bgr0"
+        for k, rgb in enumerate(grey_levels(10)):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 40000), np.int16), format="s16", layout="mono")
+        samples.rate, samples.pts = 8000, 0
+        container.mux(sound.encode(samples))
+    assert len(read(path)) == 10
