@@ -94,6 +94,7 @@ class _Line:
         self._rate = _rate(extractor.settings, source)
         self._constant = ConstantRate(self._rate) if self._rate is not None else None
         self._windower: Windower[Frame] = Windower(extractor.window)
+        self._batch_size = extractor.settings.batch_size or (1 if extractor.run.device.type == "cpu" else 16)
         self._frames = 0
         self._inputs: list[Tensor] = []
         self._spans: list[tuple[float, float]] = []
@@ -127,7 +128,7 @@ class _Line:
                 continue
             self._inputs.append(self._extractor.preprocess([one.rgb for one in window]))
             self._spans.append((float(window[0].seconds), float(window[-1].end_seconds)))
-            if len(self._inputs) == self._extractor.settings.batch_size:
+            if len(self._inputs) == self._batch_size:
                 self._run_batch()
 
     def _resampled(self, frame: Frame) -> list[Frame]:

@@ -63,7 +63,11 @@ class FrameSettings:
     weights: Path | None = setting(
         None, "checkpoint to use instead of the published one, as its authors publish it (torch or safetensors)"
     )
-    batch_size: int = setting(16, "frames per pass through the network", changes_values=False)
+    batch_size: int | None = setting(
+        None,
+        "frames per pass through the network; by default 1 on a CPU, where more save nothing, and 16 on a GPU",
+        changes_values=False,
+    )
     extraction_fps: float | None = setting(
         None, "frames per second to take, as FFmpeg's fps filter does; by default every frame"
     )
