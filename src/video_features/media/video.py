@@ -49,6 +49,7 @@ class VideoFile:
             raise
         self.fps: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         self._reformatter = VideoReformatter()
+        self._display: tuple[int, tuple[int, int, int, int]] | None = None  # rotation, display matrix
 
     def __enter__(self) -> VideoFile:
         return self
@@ -165,7 +166,11 @@ class VideoFile:
 
     def _to_rgb(self, decoded: VideoFrame) -> RGB:
         rgb: RGB = self._reformatter.reformat(decoded, format="rgb24").to_ndarray()  # type: ignore[assignment]
-        return np.ascontiguousarray(_as_displayed(rgb, decoded))
+        # The matrix is read anew only where the rotation changes: reading it keeps the frame in memory until the next
+        # garbage collection (PyAV's side data and frame hold each other).
+        if self._display is None or self._display[0] != decoded.rotation:
+            self._display = (decoded.rotation, _display_matrix(decoded))
+        return np.ascontiguousarray(_as_displayed(rgb, self._display[1]))
 
     def _check_reached(self, end: Fraction) -> None:
         stated, reached = _stated_seconds(self._stream), end
@@ -188,15 +193,18 @@ def _stated_seconds(stream: VideoStream) -> Fraction | None:
         return None
 
 
-def _as_displayed(rgb: RGB, decoded: VideoFrame) -> RGB:
-    """The picture turned or mirrored as its display matrix says, by quarter turns.
-
-    The matrix maps a stored pixel (x, y) to the place (a·x + c·y, b·x + d·y) where a player shows it.
-    """
+def _display_matrix(decoded: VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d): a player shows the stored pixel (x, y) at (a·x + c·y, b·x + d·y)."""
     matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return rgb
+        return 1, 0, 0, 1
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    return a, b, c, d
+
+
+def _as_displayed(rgb: RGB, matrix: tuple[int, int, int, int]) -> RGB:
+    """The picture turned or mirrored as its display matrix says, by quarter turns."""
+    a, b, c, d = matrix
     if abs(b) > abs(a):
         rgb, a, d = rgb.swapaxes(0, 1), c, b
     return rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
