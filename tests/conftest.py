@@ -68,10 +68,10 @@ def write_video(
     pts: Callable[[int], int] = lambda k: k,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
-    options: dict[str, str] | None = None,
+    b_frames: int = 0,
 ) -> Path:
     """Encode pictures; `pts(k)` is picture k's time in ticks of 1/fps."""
-    with av.open(str(path), "w", options=options or {}) as container:
+    with av.open(str(path), "w") as container:
         stream = None
         for k, rgb in enumerate(pictures):
             if stream is None:
@@ -79,6 +79,8 @@ def write_video(
                 stream.height, stream.width = rgb.shape[:2]
                 stream.pix_fmt = pix_fmt
                 stream.bit_rate = 4_000_000
+                if b_frames:
+                    stream.codec_context.options = {"bf": str(b_frames), "b-adapt": "0"}
                 stream.codec_context.time_base = 1 / fps
                 stream.time_base = 1 / fps
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")

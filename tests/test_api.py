@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -62,6 +63,52 @@ def test_an_array_gives_the_same_rows_as_the_file_it_was_read_from(tmp_path: Pat
     assert np.array_equal(from_file.values["timm"], from_array.values["timm"])
     assert np.array_equal(from_file.timestamps_ms, from_array.timestamps_ms)
     assert np.array_equal(from_file.end_timestamps_ms, from_array.end_timestamps_ms)
+
+
+def test_arrays_have_names() -> None:
+    rgb = np.stack(list(grey_levels(2)))
+    settings = {**LITE0, "source_fps": 5}
+    assert [one.location for one in extract(rgb, "timm", **settings)] == ["array"]
+    assert [one.location for one in extract([rgb, rgb], "timm", **settings)] == ["array_0", "array_1"]
+    assert [one.location for one in extract({"clip a": rgb, "b": rgb}, "timm", **settings)] == ["clip a", "b"]
+
+
+def test_load_refuses_the_settings_of_a_run() -> None:
+    with pytest.raises(SettingsError, match="load knows no output_path: these are settings of `extract`"):
+        load("timm", output_path="out", **LITE0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("name", "shown"), [("raw.h264", "s of video"), ("a.mp4", "100% |")])
+def test_a_terminal_shows_a_bar_also_for_a_video_that_does_not_say_how_long_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
+) -> None:
+    video = write_video(tmp_path / name, grey_levels(12))
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    (outcome,) = extract(video, "timm", progress=True, **LITE0)
+    assert outcome.status == "done"
+    assert f"[1/1] {name}: " in terminal.getvalue() and shown in terminal.getvalue()
+
+
+def test_coca_embeddings_are_not_normalised_either() -> None:
+    class CoCa(torch.nn.Module):
+        def encode_image(self, images: torch.Tensor, normalize: bool = True) -> torch.Tensor:
+            return torch.nn.functional.normalize(images, dim=-1) if normalize else images
+
+    embeddings = clip_family.ImageEncoder(CoCa())(torch.full((1, 4), 3.0))
+    assert embeddings.tolist() == [[3.0] * 4]
+
+
+def test_a_text_encoder_of_another_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"roberta-ViT-B-32/laion2b_s12b_b32k needs an extra: pip inst"):
+        load("clip", model_name="roberta-ViT-B-32/laion2b_s12b_b32k", weights="w.pth")
 
 
 def test_the_batch_size_does_not_change_the_rows(tmp_path: Path) -> None:

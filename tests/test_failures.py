@@ -7,12 +7,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import PIL.Image
 import pytest
 from click.testing import CliRunner
 
 from conftest import grey_levels, write_video
 from test_video import faststart
-from video_features import MediaError, extract, load
+from video_features import MediaError, OutputError, extract, load
 from video_features.cli import cli
 
 LITE0 = ["--model-name", "tf_efficientnet_lite0", "--device", "cpu"]
@@ -40,13 +41,15 @@ def test_each_bad_file_costs_one_line_and_the_others_are_done(tmp_path: Path, bi
     empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
     empty.touch()
     text.write_text("<html>404</html>")
+    (tmp_path / "frames").mkdir()
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "frames" / "0.png")
     bad = {
         tmp_path / "missing.mp4": "no such file",
         empty: "an empty file",
         text: "not a video that FFmpeg can read",
         audio_only(tmp_path / "audio.mp4"): "no video stream in it, only audio",
         cut(tmp_path / "cut.mp4", bikes): "truncated: it ends at",
-        tmp_path: "a folder of images has no frame rate of its own",
+        tmp_path / "frames": "a folder of images has no frame rate of its own",
     }
     output = tmp_path / "out"
     paths = [str(path) for path in (good[0], *bad, good[1])]
@@ -100,6 +103,5 @@ def test_a_network_that_fails_costs_its_feature_alone(
 def test_an_output_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", grey_levels(2))
     (tmp_path / "file").write_text("in the way")
-    (outcome,) = extract(video, "timm", model_name="tf_efficientnet_lite0", output_path=tmp_path / "file")
-    assert outcome.status == "failed"
-    assert str(tmp_path / "file") in outcome.reason and "cannot be written" in outcome.reason
+    with pytest.raises(OutputError, match=r"output_path=.*file: cannot be written \(File exists\)"):
+        extract(video, "timm", model_name="tf_efficientnet_lite0", output_path=tmp_path / "file")

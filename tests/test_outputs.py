@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -78,13 +79,14 @@ def test_what_is_there_and_whole_is_this_runs(tmp_path: Path) -> None:
     assert np.array_equal(saved.features.values["clip"], features().values["clip"])
     assert saved.features.predictions == features().predictions
     assert np.allclose(saved.features.end_seconds, features().end_seconds)
-    moved = record(source={"path": "/elsewhere/a.mp4"})
     assert sink.existing("b", record(), with_predictions=True) is None
-    assert FileSink(tmp_path, NUMPY).existing("a", moved, with_predictions=False) is not None
     assert FileSink(tmp_path, NUMPY, overwrite=True).existing("a", record(), with_predictions=True) is None
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "other shape", "no record", "record cut", "no predictions"])
+@pytest.mark.parametrize(
+    "damage",
+    ["gone", "cut", "other shape", "fewer times", "no record", "record cut", "record empty", "no predictions"],
+)
 def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
     sink = FileSink(tmp_path, NUMPY)
     sink.write("a", features())
@@ -97,6 +99,10 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
             array.write_bytes(array.read_bytes()[:-1])
         case "other shape":
             np.save(array, np.zeros((2, 4), np.float32))
+        case "fewer times":
+            np.save(folder / "a_timestamps_ms.npy", np.zeros(2))
+        case "record empty":
+            sidecar.write_text("{}")
         case "no record":
             sidecar.unlink()
         case "record cut":
@@ -112,7 +118,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
         ({"settings": {"extraction_fps": 5.0}}, r"other settings \(extraction_fps was None and is 5\.0"),
         ({"sha256": "cd"}, r"other settings \(weights was ab and is cd"),
         (
-            {"source": {"path": "/videos/other/a.mp4", "size_bytes": 11}},
+            {"source": {"path": "/videos/other/a.mp4"}},
             r"/other/a\.mp4: .* of another video, /videos",
         ),
         ({"source": {"size_bytes": 11}}, r"has changed since .* \(then 10 bytes, now 11\)"),
@@ -122,6 +128,7 @@ def test_what_was_made_otherwise_is_refused_with_both_values(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     FileSink(tmp_path, NUMPY).write("a", features())
+    (tmp_path / "clip" / "ViT-B_32" / "a_clip_pred.jsonl").unlink()  # whether or not all of it is there
     with pytest.raises(OutputError, match=message):
         FileSink(tmp_path, NUMPY).existing("a", record(**changes), with_predictions=True)
 
@@ -131,6 +138,13 @@ def test_two_videos_of_one_name_in_one_run_are_refused_even_when_overwriting(tmp
     sink.write("a", features())
     with pytest.raises(OutputError, match=r"would have the names of those of /videos/a\.mp4"):
         sink.existing("a", record(source={"path": "/videos/b/a.mp4"}), with_predictions=False)
+
+
+def test_predictions_of_an_earlier_run_do_not_outlive_its_features(tmp_path: Path) -> None:
+    FileSink(tmp_path, NUMPY).write("a", features())
+    without = dataclasses.replace(features(), predictions=None)
+    FileSink(tmp_path, NUMPY, overwrite=True).write("a", without)
+    assert "a_clip_pred.jsonl" not in names(tmp_path)
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

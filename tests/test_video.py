@@ -13,10 +13,12 @@ import av
 import numpy as np
 import PIL.Image
 import pytest
+from av.video.reformatter import Colorspace
 
 from conftest import grey_levels, write_video
 from video_features import MediaError
 from video_features.media import Frame, open_source
+from video_features.media.timestamps import DisplayTimes
 
 
 def read(path: object, **options: object) -> list[Frame]:
@@ -144,10 +146,63 @@ def test_a_video_that_starts_after_its_sound_keeps_the_offset(tmp_path: Path) ->
 
 
 def test_without_timestamps_frames_follow_at_the_stated_rate(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "raw.h264", grey_levels(10), options={})
+    path = write_video(tmp_path / "raw.h264", grey_levels(10))
     frames = read(path)
     assert pictures_in(frames) == list(range(10))
     assert np.allclose(np.diff(seconds(frames)), 1 / 25)
+
+
+def test_frames_of_an_avi_with_b_frames_are_in_order_with_times_that_do_not_go_back(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "b.avi", grey_levels(40), b_frames=3)
+    with av.open(str(path)) as container:
+        pts = [frame.pts for frame in container.decode(video=0)]
+    assert pts != sorted(pts)  # what the decoder says is wrong
+    frames = read(path)
+    assert pictures_in(frames) == list(range(40))
+    assert seconds(frames) == sorted(seconds(frames))
+    # FFmpeg's best effort needs a few frames to see which timestamps are wrong; then each is within a frame or two.
+    assert np.abs(np.array(seconds(frames))[8:] - np.arange(8, 40) / 25).max() <= 3 / 25
+
+
+def test_best_effort_timestamps_by_hand() -> None:
+    times = DisplayTimes(Fraction(1, 10), start_ticks=0)
+    # Two presentation timestamps went back; from the second on the decoding timestamps count.
+    stamps = [(0, 0), (3, 1), (1, 2), (2, 3), (6, 4), (4, 5)]
+    found = [times.seconds(pts, dts, expected=Fraction(0)) for pts, dts in stamps]
+    assert found == [Fraction(k, 10) for k in (0, 3, 3, 3, 4, 5)]
+
+
+def test_joined_transport_streams_carry_on(tmp_path: Path) -> None:
+    one = write_video(tmp_path / "one.ts", grey_levels(30))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(one.read_bytes() * 2)
+    frames = read(joined)
+    assert pictures_in(frames) == [*range(30), *range(30)]
+    assert np.allclose(np.diff(seconds(frames)), 1 / 25, atol=1e-3)
+
+
+def test_the_colour_matrix_is_that_of_opencv_whatever_the_tag(tmp_path: Path) -> None:
+    red = np.zeros((48, 64, 3), np.uint8) + np.array([200, 40, 40], np.uint8)
+    untagged = write_video(tmp_path / "untagged.mp4", [red] * 2)
+    bitstream = "colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1"
+    tagged = tmp_path / "tagged.mp4"
+    with av.open(str(untagged)) as source, av.open(str(tagged), "w") as written:
+        copy = written.add_stream_from_template(source.streams.video[0])
+        tag = av.BitStreamFilterContext(f"h264_metadata={bitstream}", source.streams.video[0], copy)
+        for packet in source.demux(source.streams.video[0]):
+            for out in tag.filter(packet if packet.dts is not None else None):
+                out.stream = copy
+                written.mux(out)
+    with av.open(str(tagged)) as container:
+        assert next(container.decode(video=0)).colorspace == Colorspace.ITU709
+    assert np.array_equal(read(tagged)[0].rgb, read(untagged)[0].rgb)
+
+
+def test_16_bit_images_keep_their_upper_bits(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
+    PIL.Image.fromarray(ramp).save(tmp_path / "0.png")
+    (frame,) = read(tmp_path, fps=1)
+    assert np.array_equal(frame.rgb[..., 0], ramp // 256) and np.array_equal(frame.rgb[..., 2], ramp // 256)
 
 
 @pytest.mark.parametrize("name", ["a b.mp4", "héé 日本 🎬.mp4", "a:b.mp4", "100%d.mp4", "quote'\".mp4", "-dash.mp4"])
@@ -251,6 +306,25 @@ def test_a_file_cut_in_the_middle_is_truncated(tmp_path: Path, bikes: Path) -> N
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(MediaError, match=r"cut\.mp4: (truncated: it ends at 4\.\d+ s of the 10\.00 s|decoding failed)"):
         read(cut)
+
+
+def test_an_avi_cut_in_the_middle_is_truncated(tmp_path: Path, bikes: Path) -> None:
+    whole = write_video(tmp_path / "whole.avi", (frame.rgb for frame in read(bikes)), codec="mpeg4")
+    assert len(read(whole)) == 250
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(
+        MediaError, match=r"cut\.avi: (truncated: it ends at \d\.\d+ s of the 10\.00 s|decoding failed)"
+    ):
+        read(cut)
+
+
+def test_a_matroska_file_that_does_not_start_at_zero_is_not_truncated(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "segment.mkv", grey_levels(40), pts=lambda k: k + 200)
+    with open_source(path) as source:
+        assert source.frame_count() == 40
+        assert source.duration_seconds == pytest.approx(1.6, abs=0.05)
+        assert [float(frame.seconds) for frame in source.frames()][:2] == [0, 0.04]
 
 
 def test_a_video_shorter_than_its_sound_is_not_truncated(tmp_path: Path) -> None:

@@ -194,6 +194,13 @@ def test_timm_takes_its_own_names_and_its_authors_names_and_nothing_else(tmp_pat
         load("timm", model_name=name, weights=tmp_path / "missing.pth")
 
 
+def test_timm_models_that_it_loads_loosely_need_every_key_too(tmp_path: Path) -> None:
+    name = "vit_base_patch16_siglip_gap_224"  # timm loads these with strict=False
+    torch.save({"visual.trunk.nothing": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=rf"other\.pth: not the weights of {name}; missing: "):
+        load("timm", model_name=name, weights=tmp_path / "other.pth")
+
+
 def test_timm_does_not_resample_weights_of_another_resolution(tmp_path: Path) -> None:
     torch.save(timm.create_model("vit_tiny_patch16_384").state_dict(), tmp_path / "384.pth")
     with pytest.raises(WeightsError, match=r"384\.pth: .* wrong shape: pos_embed \(1, 577, 192\)"):
@@ -287,7 +294,7 @@ def test_every_published_model_says_where_its_weights_are() -> None:
 def test_a_timm_model_without_weights_says_so() -> None:
     with_weights = {name.partition(".")[0] for name in timm.list_pretrained()}
     name = next(name for name in timm.list_models() if name not in with_weights)
-    with pytest.raises(WeightsError, match=f"{name}: timm publishes no weights for it: give weights=PATH"):
+    with pytest.raises(WeightsError, match=f"{name}: no weights are published for it: give weights=PATH"):
         load("timm", model_name=name)
 
 

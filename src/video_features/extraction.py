@@ -81,6 +81,8 @@ def extract_from(
     for frame in source.frames():
         for line in lines:
             line.push(frame)
+        if all(line.failed for line in lines):
+            break
         on_progress(float(frame.end_seconds))
     return [line.finish() for line in lines]
 
@@ -101,6 +103,10 @@ class _Line:
         self._rows: list[np.ndarray[Any, np.dtype[np.float32]]] = []
         self._predictions: list[Prediction] = []
         self._error: Exception | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
 
     def push(self, frame: Frame) -> None:
         if self._error is None:

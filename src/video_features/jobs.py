@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -21,11 +22,16 @@ from .settings import FrameSettings, RunSettings, from_mapping, unknown
 from .sinks import NUMPY, PICKLE, FileSink, NoSink, PrintSink, Sink
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
+BAR_WITHOUT_END = "{desc}: {n:.1f} s of video, {elapsed} gone"  # where the file does not say how long it is
 RUN_SETTINGS = {field.name for field in fields(RunSettings)}
 
 
 def extract(
-    paths: Source | Iterable[Source], features: str | Sequence[str], *, progress: bool = False, **settings: Any
+    paths: Source | Iterable[Source] | Mapping[str, Source],
+    features: str | Sequence[str],
+    *,
+    progress: bool = False,
+    **settings: Any,
 ) -> Iterator[Outcome]:
     """Extract features from videos, lazily: an outcome a video and feature, in the order of `paths`.
 
@@ -33,7 +39,8 @@ def extract(
             if outcome.status != "failed":
                 print(outcome.location, outcome.features.values["clip"].shape)
 
-    paths: videos (path, `file://` or other URL), folders of images, arrays uint8 (T, H, W, 3) RGB; one or many
+    paths: videos (path, `file://` or other URL), folders of images, arrays uint8 (T, H, W, 3) RGB; one or many.
+        Arrays are called `array`, or by their place `array_0`, `array_1` …; `{name: array}` names them.
     features: a feature's name, or several; several share one decoding of each video
     progress: show a bar on standard error
     settings: those of the run (`device`, `output_path`, `on_extraction`, `show_pred`, `overwrite`, `source_fps`) and
@@ -44,8 +51,9 @@ def extract(
     outcome says why, and the next one follows.
     """
     run, by_feature = settle([features] if isinstance(features, str) else features, settings)
+    sink = _sink(run)  # before the networks, which take longer
     extractors = [_load(name, chosen, run) for name, chosen in by_feature.items()]
-    return _outcomes(_listed(paths), extractors, run, _sink(run), progress)
+    return _outcomes(_named(paths), extractors, run, sink, progress)
 
 
 def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
@@ -53,6 +61,8 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
 
     Raises SettingsError for an unknown feature, model or setting; WeightsError where the weights cannot be had.
     """
+    if misplaced := settings.keys() & RUN_SETTINGS:
+        raise SettingsError(f"load knows no {' and no '.join(sorted(misplaced))}: these are settings of `extract`")
     run, by_feature = settle([feature], {**settings, "device": device, "show_pred": show_pred})
     return _load(feature, by_feature[feature], run)
 
@@ -79,12 +89,10 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
             raise SettingsError(unknown("feature of this run", feature, own))
         else:
             shared[name] = value
-    known = {name: {field.name for field in fields(one.Settings)} for name, one in families.items()}
-    for name in shared:
-        for feature, names in known.items():
-            if name not in names:
-                raise SettingsError(unknown(f"setting of {feature}", name, names | RUN_SETTINGS))
-    chosen = {name: from_mapping(one.Settings, {**shared, **own[name]}, of=name) for name, one in families.items()}
+    chosen = {
+        name: from_mapping(one.Settings, {**shared, **own[name]}, of=name, also=RUN_SETTINGS)
+        for name, one in families.items()
+    }
     return from_mapping(RunSettings, run, of="the run"), chosen
 
 
@@ -101,38 +109,48 @@ def _sink(run: RunSettings) -> Sink:
         return PrintSink()
     if run.output_path is None:
         raise SettingsError(f"on_extraction={kind} needs an output_path")
+    try:
+        run.output_path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"output_path={run.output_path}: cannot be written ({error.strerror})") from error
     return FileSink(run.output_path, NUMPY if kind == "save_numpy" else PICKLE, overwrite=run.overwrite)
 
 
-def _listed(paths: Source | Iterable[Source]) -> list[Source]:
-    """The sources as a list; a path that is listed twice is done once."""
-    if isinstance(paths, (str, Path, np.ndarray)):
-        return [paths]
-    sources = list(paths)  # type: ignore[arg-type]
-    first = {str(source): k for k, source in reversed(list(enumerate(sources))) if not isinstance(source, np.ndarray)}
-    return [one for k, one in enumerate(sources) if isinstance(one, np.ndarray) or first[str(one)] == k]
+def _named(paths: Source | Iterable[Source] | Mapping[str, Source]) -> dict[str, Source]:
+    """The sources by what outcomes call them: paths as written, arrays by a name. Listed twice is listed once."""
+    if isinstance(paths, Mapping):
+        return dict(paths)
+    if isinstance(paths, np.ndarray):
+        return {"array": paths}
+    if isinstance(paths, (str, os.PathLike)):
+        return {os.fspath(paths): paths}
+    return {
+        f"array_{k}" if isinstance(source, np.ndarray) else os.fspath(source): source for k, source in enumerate(paths)
+    }
 
 
 def _outcomes(
-    sources: list[Source], extractors: list[Extractor], run: RunSettings, sink: Sink, progress: bool
+    sources: dict[str, Source], extractors: list[Extractor], run: RunSettings, sink: Sink, progress: bool
 ) -> Iterator[Outcome]:
-    for k, source in enumerate(sources):
-        array_name = "array" if len(sources) == 1 else f"array_{k}"
-        location = array_name if isinstance(source, np.ndarray) else str(source)
-        label = f"[{k + 1}/{len(sources)}] {Path(location).name}"
+    for k, (name, source) in enumerate(sources.items()):
+        label = f"[{k + 1}/{len(sources)}] {Path(name).name}"
         try:
-            with open_source(source, fps=run.source_fps, array_name=array_name) as opened:
-                bar = tqdm(
-                    total=opened.duration_seconds,
-                    desc=label,
-                    bar_format=BAR,
-                    leave=False,
-                    disable=None if progress else True,
-                )
-                with bar:
-                    yield from _one_video(opened, extractors, run, sink, bar)
+            with (
+                open_source(source, fps=run.source_fps, array_name=name) as opened,
+                _bar(label, opened.duration_seconds, shown=progress) as bar,
+            ):
+                outcomes = _one_video(opened, extractors, run, sink, bar)
+        except BrokenPipeError:  # nobody reads what is printed any more
+            raise
         except Exception as error:  # whatever it is, the other videos go on
-            yield from (_failed(location, extractor, error) for extractor in extractors)
+            outcomes = [_failed(name, extractor, error) for extractor in extractors]
+        yield from outcomes
+
+
+def _bar(label: str, seconds: float | None, *, shown: bool) -> tqdm[Any]:
+    """A bar over the seconds of a video, on a terminal."""
+    layout = BAR_WITHOUT_END if seconds is None else BAR
+    return tqdm(total=seconds, desc=label, bar_format=layout, leave=False, disable=None if shown else True)
 
 
 def _one_video(

@@ -17,7 +17,7 @@ from . import registry
 from .cli import read_list
 from .errors import SettingsError
 from .report import OK, explained, report
-from .settings import RunSettings, unknown
+from .settings import RunSettings, coerce, unknown
 
 USAGE = """\
 python main.py feature_type=FEATURE video_paths=PATH [key=value …]
@@ -42,7 +42,7 @@ OF_OTHER_FEATURES = {
         "streams",
         "flow_type",
     ),
-    *("side_size", "resize_to_smaller_edge", "finetuned_on", "pred_texts"),
+    *("side_size", "resize_to_smaller_edge", "finetuned_on", "pred_texts", "device_ids"),
 }
 PATHS = ("video_paths", "file_with_video_paths")
 
@@ -65,7 +65,7 @@ def translate(words: Sequence[str]) -> tuple[str, list[str], dict[str, Any]]:
     given = dict(_pair(word) for word in words)
     if "feature_type" not in given:
         raise SettingsError(f"feature_type=… is missing; it is one of {', '.join(registry.names())}")
-    feature = given.pop("feature_type")
+    feature = str(_yaml(given.pop("feature_type")))
     paths = [*_paths(given.pop("video_paths", "null")), *_listed(given.pop("file_with_video_paths", "null"))]
     if not paths:
         raise SettingsError("no videos: give video_paths=PATH or file_with_video_paths=FILE")
@@ -81,19 +81,21 @@ def _pair(word: str) -> tuple[str, str]:
     return key, value
 
 
-def _paths(value: str) -> list[str]:
-    """One path, or YAML's list of paths; what is no list is a path as it stands."""
+def _yaml(value: str) -> Any:
+    """What YAML makes of it: a list, null, or a text without its quotes; anything else stays as it was typed."""
     try:
         read = yaml.safe_load(value)
     except yaml.YAMLError:
-        return [value]
+        return value
+    return read if read is None or isinstance(read, (list, str)) else value
+
+
+def _paths(value: str) -> list[str]:
+    """One path, or YAML's list of paths."""
+    read = _yaml(value)
     if read is None:
         return []
-    return (
-        [str(path) for path in read]
-        if isinstance(read, list)
-        else [value.strip("'\"") if isinstance(read, str) else value]
-    )
+    return [str(path) for path in read] if isinstance(read, list) else [read]
 
 
 def _listed(value: str) -> list[str]:
@@ -107,7 +109,7 @@ def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in given.items():
         if key in names:
-            settings[key] = value
+            settings[key] = _yaml(value)
         elif key not in WITHOUT_EFFECT | OF_OTHER_FEATURES:
             keys = names | WITHOUT_EFFECT | {"feature_type", *PATHS}
             raise SettingsError(unknown(f"key for feature_type={feature}", key, sorted(keys)))
@@ -121,7 +123,7 @@ def _device(asked: str | None) -> str | None:
     from .runtime import choose_device
 
     try:
-        return str(choose_device(None if asked in (None, "null") else asked))
+        return str(choose_device(coerce("device", asked, str | None)))
     except SettingsError as error:
         click.echo(f"warning: {error}; going on with the CPU", err=True)
         return "cpu"

@@ -22,28 +22,31 @@ from .errors import SettingsError
 T = TypeVar("T")
 
 
-def setting(default: Any, help: str, *, changes_values: bool = True) -> Any:
+def setting(default: Any, help: str, *, metavar: str = "VALUE", changes_values: bool = True) -> Any:
     """Declare a setting: a dataclass field with the sentence that the help page shows.
 
+    metavar: what stands for the value on the help page
     changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
         and compared when a run is repeated.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "changes_values": changes_values})
+    return dataclasses.field(
+        default=default, metadata={"help": help, "metavar": metavar, "changes_values": changes_values}
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """What a whole run shares, whatever the feature."""
 
-    device: str | None = setting(None, "cpu, cuda:N or mps; by default the GPU where there is one")
-    output_path: Path | None = setting(None, "folder for the outputs")
+    device: str | None = setting(None, "cpu, cuda:N or mps; by default the GPU where there is one", metavar="NAME")
+    output_path: Path | None = setting(None, "folder for the outputs", metavar="DIR")
     on_extraction: str | None = setting(
-        None, "print, save_numpy or save_pickle; by default save_numpy where there is an output path"
+        None, "print, save_numpy or save_pickle; by default save_numpy where there is an output path", metavar="HOW"
     )
     show_pred: bool = setting(False, "show the five likeliest classes of every row, and save them as JSON lines")
     overwrite: bool = setting(False, "replace outputs that were made with other settings or from another video")
     source_fps: float | None = setting(
-        None, "frames per second of a folder of images or an array (a video has its own)"
+        None, "frames per second of a folder of images or an array (a video has its own)", metavar="FPS"
     )
 
     def __post_init__(self) -> None:
@@ -59,19 +62,22 @@ ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
 class FrameSettings:
     """What every feature of single frames can be told. A family declares `model_name` anew, with its default."""
 
-    model_name: str = setting("", "which of the family's networks")
+    model_name: str = setting("", "which of the family's networks", metavar="NAME")
     weights: Path | None = setting(
-        None, "checkpoint to use instead of the published one, as its authors publish it (torch or safetensors)"
+        None,
+        "checkpoint to use instead of the published one, as its authors publish it (torch or safetensors)",
+        metavar="FILE",
     )
     batch_size: int | None = setting(
         None,
         "frames per pass through the network; by default 1 on a CPU, where more save nothing, and 16 on a GPU",
+        metavar="N",
         changes_values=False,
     )
     extraction_fps: float | None = setting(
-        None, "frames per second to take, as FFmpeg's fps filter does; by default every frame"
+        None, "frames per second to take, as FFmpeg's fps filter does; by default every frame", metavar="FPS"
     )
-    extraction_total: int | None = setting(None, "number of frames to take, spread evenly over the video")
+    extraction_total: int | None = setting(None, "number of frames to take, spread evenly over the video", metavar="N")
 
     def __post_init__(self) -> None:
         _positive(self, "batch_size", "extraction_fps", "extraction_total")
@@ -100,16 +106,17 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     return f"unknown {what} {str(given)!r}: {hint}"
 
 
-def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str) -> T:
+def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iterable[str] = ()) -> T:
     """Build settings of class `cls` from names and values; values may be words, as a command line has them.
 
-    of: whose settings these are, for the error.
+    of: whose settings these are, for the error
+    also: other names that may have been meant, for the error
     Raises SettingsError for a name that `cls` has not, or a value of the wrong type.
     """
     hints = typing.get_type_hints(cls)
     for name in values:
         if name not in hints:
-            raise SettingsError(unknown(f"setting of {of}", name, hints))
+            raise SettingsError(unknown(f"setting of {of}", name, [*hints, *also]))
     return cls(**{name: coerce(name, value, hints[name]) for name, value in values.items()})
 
 

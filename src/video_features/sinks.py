@@ -103,25 +103,13 @@ class FileSink:
             return None
         try:
             found = json.loads(sidecar.read_text(encoding="utf-8"))
-            arrays = self._load(name, found)
-            predictions = self._load_predictions(name, found) if with_predictions else None
+            _check_same_source(sidecar, found["source"], record["source"])
+            _check_same_settings(sidecar, found, record)
+            return self._load(name, found, with_predictions=with_predictions)
+        except OutputError:
+            raise
         except Exception:  # any way in which files can be damaged or gone: made again
             return None
-        _check_same_source(sidecar, found["source"], record["source"])
-        _check_same_settings(sidecar, found, record)
-        values = {key: arrays[key] for key in found["shapes"]}
-        files = [*(self._file(name, found, key) for key in arrays), sidecar]
-        features = Features(
-            values=values,
-            start_seconds=arrays["timestamps_ms"] / 1000,
-            end_seconds=arrays["end_timestamps_ms"] / 1000,
-            fps=float(arrays["fps"]),
-            predictions=predictions,
-            record=found,
-        )
-        if with_predictions:
-            files.append(self._predictions(name, found))
-        return Saved(features, tuple(files))
 
     def write(self, name: str, features: Features) -> tuple[Path, ...]:
         record = features.record
@@ -135,8 +123,9 @@ class FileSink:
             parts.append((self._predictions(name, record), lambda file: file.write("\n".join([*lines, ""]).encode())))
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         parts.append((sidecar, lambda file: file.write(text.encode())))
+        stale = [] if features.predictions is not None else [self._predictions(name, record)]
         try:
-            _write_together(parts, commit=sidecar)
+            _write_together(parts, commit=sidecar, stale=stale)
         except OSError as error:
             raise OutputError(
                 f"{error.filename or sidecar.parent}: cannot be written ({error.strerror or error})"
@@ -144,15 +133,27 @@ class FileSink:
         self._written[sidecar] = record["source"]["path"]
         return tuple(path for path, _ in parts)
 
-    def _load(self, name: str, record: dict[str, Any]) -> dict[str, Array]:
+    def _load(self, name: str, record: dict[str, Any], *, with_predictions: bool) -> Saved:
+        """Everything that the record promises; an error of any kind where it is not there or not whole."""
+        shapes = record["shapes"]
         arrays = {}
-        for key in (*record["shapes"], "fps", "timestamps_ms", "end_timestamps_ms"):
+        for key in (*shapes, "fps", "timestamps_ms", "end_timestamps_ms"):
             with self._file(name, record, key).open("rb") as file:
                 arrays[key] = self._format.load(file)
-            expected = record["shapes"].get(key)
-            if expected is not None and list(arrays[key].shape) != expected:
-                raise ValueError(f"{key} has shape {arrays[key].shape}, recorded as {expected}")
-        return arrays
+            if list(arrays[key].shape) != shapes.get(key, list(arrays[key].shape)):
+                raise ValueError(f"{key} has shape {arrays[key].shape}, recorded as {shapes[key]}")
+        files = [*(self._file(name, record, key) for key in arrays), self._sidecar(name, record)]
+        if with_predictions:
+            files.append(self._predictions(name, record))
+        features = Features(
+            values={key: arrays[key] for key in shapes},
+            start_seconds=arrays["timestamps_ms"] / 1000,
+            end_seconds=arrays["end_timestamps_ms"] / 1000,
+            fps=float(arrays["fps"]),
+            predictions=self._load_predictions(name, record) if with_predictions else None,
+            record=record,
+        )
+        return Saved(features, tuple(files))
 
     def _load_predictions(self, name: str, record: dict[str, Any]) -> list[Prediction]:
         rows = []
@@ -176,15 +177,21 @@ class FileSink:
         return self._folder(record) / f"{name}_{record['feature']}_pred.jsonl"
 
 
-def _write_together(parts: list[tuple[Path, Callable[[IO[bytes]], object]]], *, commit: Path) -> None:
-    """Write all parts under temporary names, then rename them, `commit` last: it vouches for the others."""
+def _write_together(
+    parts: list[tuple[Path, Callable[[IO[bytes]], object]]], *, commit: Path, stale: list[Path]
+) -> None:
+    """Write all parts under temporary names, then rename them, `commit` last: it vouches for the others.
+
+    stale: files of an earlier run that these replace
+    """
     commit.parent.mkdir(parents=True, exist_ok=True)
     temporary = {path: path.with_name(f".{uuid.uuid4().hex}.tmp") for path, _ in parts}
     try:
         for path, dump in parts:
             with temporary[path].open("xb") as file:
                 dump(file)
-        commit.unlink(missing_ok=True)
+        for old in (commit, *stale):
+            old.unlink(missing_ok=True)
         for path, _ in parts:
             temporary[path].replace(path)
     finally:
@@ -193,18 +200,15 @@ def _write_together(parts: list[tuple[Path, Callable[[IO[bytes]], object]]], *, 
 
 
 def _check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
-    same_place = found["path"] == ours["path"]
-    same_file = found["size_bytes"] == ours["size_bytes"]
-    moved = same_file and Path(found["path"]).name == Path(ours["path"]).name
-    if same_place and not same_file:
+    if found["path"] != ours["path"]:
+        raise OutputError(
+            f"{ours['path']}: the outputs of its name are of another video, {found['path']} (says {sidecar}); "
+            "rename one of the two, give another output_path, or overwrite (--overwrite) to replace them"
+        )
+    if found["size_bytes"] != ours["size_bytes"]:
         raise OutputError(
             f"{ours['path']}: has changed since {sidecar} was written (then {found['size_bytes']} bytes, now "
             f"{ours['size_bytes']}); overwrite (--overwrite) makes its features anew"
-        )
-    if not same_place and not moved:
-        raise OutputError(
-            f"{ours['path']}: the outputs of its name are of another video, {found['path']} (says {sidecar}); "
-            "rename one of the two, or give another output_path"
         )
 
 

@@ -69,6 +69,8 @@ def obtain(weights: Weights, *, model: str, instead: Path | None = None) -> Loca
         if not instead.is_file():
             raise WeightsError(f"{model}: no such weights file: {instead}")
         return LocalWeights(instead, sha256_of(instead), Weights(path=instead))
+    if not (weights.path or weights.url or weights.repository):
+        raise WeightsError(f"{model}: no weights are published for it: give weights=PATH (--weights PATH)")
     path = find(weights) or _download(weights, model)
     return LocalWeights(path, verify(path, weights), weights)
 

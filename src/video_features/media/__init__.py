@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import urllib.parse
 import urllib.request
@@ -13,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError, in_one_line
-from ..windows import as_rate
 from .frame import RGB, Frame, FrameSource
 
 __all__ = ["RGB", "Frame", "FrameSource", "Source", "open_source"]
@@ -33,41 +33,37 @@ def open_source(source: Source, *, fps: float | None = None, array_name: str = "
     from .stills import FrameArray, ImageFolder
 
     if isinstance(source, np.ndarray):
-        return FrameArray(source, fps=as_rate(_given(fps, f"{array_name}: an array")), name=array_name)
-    text = str(source)
-    if _is_url(text):
-        if not text.startswith("file:"):
-            return _open_url(text)
-        text = urllib.request.url2pathname(urllib.parse.urlsplit(text).path)
-    path = Path(text)
+        return FrameArray(source, fps=fps, name=array_name)
+    location = os.fspath(source)
+    if URL.match(location) and not location.lower().startswith("file:"):
+        return _open_url(location)
+    path = Path(_path_of(location) if URL.match(location) else location)
     if path.is_dir():
-        return ImageFolder(path, fps=as_rate(_given(fps, f"{path}: a folder of images")))
-    return _open_file(path)
+        return ImageFolder(path, fps=fps, location=location)
+    return _open_file(path, location)
 
 
-def _given(fps: float | None, what: str) -> float:
-    if fps is None:
-        raise MediaError(f"{what} has no frame rate of its own: give source_fps, such as 25")
-    return fps
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def _is_url(text: str) -> bool:
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+def _path_of(file_url: str) -> str:
+    parts = urllib.parse.urlsplit(file_url)
+    host = "" if parts.netloc in ("", "localhost") else f"//{parts.netloc}"  # a share of Windows
+    return urllib.request.url2pathname(host + parts.path)
 
 
-def _open_file(path: Path) -> FrameSource:
+def _open_file(path: Path, location: str) -> FrameSource:
     from .video import VideoFile
 
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise MediaError(
-            f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
-        ) from None
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise MediaError(f"{location}: {reason}") from None
     if size == 0:
-        raise MediaError(f"{path}: an empty file")
+        raise MediaError(f"{location}: an empty file")
     # `file:` keeps FFmpeg from taking a colon in the name for a protocol.
-    return VideoFile(f"file:{path}", name=path.stem, location=str(path), address=str(path.absolute()), size_bytes=size)
+    return VideoFile(f"file:{path}", name=path.stem, location=location, address=str(path.absolute()), size_bytes=size)
 
 
 def _open_url(url: str) -> FrameSource:
@@ -81,5 +77,11 @@ def _open_url(url: str) -> FrameSource:
         file: Any = fsspec.open(url, "rb").open()
     except Exception as error:  # each store raises its own kinds
         raise MediaError(f"{url}: cannot be opened ({type(error).__name__}: {in_one_line(error)})") from error
-    name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).stem
-    return VideoFile(file, name=name, location=url, address=url, size_bytes=getattr(file, "size", None))
+    parts = urllib.parse.urlsplit(url)
+    name = PurePosixPath(urllib.parse.unquote(parts.path)).stem
+    address = parts._replace(query="", fragment="").geturl()  # a signature changes, and is nobody else's business
+    try:
+        return VideoFile(file, name=name, location=url, address=address, size_bytes=getattr(file, "size", None))
+    except MediaError:
+        file.close()
+        raise

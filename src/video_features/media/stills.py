@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from ..errors import MediaError
+from ..windows import as_rate
 from .frame import RGB, Frame
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -25,11 +25,14 @@ IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".we
 class _Stills:
     """A known number of frames at a constant rate. See `FrameSource`."""
 
+    kind = "stills"
     size_bytes: int | None = None
 
-    def __init__(self, count: int, *, fps: Fraction, name: str, location: str, address: str) -> None:
+    def __init__(self, count: int, *, fps: float | None, name: str, location: str, address: str) -> None:
+        if fps is None:
+            raise MediaError(f"{location}: {self.kind} has no frame rate of its own: give source_fps, such as 25")
         self._count = count
-        self.fps = fps
+        self.fps = as_rate(fps)
         self.name = name
         self.location = location
         self.address = address
@@ -60,11 +63,15 @@ class _Stills:
 class ImageFolder(_Stills):
     """The images of a folder in natural order (2.jpg before 10.jpg), EXIF orientation applied."""
 
-    def __init__(self, folder: Path, *, fps: Fraction) -> None:
+    kind = "a folder of images"
+
+    def __init__(self, folder: Path, *, fps: float | None, location: str) -> None:
         images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         self._images = sorted(images, key=_natural_key)
         if not self._images:
-            raise MediaError(f"{folder}: a folder with no images in it (for videos, name the files: {folder}/*.mp4)")
+            raise MediaError(
+                f"{location}: a folder with no images in it (for videos, name the files: {location}/*.mp4)"
+            )
         self.size_bytes = sum(path.stat().st_size for path in self._images)
         absolute = folder.resolve()
         super().__init__(len(self._images), fps=fps, name=absolute.name, location=str(folder), address=str(absolute))
@@ -72,15 +79,17 @@ class ImageFolder(_Stills):
     def _picture(self, k: int) -> RGB:
         try:
             with PIL.Image.open(self._images[k]) as image:
-                return np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, ValueError) as error:
+                return np.asarray(_eight_bits(PIL.ImageOps.exif_transpose(image), self._images[k]).convert("RGB"))
+        except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
             raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({error})") from error
 
 
 class FrameArray(_Stills):
     """Frames that are already in memory: uint8 (T, H, W, 3), RGB."""
 
-    def __init__(self, rgb: npt.NDArray[Any], *, fps: Fraction, name: str) -> None:
+    kind = "an array"
+
+    def __init__(self, rgb: npt.NDArray[Any], *, fps: float | None, name: str) -> None:
         if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != np.uint8 or len(rgb) == 0:
             raise MediaError(f"{name}: expected frames as uint8 (T, H, W, 3) with T ≥ 1, found {rgb.dtype} {rgb.shape}")
         self._rgb: npt.NDArray[np.uint8] = rgb
@@ -90,6 +99,15 @@ class FrameArray(_Stills):
 
     def _picture(self, k: int) -> RGB:
         return cast(RGB, self._rgb[k])
+
+
+def _eight_bits(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:
+    """16-bit grey by its upper eight bits, which Pillow's own conversion would clip to white; the rest as it is."""
+    if image.mode.startswith("I;16"):
+        return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise MediaError(f"{path}: expected 8 or 16 bits a channel, found 32 (mode {image.mode}): convert it first")
+    return image
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:

@@ -12,11 +12,12 @@ import av
 import av.error
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from ..errors import MediaError
 from .frame import RGB, Frame
+from .timestamps import DisplayTimes
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -63,33 +64,29 @@ class VideoFile:
 
     @property
     def duration_seconds(self) -> float | None:
-        stated = _stated_seconds(self._stream)
-        if stated is None and self._container.duration is not None:
-            stated = Fraction(self._container.duration, av.time_base)
-        return None if stated is None else float(stated)
+        end = self._stated_end() or self._container_end()
+        return None if end is None else float(end)
 
     def frame_count(self) -> int:
         if self._stream.frames:
             return self._stream.frames
-        if self.duration_seconds:
-            return max(1, round(self.duration_seconds * self.fps))
-        return self._count_packets()
+        end = self._stated_end() or self._container_end()
+        if end is None:
+            return self._count_packets()
+        return max(1, round((end - self._first_seconds()) * self.fps))
 
     def frames(self) -> Iterator[Frame]:
         """Every frame once, in the order shown; each is shown until the next one starts."""
+        times = DisplayTimes(self._stream.time_base or 1 / self.fps, self._start_ticks(self._stream))
         held: VideoFrame | None = None
-        start = Fraction(0)
+        start = end = Fraction(0)
         for decoded in self._decoded():
-            if held is None:
-                start = self._seconds(decoded, otherwise=Fraction(0))
-            else:
-                following = self._seconds(decoded, otherwise=start + self._shown_for(held))
+            following = times.seconds(decoded.pts, decoded.dts, expected=end)
+            if held is not None:
                 yield self._frame(held, start, following)
-                start = following
-            held = decoded
+            held, start, end = decoded, following, following + self._shown_for(decoded)
         if held is None:
             raise MediaError(f"{self.location}: no frame in its video stream could be decoded")
-        end = start + self._shown_for(held)
         yield self._frame(held, start, end)
         self._check_reached(end)
 
@@ -141,20 +138,37 @@ class VideoFile:
                 "is it damaged or truncated?"
             ) from error
 
+    def _stated_end(self) -> Fraction | None:
+        """When the video stream ends, as the file's header says; the container's start is 0."""
+        stream = self._stream
+        if self._container.format.name == "avi" and stream.frames:
+            return stream.frames / self.fps  # its duration is guessed anew where the file is cut
+        if stream.duration is not None and stream.time_base is not None:
+            return self._first_seconds() + stream.duration * stream.time_base
+        try:  # Matroska: a tag with the end, such as 00:00:05.312000000, on the container's own clock
+            hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - self._container_start()
+        except ValueError:
+            return None
+
+    def _container_end(self) -> Fraction | None:
+        return None if self._container.duration is None else Fraction(self._container.duration, av.time_base)
+
+    def _container_start(self) -> Fraction:
+        return Fraction(self._container.start_time or 0, av.time_base)
+
+    def _first_seconds(self) -> Fraction:
+        """When the video stream starts, as the file's header says; the container's start is 0."""
+        if self._stream.start_time is None or self._stream.time_base is None:
+            return Fraction(0)
+        return self._stream.start_time * self._stream.time_base - self._container_start()
+
     def _start_ticks(self, stream: Stream) -> int:
         # As FFmpeg's own tools do: the container's start, rounded to the stream's ticks, becomes 0.
-        start = self._container.start_time
-        if start is None or stream.time_base is None:
-            return 0
-        return round(Fraction(start, av.time_base) / stream.time_base)
+        return round(self._container_start() / stream.time_base) if stream.time_base else 0
 
     def _packet_end(self, stream: Stream, pts: int) -> Fraction:
         return (pts - self._start_ticks(stream)) * (stream.time_base or Fraction(0))
-
-    def _seconds(self, frame: VideoFrame, *, otherwise: Fraction) -> Fraction:
-        if frame.pts is None or self._stream.time_base is None:
-            return otherwise
-        return (frame.pts - self._start_ticks(self._stream)) * self._stream.time_base
 
     def _shown_for(self, frame: VideoFrame) -> Fraction:
         if frame.duration and self._stream.time_base:
@@ -162,10 +176,15 @@ class VideoFile:
         return 1 / self.fps
 
     def _frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
-        return Frame(start, max(start, end), lambda: self._to_rgb(decoded))
+        return Frame(start, end, lambda: self._to_rgb(decoded))
 
     def _to_rgb(self, decoded: VideoFrame) -> RGB:
-        rgb: RGB = self._reformatter.reformat(decoded, format="rgb24").to_ndarray()  # type: ignore[assignment]
+        # BT.601 whatever the stream's tag says: so does OpenCV, and with it the reference. PyAV's own default depends
+        # on its version.
+        converted = self._reformatter.reformat(
+            decoded, format="rgb24", src_colorspace=Colorspace.ITU601, dst_colorspace=Colorspace.ITU601
+        )
+        rgb: RGB = converted.to_ndarray()  # type: ignore[assignment]
         # The matrix is read anew only where the rotation changes: reading it keeps the frame in memory until the next
         # garbage collection (PyAV's side data and frame hold each other).
         if self._display is None or self._display[0] != decoded.rotation:
@@ -173,24 +192,13 @@ class VideoFile:
         return np.ascontiguousarray(_as_displayed(rgb, self._display[1]))
 
     def _check_reached(self, end: Fraction) -> None:
-        stated, reached = _stated_seconds(self._stream), end
-        if stated is None and self._container.duration is not None:
-            stated, reached = Fraction(self._container.duration, av.time_base), max(end, self._reached)
+        stated, reached = self._stated_end(), end
+        if stated is None:  # then the container's end, which any of its streams may reach
+            stated, reached = self._container_end(), max(end, self._reached)
         if stated is not None and reached + Fraction(MISSING_SECONDS) < stated:
             raise MediaError(
                 f"{self.location}: truncated: it ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
             )
-
-
-def _stated_seconds(stream: VideoStream) -> Fraction | None:
-    """When the stream ends, as its header says; Matroska says so in a tag, such as 00:00:05.312000000."""
-    if stream.duration is not None and stream.time_base is not None:
-        return stream.duration * stream.time_base
-    try:
-        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    except ValueError:
-        return None
 
 
 def _display_matrix(decoded: VideoFrame) -> tuple[int, int, int, int]:

@@ -9,6 +9,7 @@ QuickGELU, and so do those of others whose entry in open_clip says so.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import zipfile
 from collections.abc import Callable, Iterator
@@ -59,11 +60,13 @@ class Settings(FrameSettings):
         "OpenAI's RN50, RN101, RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px; "
         "or MODEL/PRETRAINED of open_clip, such as ViT-B-32/laion2b_s34b_b79k; "
         f"or {CUSTOM}: one in OpenAI's format that --weights gives",
+        metavar="NAME",
     )
     pred_texts: tuple[str, ...] | None = setting(
         None,
         'with show_pred: texts to choose from, such as "[a dog, a cat]"; by default "a photo of CLASS" '
         "for the classes of Kinetics-400",
+        metavar="TEXTS",
     )
 
 
@@ -90,6 +93,8 @@ def published_weights(model_name: str) -> Weights:
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
     own = settings.weights
+    if name != CUSTOM:
+        _check_text_library(name, predict=predict)
     weights = obtain(Weights() if own else published_weights(name), model=name, instead=own)
     clip, config = _custom(weights.path) if name == CUSTOM else _listed(name, weights, own=own is not None)
     preprocess = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=clip.visual.image_size), config))
@@ -113,7 +118,7 @@ class ImageEncoder(nn.Module):
         self.clip = clip
 
     def forward(self, images: Tensor) -> Tensor:
-        embeddings: Tensor = self.clip.encode_image(images)
+        embeddings: Tensor = self.clip.encode_image(images, normalize=False)  # CoCa's default is True
         return embeddings
 
 
@@ -159,6 +164,15 @@ def _config(name: str) -> dict[str, Any]:
         raise SettingsError(unknown("clip model_name", name, list_models()))
     config: dict[str, Any] = get_pretrained_cfg(*_architecture_and_tag(name))
     return config
+
+
+def _check_text_library(name: str, *, predict: bool) -> None:
+    """Some text encoders and tokenizers of open_clip's list are Hugging Face's, a library of its own."""
+    _config(name)
+    text = open_clip.get_model_config(_architecture_and_tag(name)[0])["text_cfg"]
+    needed = "hf_model_name" in text or (predict and "hf_tokenizer_name" in text)
+    if needed and importlib.util.find_spec("transformers") is None:
+        raise SettingsError(f"clip {name} needs an extra: pip install 'video_features[transformers]'")
 
 
 def _listed(name: str, weights: LocalWeights, *, own: bool) -> tuple[Any, dict[str, Any]]:

@@ -28,7 +28,7 @@ NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(FrameSettings):
-    model_name: str = setting("resnet50", f"{NAMES[0]}, {', '.join(name[6:] for name in NAMES[1:])}")
+    model_name: str = setting("resnet50", f"{NAMES[0]}, {', '.join(name[6:] for name in NAMES[1:])}", metavar="NAME")
 
 
 def list_models() -> list[str]:

@@ -16,10 +16,12 @@ import importlib.metadata
 import itertools
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import timm
 import timm.data
@@ -42,7 +44,9 @@ LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # in each of timm's stages; the package's 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(FrameSettings):
-    model_name: str = setting("", "any that `video-features models timm` lists, such as resnet50.a1_in1k (required)")
+    model_name: str = setting(
+        "", "any that `video-features models timm` lists, such as resnet50.a1_in1k (required)", metavar="NAME"
+    )
 
 
 @cache
@@ -70,10 +74,7 @@ def published_weights(model_name: str) -> Weights:
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
-    published = published_weights(name)
-    if settings.weights is None and not (published.path or published.repository or published.url):
-        raise WeightsError(f"{name}: timm publishes no weights for it: give weights=PATH (--weights PATH)")
-    weights = obtain(published, model=name, instead=settings.weights)
+    weights = obtain(published_weights(name), model=name, instead=settings.weights)
     if weights.record.path and settings.weights is None:
         log.info("%s: weights from the installed package %s, nothing is downloaded", name, LITE0_PACKAGE)
     model = _load(name, weights)
@@ -101,14 +102,32 @@ def _load(name: str, weights: LocalWeights) -> Any:
     if set(state) == set(model.state_dict()):
         load_strictly(model, state, weights.path)
         return model
-    # Not timm's own names: timm knows how each model's authors publish theirs, and loads them strictly.
+    # Not timm's own names: timm knows how each model's authors publish theirs.
     overlay = {"state_dict": state, "custom_load": False}
+    missing: list[str] = []
     try:
-        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+        with _noting_missing_keys(missing):
+            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError, ValueError) as error:
         raise WeightsError(f"{weights.path}: not the weights of {name}; {in_one_line(error)}") from error
+    if missing:
+        raise WeightsError(f"{weights.path}: not the weights of {name}; missing: {', '.join(missing[:3])} …")
     model.pretrained_cfg.pop("state_dict", None)
     return model
+
+
+@contextmanager
+def _noting_missing_keys(missing: list[str]) -> Iterator[None]:
+    """Note what `load_state_dict` did not find: for some families timm loads with `strict=False`, and goes on."""
+    load = nn.Module.load_state_dict
+
+    def noting(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+        result = load(self, *arguments, **options)
+        missing.extend(result.missing_keys)
+        return result
+
+    with mock.patch.object(nn.Module, "load_state_dict", noting):
+        yield
 
 
 def _network(model: Any, *, predict: bool) -> nn.Module:
