@@ -128,21 +128,26 @@ def test_the_containers_start_is_zero(tmp_path: Path) -> None:
     assert np.allclose(seconds(read(path)), np.arange(10) / 25, rtol=0, atol=1e-4)
 
 
-def test_a_video_that_starts_after_its_sound_keeps_the_offset(tmp_path: Path) -> None:
-    path = tmp_path / "offset.mkv"
+def write_with_sound(path: Path, sound_seconds: int, first_picture: int = 0) -> Path:
+    """Ten pictures at 25 fps, the first at tick `first_picture`, beside silence."""
     with av.open(str(path), "w") as container:
         sound = container.add_stream("pcm_s16le", rate=8000)
         video = container.add_stream("ffv1", rate=25)
         video.width, video.height, video.pix_fmt = 64, 48, "bgr0"
-        samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * sound_seconds), np.int16), format="s16", layout="mono")
         samples.rate, samples.pts = 8000, 0
         container.mux(sound.encode(samples))
         for k, rgb in enumerate(grey_levels(10)):
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-            frame.pts, frame.time_base = k + 10, Fraction(1, 25)
+            frame.pts, frame.time_base = k + first_picture, Fraction(1, 25)
             container.mux(video.encode(frame))
         container.mux(video.encode())
-    assert seconds(read(path))[0] == pytest.approx(0.4)
+    return path
+
+
+def test_a_video_that_starts_after_its_sound_keeps_the_offset(tmp_path: Path) -> None:
+    frames = read(write_with_sound(tmp_path / "offset.mkv", sound_seconds=1, first_picture=10))
+    assert seconds(frames)[0] == pytest.approx(0.4)
 
 
 def test_without_timestamps_frames_follow_at_the_stated_rate(tmp_path: Path) -> None:
@@ -328,17 +333,4 @@ def test_a_matroska_file_that_does_not_start_at_zero_is_not_truncated(tmp_path: 
 
 
 def test_a_video_shorter_than_its_sound_is_not_truncated(tmp_path: Path) -> None:
-    path = tmp_path / "sound.mkv"
-    with av.open(str(path), "w") as container:
-        sound = container.add_stream("pcm_s16le", rate=8000)
-        video = container.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "bgr0"
-        for k, rgb in enumerate(grey_levels(10)):
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-            frame.pts, frame.time_base = k, Fraction(1, 25)
-            container.mux(video.encode(frame))
-        container.mux(video.encode())
-        samples = av.AudioFrame.from_ndarray(np.zeros((1, 40000), np.int16), format="s16", layout="mono")
-        samples.rate, samples.pts = 8000, 0
-        container.mux(sound.encode(samples))
-    assert len(read(path)) == 10
+    assert len(read(write_with_sound(tmp_path / "sound.mkv", sound_seconds=5))) == 10

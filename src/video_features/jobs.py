@@ -158,24 +158,23 @@ def _one_video(
 ) -> list[Outcome]:
     """Every extractor's outcome for one opened video, in their order."""
     started = time.monotonic()
-    ends: dict[str, Outcome] = {}
-    waiting: list[Extractor] = []
-    for extractor in extractors:
-        record = {**describe(extractor), "source": describe_source(source)}
-        try:
-            saved = sink.existing(source.name, record, with_predictions=run.show_pred)
-        except OutputError as error:
-            ends[extractor.feature] = _failed(source.location, extractor, error)
-            continue
-        if saved is None:
-            waiting.append(extractor)
-        else:
-            ends[extractor.feature] = Outcome(
-                source.location, extractor.feature, "skipped", "already extracted", saved.features, saved.files
-            )
+    ends = {extractor.feature: _already(source, extractor, run, sink) for extractor in extractors}
+    waiting = [extractor for extractor in extractors if ends[extractor.feature] is None]
     for extractor, result in zip(waiting, _extract_waiting(source, waiting, bar), strict=True):
         ends[extractor.feature] = _written(source, extractor, result, sink, started)
-    return [ends[extractor.feature] for extractor in extractors]
+    return [outcome for outcome in ends.values() if outcome is not None]
+
+
+def _already(source: FrameSource, extractor: Extractor, run: RunSettings, sink: Sink) -> Outcome | None:
+    """The outcome where nothing is to be extracted: it is there, or something else is in its place."""
+    record = {**describe(extractor), "source": describe_source(source)}
+    try:
+        saved = sink.existing(source.name, record, with_predictions=run.show_pred)
+    except OutputError as error:
+        return _failed(source.location, extractor, error)
+    if saved is None:
+        return None
+    return Outcome(source.location, extractor.feature, "skipped", "already extracted", saved.features, saved.files)
 
 
 def _extract_waiting(

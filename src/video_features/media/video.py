@@ -179,8 +179,8 @@ class VideoFile:
         return Frame(start, end, lambda: self._to_rgb(decoded))
 
     def _to_rgb(self, decoded: VideoFrame) -> RGB:
-        # BT.601 whatever the stream's tag says: so does OpenCV, and with it the reference. PyAV's own default depends
-        # on its version.
+        # BT.601 whatever the stream's tag says: so does OpenCV before version 5, and with it the reference. PyAV's own
+        # default depends on its version.
         converted = self._reformatter.reformat(
             decoded, format="rgb24", src_colorspace=Colorspace.ITU601, dst_colorspace=Colorspace.ITU601
         )
