@@ -159,8 +159,9 @@ def models(feature: str | None, containing: str) -> None:
     """List the features, or the models of one (those CONTAINING a text)."""
     with explained():
         if feature is None:
+            width = max(map(len, registry.names())) + 2
             for name in registry.names():
-                click.echo(f"{name:8}{registry.summary(name)}")
+                click.echo(f"{name:{width}}{registry.summary(name)}")
             click.echo("\n`video-features models FEATURE` lists the values of its --model-name")
             return
         matching = [model for model in registry.family(feature).list_models() if containing in model]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -137,11 +138,12 @@ class _Line:
             if len(self._inputs) == self._batch_size:
                 self._run_batch()
 
-    def _resampled(self, frame: Frame) -> list[Frame]:
+    def _resampled(self, frame: Frame) -> Iterator[Frame]:
         if self._constant is None or self._rate is None:
-            return [frame]
-        ticks = self._constant.ticks(frame.seconds, frame.end_seconds)
-        return [frame.shown(tick / self._rate, (tick + 1) / self._rate) for tick in ticks]
+            yield frame
+            return
+        for tick in self._constant.ticks(frame.seconds, frame.end_seconds):
+            yield frame.shown(tick / self._rate, (tick + 1) / self._rate)
 
     def _run_batch(self) -> None:
         if not self._inputs:
@@ -207,6 +209,7 @@ def describe(extractor: Extractor) -> dict[str, Any]:
     }
 
 
+@cache
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
