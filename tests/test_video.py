@@ -3,10 +3,13 @@ recognised by their grey level and times are compared exactly."""
 
 from __future__ import annotations
 
+import http.server
 import itertools
 import struct
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -232,9 +235,23 @@ def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
         assert pictures_in(list(source.frames())) == list(range(12))
 
 
-def test_a_url_that_is_not_there_is_explained() -> None:
-    with pytest.raises(MediaError, match=r"memory://no/such\.mp4: cannot be opened \(FileNotFoundError"):
-        open_source("memory://no/such.mp4")
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_http_with_a_query_that_is_not_recorded(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", grey_levels(12))
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        with open_source(f"{address}/a.mp4?signature=secret") as source:
+            assert (source.name, source.address) == ("a", f"{address}/a.mp4")
+            assert pictures_in(list(source.frames())) == list(range(12))
+        with pytest.raises(MediaError, match=r"no\.mp4\?x=1: cannot be opened \(FileNotFoundError"):
+            open_source(f"{address}/no.mp4?x=1")
+        server.shutdown()
 
 
 def test_a_folder_of_images_in_natural_order(tmp_path: Path) -> None:

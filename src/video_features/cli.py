@@ -238,7 +238,7 @@ def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[st
 
 @cli.command(short_help="Extract features from a real video, and show them.")
 @click.option(
-    "--output-path", default=DEFAULT_OUTPUT, metavar="DIR", help=f"folder for the outputs  [default: {DEFAULT_OUTPUT}]"
+    "--output-path", default="output/demo", metavar="DIR", help="folder for the outputs  [default: output/demo]"
 )
 def demo(output_path: str) -> None:
     """Extract features from a real video with real weights, and show what came out.

@@ -70,11 +70,12 @@ def _open_url(url: str) -> FrameSource:
     from .video import VideoFile
 
     try:
-        import fsspec
+        from fsspec.core import url_to_fs
     except ImportError:
         raise MediaError(f"{url}: reading a URL needs the extra: pip install 'video_features[remote]'") from None
     try:
-        file: Any = fsspec.open(url, "rb").open()
+        store, path = url_to_fs(url)
+        file: Any = store.open(path, "rb")
     except Exception as error:  # each store raises its own kinds
         raise MediaError(f"{url}: cannot be opened ({type(error).__name__}: {in_one_line(error)})") from error
     parts = urllib.parse.urlsplit(url)
