@@ -44,7 +44,7 @@ def cli() -> None:
     """
 
 
-class Features(click.Group):
+class FeatureGroup(click.Group):
     """A group whose subcommands are the features, or several joined by commas; found when they are named."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -66,7 +66,12 @@ class Features(click.Group):
             ) from None
 
 
-@cli.command(cls=Features, no_args_is_help=True, subcommand_metavar="FEATURE[,FEATURE…] PATH… [--SETTING VALUE …]")
+@cli.command(
+    cls=FeatureGroup,
+    no_args_is_help=True,
+    subcommand_metavar="FEATURE[,FEATURE…] PATH… [--SETTING VALUE …]",
+    context_settings={"ignore_unknown_options": True},  # resolve_command says where they belong
+)
 def extract() -> None:
     """Extract one or more features from videos.
 
@@ -88,8 +93,10 @@ def _extract_command(features: list[str]) -> click.Command:
     several = len(features) > 1
     run_options = [_option(field, field.name) for field in dataclasses.fields(RunSettings)]
     feature_options = [_option(field, field.name, hidden=several) for field in shared]
+    epilog = None
     if several:
         feature_options += [_option(field, f"{name}.{field.name}") for name in features for field in settings[name]]
+        epilog = "A setting that all of these features have may be given to all at once: --SETTING VALUE."
 
     def run(**given: Any) -> None:
         sys.exit(_run(features, given))
@@ -108,9 +115,7 @@ def _extract_command(features: list[str]) -> click.Command:
             ),
         ],
         help="\n\n".join(registry.summary(name) for name in features),
-        epilog="A setting that all of these features have may be given to all at once: --SETTING VALUE."
-        if several
-        else None,
+        epilog=epilog,
         context_settings=CONTEXT,
     )
 
@@ -122,7 +127,7 @@ def _has(fields: tuple[dataclasses.Field[Any], ...], wanted: dataclasses.Field[A
 def _option(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False) -> click.Option:
     names = [f"--{setting.replace('_', '-')}", setting.replace(".", "__")]
     help = field.metadata["help"]
-    if field.type == "bool":
+    if field.type in ("bool", bool):
         return click.Option(names, is_flag=True, default=None, help=help)
     default = DEFAULT_OUTPUT if setting == "output_path" else field.default
     if default not in (None, ""):
