@@ -147,6 +147,13 @@ def test_predictions_of_an_earlier_run_do_not_outlive_its_features(tmp_path: Pat
     assert "a_clip_pred.jsonl" not in names(tmp_path)
 
 
+def test_one_format_replaces_the_other(tmp_path: Path) -> None:
+    FileSink(tmp_path, PICKLE).write("a", features())
+    FileSink(tmp_path, NUMPY, overwrite=True).write("a", features(sha256="cd"))
+    assert not [name for name in names(tmp_path) if name.endswith(".pkl")]
+    assert FileSink(tmp_path, PICKLE).existing("a", record(sha256="cd"), with_predictions=True) is None
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FileSink(tmp_path, NUMPY).write("a", features())
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from .sinks import NUMPY, PICKLE, FileSink, NoSink, PrintSink, Sink
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
 BAR_WITHOUT_END = "{desc}: {n:.1f} s of video, {elapsed} gone"  # where the file does not say how long it is
+log = logging.getLogger(__name__)
+
 RUN_SETTINGS = {field.name for field in fields(RunSettings)}
 
 
@@ -98,7 +101,10 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
 
 def _load(feature: str, settings: FrameSettings, run: RunSettings) -> Extractor:
     device = choose_device(run.device)  # before the network, which takes longer
-    return family(feature).build(settings, predict=run.show_pred).on(device)
+    extractor = family(feature).build(settings, predict=run.show_pred).on(device)
+    if run.show_pred and extractor.labels is None:
+        log.warning("%s has no classes: show_pred has nothing to show", feature)
+    return extractor
 
 
 def _sink(run: RunSettings) -> Sink:
@@ -139,7 +145,7 @@ def _outcomes(
                 open_source(source, fps=run.source_fps, array_name=name) as opened,
                 _bar(label, opened.duration_seconds, shown=progress) as bar,
             ):
-                outcomes = _one_video(opened, extractors, run, sink, bar)
+                outcomes = _one_video(opened, extractors, sink, bar)
         except BrokenPipeError:  # nobody reads what is printed any more
             raise
         except Exception as error:  # whatever it is, the other videos go on
@@ -153,23 +159,21 @@ def _bar(label: str, seconds: float | None, *, shown: bool) -> tqdm[Any]:
     return tqdm(total=seconds, desc=label, bar_format=layout, leave=False, disable=None if shown else True)
 
 
-def _one_video(
-    source: FrameSource, extractors: list[Extractor], run: RunSettings, sink: Sink, bar: tqdm[Any]
-) -> list[Outcome]:
+def _one_video(source: FrameSource, extractors: list[Extractor], sink: Sink, bar: tqdm[Any]) -> list[Outcome]:
     """Every extractor's outcome for one opened video, in their order."""
     started = time.monotonic()
-    ends = {extractor.feature: _already(source, extractor, run, sink) for extractor in extractors}
+    ends = {extractor.feature: _already(source, extractor, sink) for extractor in extractors}
     waiting = [extractor for extractor in extractors if ends[extractor.feature] is None]
     for extractor, result in zip(waiting, _extract_waiting(source, waiting, bar), strict=True):
         ends[extractor.feature] = _written(source, extractor, result, sink, started)
     return [outcome for outcome in ends.values() if outcome is not None]
 
 
-def _already(source: FrameSource, extractor: Extractor, run: RunSettings, sink: Sink) -> Outcome | None:
+def _already(source: FrameSource, extractor: Extractor, sink: Sink) -> Outcome | None:
     """The outcome where nothing is to be extracted: it is there, or something else is in its place."""
     record = {**describe(extractor), "source": describe_source(source)}
     try:
-        saved = sink.existing(source.name, record, with_predictions=run.show_pred)
+        saved = sink.existing(source.name, record, with_predictions=extractor.labels is not None)
     except OutputError as error:
         return _failed(source.location, extractor, error)
     if saved is None:

@@ -114,16 +114,22 @@ class FileSink:
     def write(self, name: str, features: Features) -> tuple[Path, ...]:
         record = features.record
         sidecar = self._sidecar(name, record)
+        arrays = features.arrays()
         parts: list[tuple[Path, Callable[[IO[bytes]], object]]] = [
             (self._file(name, record, key), lambda file, array=array: self._format.dump(file, array))  # type: ignore[misc]
-            for key, array in features.arrays().items()
+            for key, array in arrays.items()
         ]
         if features.predictions is not None:
             lines = [json.dumps({"row": k, **row.as_json()}) for k, row in enumerate(features.predictions)]
             parts.append((self._predictions(name, record), lambda file: file.write("\n".join([*lines, ""]).encode())))
-        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(record, indent=2) + "\n"
         parts.append((sidecar, lambda file: file.write(text.encode())))
-        stale = [] if features.predictions is not None else [self._predictions(name, record)]
+        other = PICKLE if self._format is NUMPY else NUMPY
+        stale = [
+            self._folder(record) / f"{name}_{key}{other.suffix}" for key in arrays
+        ]  # the record would vouch for them
+        if features.predictions is None:
+            stale.append(self._predictions(name, record))
         try:
             _write_together(parts, commit=sidecar, stale=stale)
         except OSError as error:

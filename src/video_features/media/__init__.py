@@ -63,7 +63,7 @@ def _open_file(path: Path, location: str) -> FrameSource:
     if size == 0:
         raise MediaError(f"{location}: an empty file")
     # `file:` keeps FFmpeg from taking a colon in the name for a protocol.
-    return VideoFile(f"file:{path}", name=path.stem, location=location, address=str(path.absolute()), size_bytes=size)
+    return VideoFile(f"file:{path}", name=path.stem, location=location, address=str(path.resolve()), size_bytes=size)
 
 
 def _open_url(url: str) -> FrameSource:
