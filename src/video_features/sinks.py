@@ -125,9 +125,8 @@ class FileSink:
         text = json.dumps(record, indent=2) + "\n"
         parts.append((sidecar, lambda file: file.write(text.encode())))
         other = PICKLE if self._format is NUMPY else NUMPY
-        stale = [
-            self._folder(record) / f"{name}_{key}{other.suffix}" for key in arrays
-        ]  # the record would vouch for them
+        # Files of an earlier run, for which the new record would vouch.
+        stale = [self._folder(record) / f"{name}_{key}{other.suffix}" for key in arrays]
         if features.predictions is None:
             stale.append(self._predictions(name, record))
         try:
