@@ -147,7 +147,14 @@ def test_predictions_of_an_earlier_run_do_not_outlive_its_features(tmp_path: Pat
     assert "a_clip_pred.jsonl" not in names(tmp_path)
 
 
-def test_one_format_replaces_the_other(tmp_path: Path) -> None:
+def test_both_formats_of_one_run_stay_side_by_side(tmp_path: Path) -> None:
+    for format in (NUMPY, PICKLE):
+        FileSink(tmp_path, format).write("a", features())
+    for format in (NUMPY, PICKLE):
+        assert FileSink(tmp_path, format).existing("a", record(), with_predictions=True) is not None
+
+
+def test_overwriting_one_format_removes_the_other(tmp_path: Path) -> None:
     FileSink(tmp_path, PICKLE).write("a", features())
     FileSink(tmp_path, NUMPY, overwrite=True).write("a", features(sha256="cd"))
     assert not [name for name in names(tmp_path) if name.endswith(".pkl")]

@@ -125,9 +125,9 @@ class FileSink:
         text = json.dumps(record, indent=2) + "\n"
         parts.append((sidecar, lambda file: file.write(text.encode())))
         other = PICKLE if self._format is NUMPY else NUMPY
-        # Files of an earlier run, for which the new record would vouch.
-        stale = [self._folder(record) / f"{name}_{key}{other.suffix}" for key in arrays]
-        if features.predictions is None:
+        # Files of another run, for which the new record would vouch. Without `overwrite`, what is there is this run's.
+        stale = [self._folder(record) / f"{name}_{key}{other.suffix}" for key in arrays] if self._overwrite else []
+        if self._overwrite and features.predictions is None:
             stale.append(self._predictions(name, record))
         try:
             _write_together(parts, commit=sidecar, stale=stale)
