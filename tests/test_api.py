@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import json
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,13 +14,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from click.testing import CliRunner
 
 import standin
 import video_features
 from conftest import grey_levels, write_video
 from video_features import Features, SettingsError, extract, list_models, load, registry
-from video_features.cli import cli
 from video_features.media import open_source
 from video_features.models import clip as clip_family
 from video_features.models import timm as timm_family
@@ -166,10 +163,10 @@ def test_features_refuse_lengths_that_differ() -> None:
 
 def test_predictions_of_real_weights_on_a_real_video(bikes: Path) -> None:
     features = load("timm", show_pred=True, extraction_fps=1, **LITE0).extract(bikes)
-    assert features.predictions is not None and len(features.predictions) == 10
-    seen = {one.label.split(",")[0] for row in features.predictions for one in row.classes}
+    assert features.predictions is not None and len(features.predictions["timm"]) == 10
+    seen = {one.label.split(",")[0] for row in features.predictions["timm"] for one in row.classes}
     assert {"unicycle", "mountain bike"} <= seen
-    for k, row in enumerate(features.predictions):
+    for k, row in enumerate(features.predictions["timm"]):
         assert (row.start_seconds, row.end_seconds) == (k, k + 1)
         logits = [one.logit for one in row.classes]
         assert len(logits) == 5 and logits == sorted(logits, reverse=True)
@@ -180,13 +177,14 @@ def test_probabilities_are_a_softmax_over_all_classes(standin_file: Callable[[st
     pictures = np.stack(list(grey_levels(3)))
     extractor = load("resnet", model_name="resnet18", weights=standin_file("resnet", "resnet18"), show_pred=True)
     features = extractor.extract(pictures, source_fps=1)
+    labels = extractor.streams[0].labels
     state = standin.state_dict("resnet", "resnet18")
     logits = features.values["resnet"] @ state["fc.weight"].numpy().T + state["fc.bias"].numpy()
     exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
     assert features.predictions is not None
-    for k, row in enumerate(features.predictions):
+    for k, row in enumerate(features.predictions["resnet"]):
         best = np.argsort(-logits[k])[:5]
-        assert [one.label for one in row.classes] == [extractor.labels[index] for index in best]  # type: ignore[index]
+        assert [one.label for one in row.classes] == [labels[index] for index in best]  # type: ignore[index]
         expected = exponentials[k, best] / exponentials[k].sum()
         assert np.allclose([one.probability for one in row.classes], expected, atol=1e-4)
 
@@ -198,8 +196,8 @@ def test_clip_chooses_among_texts_by_default_kinetics_400(standin_file: Callable
     extractor = load("clip", weights=weights, show_pred=True, pred_texts="[a dog, a cat, a violin]")
     features = extractor.extract(np.stack(list(grey_levels(2))), source_fps=1)
     assert features.predictions is not None
-    assert {one.label for one in features.predictions[0].classes} == {"a dog", "a cat", "a violin"}
-    assert sum(one.probability for one in features.predictions[0].classes) == pytest.approx(1)
+    assert {one.label for one in features.predictions["clip"][0].classes} == {"a dog", "a cat", "a violin"}
+    assert sum(one.probability for one in features.predictions["clip"][0].classes) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "mobilenetv3_small_050", "convnext_atto"])
@@ -220,10 +218,11 @@ def test_labels_follow_the_pretraining_tag() -> None:
         ("resnet18.a1_in1k", 1000, "mountain bike"),
     ]:
         model = timm.create_model(name, pretrained=False)
-        labels = timm_family._labels(name, model)
+        labels = timm_family._labels(model)
         assert len(labels) == classes and any(one in label for label in labels)
-    with pytest.raises(SettingsError, match="has no classifier, so there is nothing to predict"):
-        timm_family._labels("vit", timm.create_model("vit_tiny_patch16_224", num_classes=0))
+    name = "vit_base_patch16_siglip_224.webli"
+    with pytest.raises(SettingsError, match=f"{name} has no classifier, so there is nothing to predict"):
+        load("timm", model_name=name, show_pred=True)
 
 
 def test_list_models() -> None:
@@ -266,86 +265,3 @@ def test_settings_that_cannot_be(annotation: Any, given: Any, message: str) -> N
     with pytest.raises(SettingsError) as error:
         coerce("x", given, annotation)
     assert message in str(error.value)
-
-
-FAMILY = '''
-"""Brightness: the mean of each channel, a made-up family."""
-
-from dataclasses import dataclass
-
-from torch import nn
-
-from video_features.extraction import Extractor
-from video_features.runtime import WithHead
-from video_features.settings import FrameSettings, setting
-from video_features.transforms import of_one_frame
-from video_features.weights import Weights, obtain
-from torchvision.transforms.functional import to_tensor
-
-
-class Mean(nn.Module):
-    def forward(self, batch):
-        return batch.mean(dim=(2, 3))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(FrameSettings):
-    model_name: str = setting("mean", "mean")
-
-
-def list_models():
-    return ["mean"]
-
-
-def published_weights(model_name):
-    return Weights(path=__import__("pathlib").Path(__file__))
-
-
-def build(settings, *, predict):
-    return Extractor(
-        feature="brightness",
-        settings=settings,
-        weights=obtain(published_weights("mean"), model="mean"),
-        preprocess=of_one_frame(to_tensor),
-        network=WithHead(Mean(), None),
-    )
-'''
-
-
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package with one family and its entry point, as pip would install it."""
-    site = tmp_path / "site"
-    (site / "brightness-1.0.dist-info").mkdir(parents=True)
-    (site / "brightness_family.py").write_text(FAMILY)
-    (site / "brightness-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: brightness\nVersion: 1.0\n"
-    )
-    (site / "brightness-1.0.dist-info" / "entry_points.txt").write_text(
-        "[video_features.families]\nbrightness = brightness_family\n"
-    )
-    monkeypatch.syspath_prepend(site)
-    registry._modules.cache_clear()
-    yield
-    registry._modules.cache_clear()
-    sys.modules.pop("brightness_family", None)
-
-
-@pytest.mark.usefixtures("plugin")
-def test_a_family_from_another_package_is_one_file_and_an_entry_point(tmp_path: Path) -> None:
-    from video_features import reference_cli
-
-    video = write_video(tmp_path / "a.mkv", grey_levels(4), codec="ffv1", pix_fmt="bgr0")
-    (outcome,) = extract(video, "brightness")
-    assert outcome.features is not None
-    expected = np.array([(16 + 6 * k) / 255 for k in range(4)])
-    assert np.allclose(outcome.features.values["brightness"], np.stack([expected] * 3, axis=1), atol=1e-6)
-    assert "brightness  Brightness: the mean of each channel" in CliRunner().invoke(cli, ["extract", "--help"]).output
-    assert "mean" in CliRunner().invoke(cli, ["models", "brightness"]).output
-    result = CliRunner().invoke(cli, ["extract", "brightness", str(video), "--output-path", str(tmp_path / "out")])
-    assert result.exit_code == 0
-    words = ["feature_type=brightness", f"video_paths={video}", "on_extraction=save_numpy"]
-    assert reference_cli.main([*words, f"output_path={tmp_path / 'theirs'}"]) == 0
-    for folder in ("out", "theirs"):
-        saved = tmp_path / folder / "brightness" / "mean"
-        assert json.loads((saved / "a_brightness.json").read_text())["shapes"] == {"brightness": [4, 3]}

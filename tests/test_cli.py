@@ -124,6 +124,36 @@ def test_wrong_usage_is_explained_with_status_2(arguments: list[str], message: s
     assert "Traceback" not in result.output
 
 
+def test_a_dry_run_tells_rows_and_shapes_and_writes_nothing(video: Path, tmp_path: Path, bikes: Path) -> None:
+    missing, output = tmp_path / "missing.mp4", tmp_path / "out"
+    result = ours(
+        "extract", "r21d,clip", bikes, video, missing, "--extraction-fps", 5, "--dry-run", "--output-path", output
+    )
+    assert result.exit_code == 1 and not output.exists()
+    assert result.stdout.splitlines() == [
+        f"{bikes}: 10.00 s at 25 fps",
+        "  r21d: 50 frames → 3 rows, (3, 512)",
+        "  clip: 50 frames → 50 rows, (50, 512)",
+        f"{video}: 0.40 s at 25 fps",
+        "  clip: 2 frames → 2 rows, (2, 512)",
+    ]
+    assert f"would fail: r21d: {video}: too short for r21d: 2 frames at 5 fps, and one row needs" in result.stderr
+    assert f"would fail: r21d: {missing}: no such file" in result.stderr
+
+
+def test_the_reference_command_line_has_a_dry_run_too(bikes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["feature_type=s3d", f"video_paths={bikes}", "stack_size=24", "step_size=8", "dry_run=true"]
+    assert reference_cli.main(words) == 0
+    assert "  s3d: 250 frames → 29 rows, (29, 1024)" in capsys.readouterr().out
+
+
+def test_parts_of_a_setting_are_given_by_a_dot(video: Path, tmp_path: Path) -> None:
+    failed = ours("extract", "i3d", video, "--streams", "rgb", "--weights.rgb", tmp_path / "no.pt")
+    assert failed.exit_code == 1 and f"i3d_rgb: no such weights file: {tmp_path / 'no.pt'}" in failed.stderr
+    words = ["feature_type=i3d", "streams=rgb", "weights.rgb=no.pt", "video_paths=a.mp4"]
+    assert reference_cli.translate(words)[2]["weights.rgb"] == "no.pt"
+
+
 def test_models() -> None:
     assert ours("models", "resnet").output.split() == ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
     assert {"ViT-B/32", "ViT-B-32/laion2b_s34b_b79k"} <= set(ours("models", "clip").output.split())

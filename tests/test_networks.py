@@ -31,10 +31,57 @@ def assert_close(
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
 def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
     extractor = load("resnet", model_name=name, weights=standin_file("resnet", name), device="cpu")
-    features, logits = extractor.run(standin.network_input(name, (1, 3, 224, 224), -2, 2))
+    features, logits = extractor.streams[0].run(standin.network_input(name, (1, 3, 224, 224), -2, 2))
     assert logits is not None
     assert_close(features, GOLDEN[f"{name}/features"], 1e-4)
     assert_close(logits, GOLDEN[f"{name}/logits"], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("feature", "settings", "checkpoint", "case", "shape", "low", "high"),
+    [
+        ("r21d", {}, "r2plus1d_18_16_kinetics", "r2plus1d_18_16_kinetics", (1, 3, 16, 112, 112), -2, 2),
+        (
+            "r21d",
+            {"model_name": "r2plus1d_34_32_ig65m_ft_kinetics"},
+            "r2plus1d_34_32_ig65m_ft_kinetics",
+            "r2plus1d_34_32_ig65m_ft_kinetics",
+            (1, 3, 32, 112, 112),
+            -2,
+            2,
+        ),
+        ("s3d", {}, "s3d", "s3d_16", (1, 3, 16, 224, 224), 0, 1),
+        ("i3d", {"streams": "rgb"}, "i3d_rgb", "i3d_rgb_16", (1, 3, 16, 224, 224), -1, 1),
+        ("i3d", {"streams": "rgb"}, "i3d_rgb", "i3d_rgb_10", (1, 3, 10, 224, 224), -1, 1),
+    ],
+)
+def test_clip_networks(
+    feature: str,
+    settings: dict[str, str],
+    checkpoint: str,
+    case: str,
+    shape: tuple[int, ...],
+    low: float,
+    high: float,
+    standin_file: Callable[[str, str], Path],
+) -> None:
+    extractor = load(feature, weights=standin_file(feature, checkpoint), device="cpu", show_pred=True, **settings)
+    (stream,) = extractor.streams
+    features, logits = stream.run(standin.network_input(case, shape, low, high))
+    assert logits is not None and stream.labels is not None and len(stream.labels) == 400
+    assert_close(features, GOLDEN[f"{case}/features"], 1e-4)
+    assert_close(logits, GOLDEN[f"{case}/logits"], 1e-4)
+    assert tuple(features.shape[1:]) == stream.row_shape
+
+
+def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callable[[str, str], Path]) -> None:
+    # The two published 34-layer networks differ in their weights and windows alone.
+    name = "r2plus1d_34_8_ig65m_ft_kinetics"
+    extractor = load("r21d", model_name=name, weights=standin_file("r21d", name), device="cpu")
+    assert (extractor.streams[0].window.size, extractor.streams[0].window.step) == (8, 8)
+    case = "r2plus1d_34_32_ig65m_ft_kinetics"
+    features, _ = extractor.streams[0].run(standin.network_input(case, (1, 3, 32, 112, 112), -2, 2))
+    assert_close(features, GOLDEN[f"{case}/features"], 1e-4)
 
 
 @pytest.mark.parametrize("name", CLIP)
@@ -44,7 +91,7 @@ def test_clip(name: str, standin_file: Callable[[str, str], Path]) -> None:
     image = standin.network_input(f"clip_{name}", (1, 3, 224, 224), -1.8, 2.1)
 
     extractor = load("clip", model_name=name, weights=weights, device="cpu", show_pred=True, pred_texts=TEXTS)
-    features, logits = extractor.run(image)
+    features, logits = extractor.streams[0].run(image)
     assert_close(features, GOLDEN[f"{case}/image_features"], 1e-4)
 
     # Zero-shot logits from the reference's own embeddings: cosine times exp(logit_scale), which is 1 in stand-ins.
@@ -59,7 +106,7 @@ def test_clip_tokens_are_openais() -> None:
 
 def test_clip_custom_reads_the_architecture_from_the_shapes(standin_file: Callable[[str, str], Path]) -> None:
     extractor = load("clip", model_name="custom", weights=standin_file("clip", "clip_ViT-B_32"), device="cpu")
-    features, _ = extractor.run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
+    features, _ = extractor.streams[0].run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
     assert_close(features, GOLDEN["clip_ViT-B_32/image_features"], 1e-4)
 
 
@@ -67,7 +114,7 @@ def test_only_weights_that_were_trained_with_quick_gelu_get_it(standin_file: Cal
     # open_clip builds ViT-B-32 without QuickGELU whatever the tag, and only warns; OpenAI's need it, LAION's do not.
     weights = standin_file("clip", "clip_ViT-B_32")
     laion = load("clip", model_name="ViT-B-32/laion2b_s34b_b79k", weights=weights, device="cpu")
-    features, _ = laion.run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
+    features, _ = laion.streams[0].run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
     with pytest.raises(AssertionError):
         assert_close(features, GOLDEN["clip_ViT-B_32/image_features"], 1e-3)
 

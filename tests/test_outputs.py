@@ -25,7 +25,7 @@ def record(**changes: Any) -> dict[str, Any]:
     return {
         "feature": "clip",
         "settings": {"model_name": "ViT-B/32", "extraction_fps": None, **changes.get("settings", {})},
-        "weights": {"sha256": changes.get("sha256", "ab")},
+        "weights": {"clip": {"sha256": changes.get("sha256", "ab")}},
         "source": {"path": "/videos/a.mp4", "size_bytes": 10, "fps": 25.0, **changes.get("source", {})},
         "shapes": {"clip": [3, 4]},
     }
@@ -37,7 +37,7 @@ def features(**changes: Any) -> Features:
         start_seconds=np.array([0, 0.04, 0.08]),
         end_seconds=np.array([0.04, 0.08, 0.28]),
         fps=25.0,
-        predictions=[Prediction(0.04 * k, 0.04 * k + 0.04, (Class("a dog", 1.5, 0.75),)) for k in range(3)],
+        predictions={"clip": [Prediction(0.04 * k, 0.04 * k + 0.04, (Class("a dog", 1.5, 0.75),)) for k in range(3)]},
         record=record(**changes),
     )
 
@@ -65,6 +65,7 @@ def test_the_reference_tools_layout(tmp_path: Path, format: Any, suffix: str) ->
     lines = (folder / "a_clip_pred.jsonl").read_text().splitlines()
     assert json.loads(lines[1]) == {
         "row": 1,
+        "key": "clip",
         "start_seconds": 0.04,
         "end_seconds": 0.08,
         "classes": [{"label": "a dog", "logit": 1.5, "probability": 0.75}],
@@ -116,7 +117,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
     ("changes", "message"),
     [
         ({"settings": {"extraction_fps": 5.0}}, r"other settings \(extraction_fps was None and is 5\.0"),
-        ({"sha256": "cd"}, r"other settings \(weights was ab and is cd"),
+        ({"sha256": "cd"}, r"other settings \(weights of clip was ab and is cd"),
         (
             {"source": {"path": "/videos/other/a.mp4"}},
             r"/other/a\.mp4: .* of another video, /videos",
@@ -187,7 +188,7 @@ def test_extract_writes_then_skips_then_repairs(tmp_path: Path) -> None:
     assert first.status == "done" and first.features is not None
     sidecar = json.loads((output / FOLDER / "grey_timm.json").read_text())
     assert sidecar["settings"]["model_name"] == "tf_efficientnet_lite0"
-    assert sidecar["weights"]["sha256"] == "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    assert sidecar["weights"]["timm"]["sha256"] == "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     assert sidecar["source"]["path"] == str(video) and sidecar["source"]["size_bytes"] == video.stat().st_size
     assert sidecar["source"]["duration_seconds"] == pytest.approx(0.24)
     assert sidecar["shapes"] == {"timm": [6, 1280]}

@@ -6,6 +6,7 @@ are only near; but a frame too late, or BGR for RGB, is farther than that.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 import standin
 from video_features import Features, load
+from video_features.media import open_source
 
 GOLDEN = np.load(standin.GOLDEN / "pipelines.npz")
 Rows = npt.NDArray[np.float32]
@@ -99,3 +101,39 @@ def test_resnet18_at_another_rate(bigbuckbunny: Path, standin_file: Callable[[st
     assert relative_errors(found, expected).max() <= 1e-2
     assert nearest_is_own(found, expected) >= 0.95
     assert_times(features, case)
+
+
+def test_r21d_at_the_videos_rate(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
+    features = load("r21d", weights=standin_file("r21d", "r2plus1d_18_16_kinetics")).extract(bikes)
+    found, expected = features.values["r21d"], golden("bikes|r21d", "r21d")
+    assert found.shape == expected.shape == (15, 512) and found.dtype == np.float32
+    assert relative_errors(found, expected).max() <= 1e-4
+    assert np.allclose(features.timestamps_ms, np.arange(15) * 640)
+    assert np.allclose(features.end_timestamps_ms, np.arange(1, 16) * 640)
+    assert features.fps == 25
+
+
+@pytest.mark.parametrize(("feature", "fps", "stack"), [("r21d", 10, 16), ("s3d", 25, 64)])
+def test_clips_at_another_rate(
+    bikes: Path, standin_file: Callable[[str, str], Path], feature: str, fps: int, stack: int
+) -> None:
+    checkpoint = "r2plus1d_18_16_kinetics" if feature == "r21d" else "s3d"
+    features = load(feature, weights=standin_file(feature, checkpoint), extraction_fps=fps).extract(bikes)
+    # S3D's default rate is 25, and there every rate is one more lossy encoding.
+    expected = golden("bikes|s3d" if feature == "s3d" else "bikes|r21d:extraction_fps=10", feature)
+    found = features.values[feature]
+    assert found.shape == expected.shape
+    assert relative_errors(found, expected).max() <= 1e-2
+    assert nearest_is_own(found, expected) == 1
+    assert np.allclose(features.start_seconds, np.arange(len(found)) * stack / fps)
+
+
+def test_i3d_rgb(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
+    with open_source(bikes) as source:
+        first_24 = np.stack([frame.rgb for frame in itertools.islice(source.frames(), 24)])
+    extractor = load("i3d", streams="rgb", stack_size=10, step_size=10, weights=standin_file("i3d", "i3d_rgb"))
+    features = extractor.extract(first_24, source_fps=25)
+    expected = golden("bikes24|i3d:stack_size=10:step_size=10", "rgb")
+    assert relative_errors(features.values["rgb"], expected).max() <= 1e-4
+    assert features.timestamps_ms.tolist() == [0, 400]
+    assert features.end_timestamps_ms.tolist() == [440, 840]  # a stack is a frame longer, for its flow

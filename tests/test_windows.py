@@ -53,17 +53,38 @@ def test_rates_as_ffmpeg_reads_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "step", "expected"),
+    ("size", "step", "items", "expected", "tail"),
     [
-        (1, 1, [[0], [1], [2], [3], [4], [5], [6]]),
-        (3, 3, [[0, 1, 2], [3, 4, 5]]),
-        (3, 2, [[0, 1, 2], [2, 3, 4], [4, 5, 6]]),
-        (2, 3, [[0, 1], [3, 4]]),
-        (8, 1, []),
+        (1, 1, 7, [[0], [1], [2], [3], [4], [5], [6]], None),
+        (3, 3, 7, [[0, 1, 2], [3, 4, 5]], [6]),
+        (3, 3, 6, [[0, 1, 2], [3, 4, 5]], None),
+        (3, 2, 7, [[0, 1, 2], [2, 3, 4], [4, 5, 6]], None),
+        (3, 2, 8, [[0, 1, 2], [2, 3, 4], [4, 5, 6]], [6, 7]),
+        (4, 1, 6, [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]], None),
+        (2, 3, 7, [[0, 1], [3, 4]], [6]),
+        (2, 3, 6, [[0, 1], [3, 4]], None),  # 5 lies in a gap
+        (8, 1, 7, [], [0, 1, 2, 3, 4, 5, 6]),
+        (8, 4, 3, [], [0, 1, 2]),
+        (3, 3, 0, [], None),
     ],
 )
-def test_windows_overlap_touch_or_leave_gaps(size: int, step: int, expected: list[list[int]]) -> None:
-    windower: Windower[int] = Windower(Window(size, step))
-    windows = [window for window in map(windower.push, range(7)) if window is not None]
-    assert windows == expected
-    assert Window(size, step).rows(7) == len(expected)
+def test_windows_overlap_touch_or_leave_gaps_and_the_tail_is_dropped_or_kept(
+    size: int, step: int, items: int, expected: list[list[int]], tail: list[int] | None
+) -> None:
+    prepared: list[int] = []
+    for kind in ("drop", "pad"):
+        window = Window(size, step, kind)
+        windower: Windower[int, int] = Windower(window, lambda item: prepared.append(item) or item)  # type: ignore[func-returns-value]
+        windows = [complete for complete in map(windower.push, range(items)) if complete is not None]
+        assert windows == expected
+        assert windower.finish() == (tail if kind == "pad" else None)
+        assert window.rows(items) == len(expected) + (kind == "pad" and tail is not None)
+        # Each item that some window may hold, once.
+        assert prepared == [item for item in range(items) if item % step < size]
+        prepared.clear()
+
+
+def test_the_number_of_ticks_is_that_of_the_frames_selected() -> None:
+    assert ConstantRate(Fraction(5)).count(Fraction(0), Fraction(10)) == 50
+    assert ConstantRate(Fraction(1, 2)).count(Fraction(0), Fraction(6)) == 3
+    assert ConstantRate(Fraction(2)).count(Fraction(3), Fraction(4)) == 2

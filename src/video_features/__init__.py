@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .extraction import Extractor
     from .features import Features, Outcome
     from .jobs import extract, load
+    from .planning import Plan, plan
     from .predictions import Prediction
     from .registry import list_models
 
@@ -26,6 +27,7 @@ __all__ = [
     "MediaError",
     "Outcome",
     "OutputError",
+    "Plan",
     "Prediction",
     "SettingsError",
     "VideoFeaturesError",
@@ -33,6 +35,7 @@ __all__ = [
     "extract",
     "list_models",
     "load",
+    "plan",
 ]
 
 __version__ = "0.1.0"
@@ -41,10 +44,12 @@ _HOME = {
     "Extractor": "extraction",
     "Features": "features",
     "Outcome": "features",
+    "Plan": "planning",
     "Prediction": "predictions",
     "extract": "jobs",
     "list_models": "registry",
     "load": "jobs",
+    "plan": "planning",
 }
 
 

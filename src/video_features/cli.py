@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from . import __version__, registry
-from .errors import SettingsError, VideoFeaturesError
-from .report import explained, report
+from .errors import SettingsError
+from .report import explained, report, report_plans
 from .settings import RunSettings
-from .weights import Weights, find, obtain, published_sha256, verify
+from .weights_cli import weights
 
 # Options may be written as the settings are named, too: --output_path as well as --output-path.
 CONTEXT = {
@@ -91,11 +90,16 @@ def _extract_command(features: list[str]) -> click.Command:
     settings = {name: dataclasses.fields(registry.family(name).Settings) for name in features}
     shared = [field for field in settings[features[0]] if all(_has(fields, field) for fields in settings.values())]
     several = len(features) > 1
-    run_options = [_option(field, field.name) for field in dataclasses.fields(RunSettings)]
-    feature_options = [_option(field, field.name, hidden=several) for field in shared]
+    run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name)]
+    feature_options = [option for field in shared for option in _options(field, field.name, hidden=several)]
     epilog = None
     if several:
-        feature_options += [_option(field, f"{name}.{field.name}") for name in features for field in settings[name]]
+        feature_options += [
+            option
+            for name in features
+            for field in settings[name]
+            for option in _options(field, f"{name}.{field.name}")
+        ]
         epilog = "A setting that all of these features have may be given to all at once: --SETTING VALUE."
 
     def run(**given: Any) -> None:
@@ -108,6 +112,11 @@ def _extract_command(features: list[str]) -> click.Command:
             click.Argument(["paths"], nargs=-1, metavar="PATH…"),
             *feature_options,
             *run_options,
+            click.Option(
+                ["--dry-run"],
+                is_flag=True,
+                help="only tell each video's length and rate, and the rows and shape that it would give",
+            ),
             click.Option(
                 ["--file-with-video-paths"],
                 metavar="FILE",
@@ -124,15 +133,22 @@ def _has(fields: tuple[dataclasses.Field[Any], ...], wanted: dataclasses.Field[A
     return any(field.name == wanted.name for field in fields)
 
 
-def _option(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False) -> click.Option:
-    names = [f"--{setting.replace('_', '-')}", setting.replace(".", "__")]
-    help = field.metadata["help"]
-    if field.type in ("bool", bool):
-        return click.Option(names, is_flag=True, default=None, help=help)
+def _options(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False) -> list[click.Option]:
+    """The option of a setting, and one for each of its parts."""
+    help, metavar = field.metadata["help"], field.metadata["metavar"]
     default = DEFAULT_OUTPUT if setting == "output_path" else field.default
+    if field.type in ("bool", bool):
+        return [click.Option(_names(setting), is_flag=True, default=None, help=help)]
     if default not in (None, ""):
-        help = f"{help}  [default: {default}]"
-    return click.Option(names, help=help, metavar=field.metadata["metavar"], hidden=hidden)
+        help = f"{help}  [default: {f'{default:g}' if isinstance(default, float) else default}]"
+    parts = [
+        click.Option(_names(f"{setting}.{part}"), metavar=metavar, hidden=True) for part in field.metadata["parts"]
+    ]
+    return [click.Option(_names(setting), help=help, metavar=metavar, hidden=hidden), *parts]
+
+
+def _names(setting: str) -> list[str]:
+    return [f"--{setting.replace('_', '-')}", setting.replace(".", "__")]
 
 
 def _run(features: list[str], given: dict[str, Any]) -> int:
@@ -141,7 +157,12 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
         paths = [*given.pop("paths"), *(read_list(listed) if listed else [])]
         if not paths:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
+        dry_run = given.pop("dry_run")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
+        if dry_run:
+            from .planning import plan
+
+            return report_plans(plan(paths, features, **settings))
         settings.setdefault("output_path", DEFAULT_OUTPUT)
         from .jobs import extract
 
@@ -175,70 +196,7 @@ def models(feature: str | None, containing: str) -> None:
         click.echo("\n".join(matching))
 
 
-@cli.group()
-def weights() -> None:
-    """List, fetch or verify the weights of networks.
-
-    On a cluster whose nodes have no network, fetch them once where there is one, into a cache that the nodes share.
-    """
-
-
-_feature = click.argument("feature")
-_features = click.argument("feature", required=False)
-_model = click.option("--model-name", metavar="NAME", help="this model's only")
-
-
-@weights.command("list")
-@_features
-@_model
-def weights_list(feature: str | None, model_name: str | None) -> None:
-    """Where weights are from, their licence, and whether they are on this machine: of FEATURE's models, or of all."""
-    with explained():
-        for model, record in _published(feature, model_name):
-            here = "here" if find(record) else "not here"
-            trained_on = record.trained_on or "unknown"
-            click.echo(f"{model}  {here}  {record.source}  licence {record.licence}  trained on {trained_on}")
-
-
-@weights.command("fetch")
-@_feature
-@_model
-def weights_fetch(feature: str, model_name: str | None) -> None:
-    """Download the weights of a model of FEATURE (by default its default model) into the cache, and verify them."""
-    with explained():
-        name = model_name or registry.family(feature).Settings().model_name
-        got = obtain(registry.family(feature).published_weights(name), model=name)
-        click.echo(f"{name}  {got.path}  sha256 {got.sha256}")
-
-
-@weights.command("verify")
-@_features
-@_model
-def weights_verify(feature: str | None, model_name: str | None) -> None:
-    """Check the weights that are on this machine against their published digests: of FEATURE's models, or of all."""
-    damaged = 0
-    with explained():
-        for model, record in _published(feature, model_name):
-            path = find(record)
-            if path is None:
-                if model_name:
-                    click.echo(f"{model}  not here")
-                continue
-            try:
-                digest = verify(path, record)
-                against = "as published" if published_sha256(path, record) else "no digest is published to compare with"
-                click.echo(f"{model}  {path}  sha256 {digest}  {against}")
-            except VideoFeaturesError as error:
-                damaged += 1
-                click.secho(f"{model}  {error}", fg="red", err=True)
-    sys.exit(1 if damaged else 0)
-
-
-def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[str, Weights]]:
-    for name in [feature] if feature else registry.names():
-        family = registry.family(name)
-        for model in [model_name] if model_name else family.list_models():
-            yield f"{name} {model}", family.published_weights(model)
+cli.add_command(weights)
 
 
 @cli.command(short_help="Extract features from a real video, and show them.")

@@ -54,7 +54,7 @@ def _each_second(features: Features) -> str:
     assert features.predictions is not None
     lines = []
     for k in range(0, len(features), round(features.fps)):
-        row = features.predictions[k]
+        row = features.predictions["timm"][k]
         best = ", ".join(f"{one.label.split(',')[0]} {one.probability:.0%}" for one in row.classes[:3])
         lines.append(f"  {row.start_seconds:5.2f} s   {best}")
     return "\n".join(lines)

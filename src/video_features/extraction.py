@@ -5,55 +5,46 @@ frames → resample → windows → preprocess → batch → network → rows wi
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from .errors import MediaError
 from .features import Features
-from .media import RGB, Frame, FrameSource, Source, open_source
-from .predictions import Prediction, top_classes
-from .runtime import Runner
-from .settings import FrameSettings, that_change_values
-from .weights import LocalWeights
-from .windows import ConstantRate, Window, Windower, as_rate, rate_for_total
-
-LIBRARIES = ("video_features", "torch", "torchvision", "timm", "open_clip_torch", "av", "pillow", "numpy")
+from .media import Frame, FrameSource, Source, open_source
+from .predictions import Prediction
+from .records import describe_source, describe_weights, versions
+from .sampling import Sampler
+from .settings import ClipSettings, FeatureSettings, that_change_values
+from .streams import Chain, Stream, Timed
 
 
 @dataclass(kw_only=True)
 class Extractor:
-    """Everything that one feature needs, ready to run; a family builds it, `load` puts it on a device.
+    """Everything that one feature needs; a family builds it, `load` puts its networks on a device.
 
-    feature: the feature's name, and the key of its values
-    settings: which network, at which rate, in which batches
-    weights: the checkpoint that `network` was loaded from
-    preprocess: a window's frames, each uint8 (H, W, 3) RGB → one input of the network, float32
-    network: batch (B, …) → features (B, D), logits (B, classes) or None
-    labels: the classes' names, where predictions were asked for
+    feature: the feature's name
+    settings: which networks, at which rate, in which batches
+    streams: what it gives; all have equally many rows, of the same times
     """
 
     feature: str
-    settings: FrameSettings
-    weights: LocalWeights
-    preprocess: Callable[[Sequence[RGB]], Tensor]
-    network: nn.Module
-    window: Window = field(default_factory=Window)
-    labels: Sequence[str] | None = None
-    run: Runner = field(init=False)
+    settings: FeatureSettings
+    streams: Sequence[Stream]
 
     def on(self, device: torch.device) -> Extractor:
-        """Put the network on `device` and return the extractor."""
-        self.run = Runner(self.network, device)
+        """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
+        for stream in self._all_streams():
+            stream.on(device)
         return self
+
+    @property
+    def predicts(self) -> bool:
+        """Whether rows come with predictions."""
+        return any(stream.labels is not None for stream in self.streams)
 
     def extract(self, source: Source, *, source_fps: float | None = None) -> Features:
         """The features of one video, folder of images or array; see `open_source` for what these may be.
@@ -66,6 +57,30 @@ class Extractor:
         if isinstance(result, Exception):
             raise result
         return result
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the numbers, and what helps to trace them: feature, settings, weights, versions."""
+        return {
+            "feature": self.feature,
+            "settings": that_change_values(self.settings),
+            "weights": {stream.key: describe_weights(stream.local_weights) for stream in self._all_streams()},
+            "versions": versions(),
+        }
+
+    def check_length(self, frames: int, sampler: Sampler, source: FrameSource) -> None:
+        """Raise MediaError, with the least number of frames, where so many give no row."""
+        least = max(stream.least_frames() for stream in self.streams)
+        if frames >= least:
+            return
+        at = "" if sampler.fps == source.fps else f" at {float(sampler.fps):g} fps"
+        padding = "; tail=pad (--tail pad) repeats the last one to fill a row" if frames and least > 1 else ""
+        raise MediaError(
+            f"{source.location}: too short for {self.feature}: {frames} frames{at}, and one row needs at least {least}"
+            f"{padding if isinstance(self.settings, ClipSettings) else ''}"
+        )
+
+    def _all_streams(self) -> list[Stream]:
+        return [stream for last in self.streams for stream in last.chain()]
 
 
 def extract_from(
@@ -89,20 +104,14 @@ def extract_from(
 
 
 class _Line:
-    """One extractor's way through one source: frames in, rows out. Holds a window, a batch, and the rows."""
+    """One extractor's way through one source: frames in, features out."""
 
     def __init__(self, extractor: Extractor, source: FrameSource) -> None:
         self._extractor = extractor
         self._source = source
-        self._rate = _rate(extractor.settings, source)
-        self._constant = ConstantRate(self._rate) if self._rate is not None else None
-        self._windower: Windower[Frame] = Windower(extractor.window)
-        self._batch_size = extractor.settings.batch_size or (1 if extractor.run.device.type == "cpu" else 16)
-        self._frames = 0
-        self._inputs: list[Tensor] = []
-        self._spans: list[tuple[float, float]] = []
-        self._rows: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-        self._predictions: list[Prediction] = []
+        self._sampler = Sampler(extractor.settings, source)
+        self._chains = {stream.key: Chain(stream, extractor.settings.batch_size) for stream in extractor.streams}
+        self._rows: dict[str, list[Timed]] = {key: [] for key in self._chains}
         self._error: Exception | None = None
 
     @property
@@ -112,112 +121,44 @@ class _Line:
     def push(self, frame: Frame) -> None:
         if self._error is None:
             try:
-                self._push(frame)
+                for shown in self._sampler.take(frame):
+                    for key, chain in self._chains.items():
+                        self._rows[key] += chain.push(shown)
             except Exception as error:  # the other features of this video go on
                 self._error = error
 
     def finish(self) -> Features | Exception:
         if self._error is None:
             try:
-                self._run_batch()
+                for key, chain in self._chains.items():
+                    self._rows[key] += chain.finish()
                 return self._features()
             except Exception as error:
                 self._error = error
         return self._error
 
-    def _push(self, frame: Frame) -> None:
-        for shown in self._resampled(frame):
-            if self._frames == self._extractor.settings.extraction_total:
-                return
-            self._frames += 1
-            window = self._windower.push(shown)
-            if window is None:
-                continue
-            self._inputs.append(self._extractor.preprocess([one.rgb for one in window]))
-            self._spans.append((float(window[0].seconds), float(window[-1].end_seconds)))
-            if len(self._inputs) == self._batch_size:
-                self._run_batch()
-
-    def _resampled(self, frame: Frame) -> Iterator[Frame]:
-        if self._constant is None or self._rate is None:
-            yield frame
-            return
-        for tick in self._constant.ticks(frame.seconds, frame.end_seconds):
-            yield frame.shown(tick / self._rate, (tick + 1) / self._rate)
-
-    def _run_batch(self) -> None:
-        if not self._inputs:
-            return
-        features, logits = self._extractor.run(torch.stack(self._inputs))
-        self._inputs.clear()
-        if logits is not None and self._extractor.labels is not None:
-            spans = self._spans[len(self._predictions) :]
-            classes = top_classes(logits, self._extractor.labels)
-            self._predictions += [Prediction(*span, one) for span, one in zip(spans, classes, strict=True)]
-        self._rows.append(features.numpy())
-
     def _features(self) -> Features:
-        if not self._rows:
-            raise MediaError(self._too_short())
-        starts, ends = zip(*self._spans, strict=True)
-        values = {self._extractor.feature: np.concatenate(self._rows)}
+        extractor = self._extractor
+        extractor.check_length(self._sampler.taken, self._sampler, self._source)
+        values = {key: np.stack([row.value.numpy() for row in rows]) for key, rows in self._rows.items()}
+        rows = self._rows[extractor.streams[0].key]
+        padded = isinstance(extractor.settings, ClipSettings) and extractor.settings.tail == "pad"
         return Features(
             values=values,
-            start_seconds=np.array(starts),
-            end_seconds=np.array(ends),
-            fps=float(self._source.fps if self._rate is None else self._rate),
-            predictions=None if self._extractor.labels is None else self._predictions,
+            start_seconds=np.array([float(row.seconds) for row in rows]),
+            end_seconds=np.array([float(row.end_seconds) for row in rows]),
+            fps=float(self._sampler.fps),
+            padded_frames=np.array([row.padding for row in rows]) if padded else None,
+            predictions=self._predictions() if extractor.predicts else None,
             record={
-                **describe(self._extractor),
+                **extractor.describe(),
                 "source": describe_source(self._source),
                 "shapes": {key: list(array.shape) for key, array in values.items()},
             },
         )
 
-    def _too_short(self) -> str:
-        at = "" if self._rate is None else f" at {float(self._rate):g} fps"
-        return (
-            f"{self._source.location}: too short for {self._extractor.feature}: "
-            f"{self._frames} frames{at}, and one row needs {self._extractor.window.size}"
-        )
-
-
-def _rate(settings: FrameSettings, source: FrameSource) -> Fraction | None:
-    """The constant rate at which frames are taken; None: every frame as it comes."""
-    if settings.extraction_fps is not None:
-        return as_rate(settings.extraction_fps)
-    if settings.extraction_total is not None:
-        return rate_for_total(settings.extraction_total, source.fps, source.frame_count())
-    return None
-
-
-def describe(extractor: Extractor) -> dict[str, Any]:
-    """What decides the numbers, and what helps to trace them: feature, settings, weights, versions."""
-    record = extractor.weights.record
-    return {
-        "feature": extractor.feature,
-        "settings": that_change_values(extractor.settings),
-        "weights": {
-            "sha256": extractor.weights.sha256,
-            "source": record.source,
-            "file": str(extractor.weights.path),
-            "licence": record.licence,
-            "paper": record.paper,
-            "trained_on": record.trained_on,
-        },
-        "versions": {"python": platform.python_version(), **_versions()},
-    }
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def describe_source(source: FrameSource) -> dict[str, Any]:
-    return {
-        "path": source.address,
-        "size_bytes": source.size_bytes,
-        "duration_seconds": source.duration_seconds,
-        "fps": float(source.fps),
-    }
+    def _predictions(self) -> dict[str, list[Prediction]]:
+        return {
+            key: [Prediction(float(row.seconds), float(row.end_seconds), row.classes) for row in rows]
+            for key, rows in self._rows.items()
+        }

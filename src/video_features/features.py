@@ -20,7 +20,8 @@ class Features:
     start_seconds, end_seconds: float64 (N,), when each row's first frame starts and its last one ends;
         the container's start is 0
     fps: frames per second of the frames used: the source's average, or `extraction_fps`
-    predictions: one a row where `show_pred` was asked for, else None
+    padded_frames: with `tail=pad`, int64 (N,): how many of each row's frames repeat the last one; else None
+    predictions: {key: one a row} where `show_pred` was asked for, else None
     record: settings, weights, versions and source, as the JSON file beside saved outputs has them
     """
 
@@ -28,14 +29,16 @@ class Features:
     start_seconds: npt.NDArray[np.float64]
     end_seconds: npt.NDArray[np.float64]
     fps: float
-    predictions: list[Prediction] | None = None
+    padded_frames: npt.NDArray[np.int64] | None = None
+    predictions: dict[str, list[Prediction]] | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {key: len(array) for key, array in self.values.items()}
         lengths |= {"start_seconds": len(self.start_seconds), "end_seconds": len(self.end_seconds)}
-        if self.predictions is not None:
-            lengths["predictions"] = len(self.predictions)
+        if self.padded_frames is not None:
+            lengths["padded_frames"] = len(self.padded_frames)
+        lengths |= {f"predictions of {key}": len(rows) for key, rows in (self.predictions or {}).items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"features need one row a window everywhere, found lengths {lengths}")
 
@@ -54,13 +57,11 @@ class Features:
         return _milliseconds(self.end_seconds)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is saved and printed, by key: the values, then `fps`, `timestamps_ms`, `end_timestamps_ms`."""
-        return {
-            **self.values,
-            "fps": np.array(self.fps),
-            "timestamps_ms": self.timestamps_ms,
-            "end_timestamps_ms": self.end_timestamps_ms,
-        }
+        """What is saved and printed, by key: the values, `fps`, `timestamps_ms`, `end_timestamps_ms`, and
+        `padded_frames` where there are any to tell of."""
+        times = {"timestamps_ms": self.timestamps_ms, "end_timestamps_ms": self.end_timestamps_ms}
+        padded = {} if self.padded_frames is None else {"padded_frames": self.padded_frames}
+        return {**self.values, "fps": np.array(self.fps), **times, **padded}
 
 
 def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

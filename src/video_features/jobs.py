@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from .errors import OutputError, SettingsError, VideoFeaturesError, in_one_line
-from .extraction import Extractor, describe, describe_source, extract_from
+from .extraction import Extractor, extract_from
 from .features import Features, Outcome
 from .media import FrameSource, Source, open_source
+from .records import describe_source
 from .registry import family
 from .runtime import choose_device
-from .settings import FrameSettings, RunSettings, from_mapping, unknown
+from .settings import FeatureSettings, RunSettings, from_mapping, names_of, unknown
 from .sinks import NUMPY, PICKLE, FileSink, NoSink, PrintSink, Sink
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
@@ -47,7 +49,7 @@ def extract(
     features: a feature's name, or several; several share one decoding of each video
     progress: show a bar on standard error
     settings: those of the run (`device`, `output_path`, `on_extraction`, `show_pred`, `overwrite`, `source_fps`) and
-        of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `extraction_total` …). With several
+        of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `stack_size` …). With several
         features, `clip={"model_name": "RN50"}` is for that one alone; the others go to each.
 
     Raises SettingsError or WeightsError at once if nothing can be extracted so. A video that fails does not raise: its
@@ -56,7 +58,7 @@ def extract(
     run, by_feature = settle([features] if isinstance(features, str) else features, settings)
     sink = _sink(run)  # before the networks, which take longer
     extractors = [_load(name, chosen, run) for name, chosen in by_feature.items()]
-    return _outcomes(_named(paths), extractors, run, sink, progress)
+    return _outcomes(named(paths), extractors, run, sink, progress)
 
 
 def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
@@ -70,13 +72,14 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
     return _load(feature, by_feature[feature], run)
 
 
-def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FrameSettings]]:
+def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
     """Sort settings into those of the run and those of each feature, typed and checked.
 
     settings: `name: value` for the run or for every feature, `feature.name: value` or `feature: {name: value}` for one
     Raises SettingsError for a name that none of them has, or a value that cannot be.
     """
     families = {name: family(name) for name in features}
+    with_parts = {name.partition(".")[0] for one in families.values() for name in names_of(one.Settings)}
     shared: dict[str, Any] = {}
     run: dict[str, Any] = {}
     own: dict[str, dict[str, Any]] = {name: {} for name in families}
@@ -88,7 +91,7 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
             own[feature][setting] = value
         elif name in own and isinstance(value, Mapping):
             own[name].update(value)
-        elif dot:
+        elif dot and feature not in with_parts:
             raise SettingsError(unknown("feature of this run", feature, own))
         else:
             shared[name] = value
@@ -99,10 +102,10 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
     return from_mapping(RunSettings, run, of="the run"), chosen
 
 
-def _load(feature: str, settings: FrameSettings, run: RunSettings) -> Extractor:
+def _load(feature: str, settings: FeatureSettings, run: RunSettings) -> Extractor:
     device = choose_device(run.device)  # before the network, which takes longer
     extractor = family(feature).build(settings, predict=run.show_pred).on(device)
-    if run.show_pred and extractor.labels is None:
+    if run.show_pred and not extractor.predicts:
         log.warning("%s has no classes: show_pred has nothing to show", feature)
     return extractor
 
@@ -122,7 +125,7 @@ def _sink(run: RunSettings) -> Sink:
     return FileSink(run.output_path, NUMPY if kind == "save_numpy" else PICKLE, overwrite=run.overwrite)
 
 
-def _named(paths: Source | Iterable[Source] | Mapping[str, Source]) -> dict[str, Source]:
+def named(paths: Source | Iterable[Source] | Mapping[str, Source]) -> dict[str, Source]:
     """The sources by what outcomes call them: paths as written, arrays by a name. Listed twice is listed once."""
     if isinstance(paths, Mapping):
         return dict(paths)
@@ -143,7 +146,7 @@ def _outcomes(
         try:
             with (
                 open_source(source, fps=run.source_fps, array_name=name) as opened,
-                _bar(label, opened.duration_seconds, shown=progress) as bar,
+                _bar(label, opened.end_seconds, shown=progress) as bar,
             ):
                 outcomes = _one_video(opened, extractors, sink, bar)
         except BrokenPipeError:  # nobody reads what is printed any more
@@ -153,10 +156,16 @@ def _outcomes(
         yield from outcomes
 
 
-def _bar(label: str, seconds: float | None, *, shown: bool) -> tqdm[Any]:
+def _bar(label: str, seconds: Fraction | None, *, shown: bool) -> tqdm[Any]:
     """A bar over the seconds of a video, on a terminal."""
     layout = BAR_WITHOUT_END if seconds is None else BAR
-    return tqdm(total=seconds, desc=label, bar_format=layout, leave=False, disable=None if shown else True)
+    return tqdm(
+        total=None if seconds is None else float(seconds),
+        desc=label,
+        bar_format=layout,
+        leave=False,
+        disable=None if shown else True,
+    )
 
 
 def _one_video(source: FrameSource, extractors: list[Extractor], sink: Sink, bar: tqdm[Any]) -> list[Outcome]:
@@ -171,9 +180,9 @@ def _one_video(source: FrameSource, extractors: list[Extractor], sink: Sink, bar
 
 def _already(source: FrameSource, extractor: Extractor, sink: Sink) -> Outcome | None:
     """The outcome where nothing is to be extracted: it is there, or something else is in its place."""
-    record = {**describe(extractor), "source": describe_source(source)}
+    record = {**extractor.describe(), "source": describe_source(source)}
     try:
-        saved = sink.existing(source.name, record, with_predictions=extractor.labels is not None)
+        saved = sink.existing(source.name, record, with_predictions=extractor.predicts)
     except OutputError as error:
         return _failed(source.location, extractor, error)
     if saved is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +46,12 @@ def top_classes(logits: torch.Tensor, labels: Sequence[str]) -> Iterator[tuple[C
         yield tuple(Class(labels[index], logit, p) for index, logit, p in zip(*row, strict=True))
 
 
-def tables(location: str, feature: str, predictions: Iterable[Prediction]) -> str:
-    """The tables of a video's rows, each under its time span."""
+def tables(location: str, feature: str, predictions: Mapping[str, Iterable[Prediction]]) -> str:
+    """The tables of a video's rows, each under its time span; predictions by key, as `Features` has them."""
     return "\n".join(
-        f"{location}  {feature}  {row.start_seconds:.2f}–{row.end_seconds:.2f} s\n{row.as_table()}\n"
-        for row in predictions
+        f"{location}  {what}  {row.start_seconds:.2f}–{row.end_seconds:.2f} s\n{row.as_table()}\n"
+        for what, rows in ((feature if key == feature else f"{feature} {key}", predictions[key]) for key in predictions)
+        for row in rows
     )
 
 

@@ -5,7 +5,6 @@ Its values are YAML, as OmegaConf's dotlist reads them: `extraction_fps=null`, `
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +15,8 @@ import yaml
 from . import registry
 from .cli import read_list
 from .errors import SettingsError
-from .report import OK, explained, report
-from .settings import RunSettings, coerce, unknown
+from .report import OK, explained, report, report_plans
+from .settings import RunSettings, coerce, names_of, unknown
 
 USAGE = """\
 python main.py feature_type=FEATURE video_paths=PATH [key=value …]
@@ -55,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
     with explained():
         feature, paths, settings = translate(words)
+        if coerce("dry_run", settings.pop("dry_run", False), bool):
+            from .planning import plan
+
+            return report_plans(plan(paths, feature, **settings))
         from .jobs import extract
 
         return report(extract(paths, feature, progress=True, **settings))
@@ -103,9 +106,7 @@ def _listed(value: str) -> list[str]:
 
 
 def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:
-    names = {
-        field.name for cls in (RunSettings, registry.family(feature).Settings) for field in dataclasses.fields(cls)
-    }
+    names = {"dry_run", *names_of(RunSettings), *names_of(registry.family(feature).Settings)}
     settings: dict[str, Any] = {}
     for key, value in given.items():
         if key in names:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import models
-from .errors import SettingsError
+from .errors import SettingsError, in_one_line
 from .settings import unknown
 from .weights import Weights
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .extraction import Extractor
 
 GROUP = "video_features.families"
+NOT_INSTALLED = "(not installed)"
 
 
 class Family(Protocol):
@@ -33,13 +34,13 @@ class Family(Protocol):
     """A dataclass of the settings it takes, each declared by `settings.setting`."""
 
     def list_models(self) -> list[str]:
-        """Every `model_name` it accepts."""
+        """Its networks: every `model_name` it accepts, where it has that setting; else those that it needs."""
 
     def published_weights(self, model_name: str) -> Weights:
-        """Where that model's weights are; SettingsError for an unknown name."""
+        """Where that network's weights are; SettingsError for an unknown name."""
 
     def build(self, settings: Any, *, predict: bool) -> Extractor:
-        """Everything that one feature needs. predict: logits are wanted, with their labels."""
+        """Everything that one feature needs; no weights are loaded yet. predict: logits are wanted, with labels."""
 
 
 @cache
@@ -56,9 +57,12 @@ def names() -> list[str]:
 
 def summary(name: str) -> str:
     """A family's line in the help: the first of its docstring, read without importing it."""
-    spec = importlib.util.find_spec(_modules()[name])
+    try:
+        spec = importlib.util.find_spec(_modules()[name])
+    except ModuleNotFoundError:  # the package that the module should be in
+        spec = None
     if spec is None or spec.origin is None:
-        return "(not installed)"
+        return NOT_INSTALLED
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").partition("\n")[0]
 
@@ -67,11 +71,14 @@ def family(name: str) -> Family:
     """The family of this name; SettingsError, with the nearest names, if there is none."""
     if name not in _modules():
         raise SettingsError(unknown("feature", name, names()))
-    return cast(Family, importlib.import_module(_modules()[name]))
+    try:
+        return cast(Family, importlib.import_module(_modules()[name]))
+    except ImportError as error:
+        raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
 
 
 def list_models(feature: str | None = None) -> list[str] | dict[str, list[str]]:
-    """Every `model_name` of a feature; of all features, by feature, without an argument."""
+    """Every network of a feature; of all features, by feature, without an argument."""
     if feature is None:
-        return {name: family(name).list_models() for name in names()}
+        return {name: family(name).list_models() for name in names() if summary(name) != NOT_INSTALLED}
     return family(feature).list_models()

@@ -9,12 +9,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from .errors import SettingsError, VideoFeaturesError
 from .features import Outcome
 from .predictions import tables
+
+if TYPE_CHECKING:
+    from .planning import Plan
 
 OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -42,6 +46,23 @@ def report(outcomes: Iterable[Outcome]) -> int:
     if sum(counts.values()) > 1:
         click.echo(_summary(counts), err=True)
     return FAILED if counts["failed"] else OK
+
+
+def report_plans(plans: Iterable[Plan]) -> int:
+    """Print what each video would give; the exit status: 1 if any would fail, else 0."""
+    failed = False
+    for plan in plans:
+        length = "unknown length" if plan.seconds is None else f"{plan.seconds:.2f} s"
+        if plan.fps is not None:
+            click.echo(f"{plan.location}: {length} at {plan.fps:.6g} fps")
+        for feature, shapes in plan.shapes.items():
+            for key, shape in shapes.items():
+                what = feature if key == feature else f"{feature} {key}"
+                click.echo(f"  {what}: {plan.frames[feature]} frames → {shape[0]} rows, {shape}")
+        for feature, reason in plan.reasons.items():
+            failed = True
+            click.secho(f"would fail: {feature}: {reason}", fg="red", err=True)
+    return FAILED if failed else OK
 
 
 def _ended(outcome: Outcome) -> str:

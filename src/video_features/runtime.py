@@ -25,6 +25,18 @@ class WithHead(nn.Module):
         return features, None if self.head is None else self.head(features)
 
 
+class PointwiseHead(nn.Module):
+    """A head of 1×1×1 convolutions, for features that were averaged before it: (B, D) → (B, classes)."""
+
+    def __init__(self, convolutions: nn.Module) -> None:
+        super().__init__()
+        self.convolutions = convolutions
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.convolutions(features[:, :, None, None, None])
+        return logits.flatten(1)
+
+
 class Runner:
     """A network on its device: float32 batches in, float32 results out, on the CPU."""
 
@@ -37,6 +49,11 @@ class Runner:
         with torch.inference_mode():
             features, logits = self._network(batch.to(self.device))
         return features.float().cpu(), None if logits is None else logits.float().cpu()
+
+
+def default_batch_size(window_size: int, device: torch.device) -> int:
+    """Rows a pass: 1 on a CPU, where more save nothing; on a GPU what holds 64 frames, 16 at most."""
+    return 1 if device.type == "cpu" else max(1, min(16, 64 // window_size))
 
 
 def available_devices() -> list[str]:

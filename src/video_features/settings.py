@@ -22,16 +22,18 @@ from .errors import SettingsError
 T = TypeVar("T")
 
 
-def setting(default: Any, help: str, *, metavar: str = "VALUE", changes_values: bool = True) -> Any:
+def setting(
+    default: Any, help: str, *, metavar: str = "VALUE", changes_values: bool = True, parts: tuple[str, ...] = ()
+) -> Any:
     """Declare a setting: a dataclass field with the sentence that the help page shows.
 
     metavar: what stands for the value on the help page
     changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
         and compared when a run is repeated.
+    parts: of a setting of type `dict[str, T]`, the keys it may have; each is given as `name.part`
     """
-    return dataclasses.field(
-        default=default, metadata={"help": help, "metavar": metavar, "changes_values": changes_values}
-    )
+    metadata = {"help": help, "metavar": metavar, "changes_values": changes_values, "parts": parts}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,9 @@ ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FrameSettings:
-    """What every feature of single frames can be told. A family declares `model_name` anew, with its default."""
+class FeatureSettings:
+    """What every feature of a video's pictures can be told. A family of several networks adds `model_name`."""
 
-    model_name: str = setting("", "which of the family's networks", metavar="NAME")
     weights: Path | None = setting(
         None,
         "checkpoint to use instead of the published one, as its authors publish it (torch or safetensors)",
@@ -70,19 +71,55 @@ class FrameSettings:
     )
     batch_size: int | None = setting(
         None,
-        "frames per pass through the network; by default 1 on a CPU, where more save nothing, and 16 on a GPU",
+        "rows per pass through the network; by default 1 on a CPU, where more save nothing, and on a GPU what holds "
+        "64 frames, 16 at most",
         metavar="N",
         changes_values=False,
     )
     extraction_fps: float | None = setting(
         None, "frames per second to take, as FFmpeg's fps filter does; by default every frame", metavar="FPS"
     )
+
+    def __post_init__(self) -> None:
+        _positive(self, "batch_size", "extraction_fps")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrameSettings(FeatureSettings):
+    """What features of single frames can be told."""
+
     extraction_total: int | None = setting(None, "number of frames to take, spread evenly over the video", metavar="N")
 
     def __post_init__(self) -> None:
-        _positive(self, "batch_size", "extraction_fps", "extraction_total")
+        super().__post_init__()
+        _positive(self, "extraction_total")
         if self.extraction_fps is not None and self.extraction_total is not None:
             raise SettingsError("extraction_fps and extraction_total exclude each other: give one of them")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipSettings(FeatureSettings):
+    """What features of clips, windows of frames, can be told. Families declare the sizes anew, with their defaults."""
+
+    stack_size: int | None = setting(None, "frames in a row's window; by default the network's own", metavar="N")
+    step_size: int | None = setting(
+        None, "frames from one window's start to the next one's; by default the network's own", metavar="N"
+    )
+    tail: str = setting(
+        "drop",
+        "what becomes of the frames after the last whole window: drop them, or pad them to a window by repeating "
+        "the last one (the file NAME_padded_frames tells which rows)",
+        metavar="drop|pad",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "stack_size", "step_size")
+        if self.tail not in TAILS:
+            raise SettingsError(unknown("tail", self.tail, TAILS))
+
+
+TAILS = ("drop", "pad")
 
 
 def _positive(settings: Any, *names: str) -> None:
@@ -106,6 +143,17 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     return f"unknown {what} {str(given)!r}: {hint}"
 
 
+def names_of(cls: type) -> list[str]:
+    """The names by which settings of class `cls` are given: its fields', and `field.part`."""
+    fields = dataclasses.fields(cls)
+    return [*(field.name for field in fields), *(f"{field.name}.{part}" for field in fields for part in _parts(field))]
+
+
+def _parts(field: dataclasses.Field[Any]) -> tuple[str, ...]:
+    parts: tuple[str, ...] = field.metadata["parts"]
+    return parts
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iterable[str] = ()) -> T:
     """Build settings of class `cls` from names and values; values may be words, as a command line has them.
 
@@ -113,11 +161,16 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iter
     also: other names that may have been meant, for the error
     Raises SettingsError for a name that `cls` has not, or a value of the wrong type.
     """
-    hints = typing.get_type_hints(cls)
-    for name in values:
-        if name not in hints:
-            raise SettingsError(unknown(f"setting of {of}", name, [*hints, *also]))
-    return cls(**{name: coerce(name, value, hints[name]) for name, value in values.items()})
+    names, hints = names_of(cls), typing.get_type_hints(cls)
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in names:
+            raise SettingsError(unknown(f"setting of {of}", name, [*names, *also]))
+        field, dot, part = name.partition(".")
+        coerced = coerce(name, {part: value} if dot else value, hints[field])
+        earlier = given.get(field)
+        given[field] = {**earlier, **coerced} if isinstance(earlier, dict) and coerced else coerced
+    return cls(**given)
 
 
 def coerce(name: str, value: Any, annotation: Any) -> Any:
@@ -166,6 +219,11 @@ def _to_path(value: Any) -> Path:
     return Path(value).expanduser()
 
 
+def _to_files(value: Any) -> dict[str, Path]:
+    parts = value if isinstance(value, Mapping) else {"": value}
+    return {str(part): _to_path(path) for part, path in parts.items() if path is not None}
+
+
 _CONVERTERS: dict[Any, Any] = {
     int: _to_int,
     float: _to_float,
@@ -173,6 +231,7 @@ _CONVERTERS: dict[Any, Any] = {
     str: str,
     Path: _to_path,
     tuple[str, ...]: _to_texts,
+    dict[str, Path]: _to_files,
 }
 _IN_WORDS: dict[Any, str] = {
     int: "a whole number",
@@ -181,6 +240,7 @@ _IN_WORDS: dict[Any, str] = {
     str: "a word",
     Path: "a path",
     tuple[str, ...]: 'a list of texts, such as "[a dog, a cat]"',
+    dict[str, Path]: "a path for each part",
 }
 
 

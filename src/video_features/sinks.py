@@ -120,7 +120,11 @@ class FileSink:
             for key, array in arrays.items()
         ]
         if features.predictions is not None:
-            lines = [json.dumps({"row": k, **row.as_json()}) for k, row in enumerate(features.predictions)]
+            lines = [
+                json.dumps({"row": k, "key": key, **row.as_json()})
+                for key, rows in features.predictions.items()
+                for k, row in enumerate(rows)
+            ]
             parts.append((self._predictions(name, record), lambda file: file.write("\n".join([*lines, ""]).encode())))
         text = json.dumps(record, indent=2) + "\n"
         parts.append((sidecar, lambda file: file.write(text.encode())))
@@ -141,8 +145,9 @@ class FileSink:
     def _load(self, name: str, record: dict[str, Any], *, with_predictions: bool) -> Saved:
         """Everything that the record promises; an error of any kind where it is not there or not whole."""
         shapes = record["shapes"]
+        padded = ["padded_frames"] if record["settings"].get("tail") == "pad" else []
         arrays = {}
-        for key in (*shapes, "fps", "timestamps_ms", "end_timestamps_ms"):
+        for key in (*shapes, "fps", "timestamps_ms", "end_timestamps_ms", *padded):
             with self._file(name, record, key).open("rb") as file:
                 arrays[key] = self._format.load(file)
             if list(arrays[key].shape) != shapes.get(key, list(arrays[key].shape)):
@@ -155,17 +160,18 @@ class FileSink:
             start_seconds=arrays["timestamps_ms"] / 1000,
             end_seconds=arrays["end_timestamps_ms"] / 1000,
             fps=float(arrays["fps"]),
+            padded_frames=arrays.get("padded_frames"),
             predictions=self._load_predictions(name, record) if with_predictions else None,
             record=record,
         )
         return Saved(features, tuple(files))
 
-    def _load_predictions(self, name: str, record: dict[str, Any]) -> list[Prediction]:
-        rows = []
+    def _load_predictions(self, name: str, record: dict[str, Any]) -> dict[str, list[Prediction]]:
+        rows: dict[str, list[Prediction]] = {key: [] for key in record["shapes"]}
         for line in self._predictions(name, record).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             classes = tuple(Class(**one) for one in row["classes"])
-            rows.append(Prediction(row["start_seconds"], row["end_seconds"], classes))
+            rows[row["key"]].append(Prediction(row["start_seconds"], row["end_seconds"], classes))
         return rows
 
     def _folder(self, record: dict[str, Any]) -> Path:
@@ -220,7 +226,8 @@ def _check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any
 def _check_same_settings(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
     def compared(record: dict[str, Any]) -> dict[str, Any]:
         of_stills = {"source_fps": record["source"]["fps"]}  # a video's own cannot differ
-        return {**record["settings"], **of_stills, "weights": record["weights"]["sha256"]}
+        weights = {f"weights of {key}": one["sha256"] for key, one in record["weights"].items()}
+        return {**record["settings"], **of_stills, **weights}
 
     then, now = compared(found), compared(ours)
     differing = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]

@@ -1,20 +1,57 @@
-"""From a window of frames to a network's input, each step pinned to the convention that it follows."""
+"""From a frame to what a network takes, each step pinned to the convention that it follows; from frames to clips."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import PIL.Image
+import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .media import RGB
 
 
-def of_one_frame(transform: Callable[[PIL.Image.Image], Tensor]) -> Callable[[Sequence[RGB]], Tensor]:
-    """A library's transform of a PIL image, for windows of a single frame: uint8 (H, W, 3) → float32 (3, h, w)."""
+def from_pil(transform: Callable[[PIL.Image.Image], Tensor]) -> Callable[[RGB], Tensor]:
+    """A library's transform of a PIL image, for frames: uint8 (H, W, 3) → float32 (3, h, w)."""
+    return lambda rgb: transform(PIL.Image.fromarray(rgb))
 
-    def preprocess(window: Sequence[RGB]) -> Tensor:
-        (rgb,) = window
-        return transform(PIL.Image.fromarray(rgb))
 
-    return preprocess
+def channels_first(rgb: RGB) -> Tensor:
+    """uint8 (H, W, 3) → uint8 (3, H, W)."""
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def unit_range(rgb: RGB) -> Tensor:
+    """uint8 (H, W, 3) → float32 (3, H, W) in 0 … 1."""
+    return channels_first(rgb).float().div(255)
+
+
+def resize_bilinear(image: Tensor, size: tuple[int, int] | None = None, *, scale: float | None = None) -> Tensor:
+    """float32 (C, H, W) → (C, *size), or (C, ⌊H · scale⌋, ⌊W · scale⌋): PyTorch's bilinear without antialiasing.
+
+    The two differ by a fraction of a pixel: with `scale` it also decides which source pixels are met, as given.
+    """
+    how: dict[str, Any] = {"mode": "bilinear", "align_corners": False, "recompute_scale_factor": False}
+    return interpolate(image[None], size=size, scale_factor=scale, **how)[0]
+
+
+def resize_smaller_side(rgb: RGB, side: int) -> RGB:
+    """uint8 (H, W, 3) → the smaller side at `side`, the other at ⌊side · ratio⌋: PIL's bilinear, which antialiases."""
+    height, width = rgb.shape[:2]
+    smaller = min(height, width)
+    size = (side * width // smaller, side * height // smaller)
+    return np.array(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BILINEAR))
+
+
+def the_only(window: Sequence[Tensor]) -> Tensor:
+    """A window of one, as it is."""
+    (one,) = window
+    return one
+
+
+def as_clip(window: Sequence[Tensor]) -> Tensor:
+    """Frames (C, H, W) → a clip (C, T, H, W)."""
+    return torch.stack(list(window), dim=1)

@@ -9,11 +9,12 @@ import re
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .downloads import download
 from .errors import WeightsError, in_one_line
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ StateDict = dict[str, "torch.Tensor"]
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A published checkpoint: where it is, and what its publishers say of it.
+    """A checkpoint: where it is, and what its publishers say of it.
 
     url: its address; or
     repository, filenames: its place on the Hugging Face Hub, and the names it may have there, best first; or
-    path: a file that is already on this machine
+    path: a file that is already on this machine, such as the user's own
     sha256: its digest, or the first digits of it; empty where nothing is published
+    git_blob: the digest that git gives the file, where it is published in a git repository: SHA-1, 40 hex digits
     licence: as the library's metadata state it, else `unknown`
     """
 
@@ -38,6 +40,7 @@ class Weights:
     filenames: tuple[str, ...] = ()
     path: Path | None = None
     sha256: str = ""
+    git_blob: str = ""
     licence: str = "unknown"
     paper: str = ""
     trained_on: str = ""
@@ -58,17 +61,20 @@ class LocalWeights:
     record: Weights
 
 
-def obtain(weights: Weights, *, model: str, instead: Path | None = None) -> LocalWeights:
+def digits_in_name(url: str) -> str:
+    """The first digits of the SHA-256, as PyTorch's convention puts them into a file's name: `net-f37072fd.pth`."""
+    digits = Path(urllib.parse.urlsplit(url).path).stem.rpartition("-")[2]
+    return digits if re.fullmatch("[0-9a-f]{8,64}", digits) else ""
+
+
+def obtain(weights: Weights, *, model: str) -> LocalWeights:
     """The checkpoint as a verified local file, downloaded if it is not there yet.
 
-    instead: the user's own file, taken as it is
     model: what it is for, for the error
     Raises WeightsError: not there and not to be had, or with another digest than the published one.
     """
-    if instead is not None:
-        if not instead.is_file():
-            raise WeightsError(f"{model}: no such weights file: {instead}")
-        return LocalWeights(instead, sha256_of(instead), Weights(path=instead))
+    if weights.path is not None and not weights.path.is_file():
+        raise WeightsError(f"{model}: no such weights file: {weights.path}")
     if not (weights.path or weights.url or weights.repository):
         raise WeightsError(f"{model}: no weights are published for it: give weights=PATH (--weights PATH)")
     path = find(weights) or _download(weights, model)
@@ -92,28 +98,42 @@ def find(weights: Weights) -> Path | None:
 
 
 def verify(path: Path, weights: Weights) -> str:
-    """The file's SHA-256; WeightsError where another is published."""
-    found, published = sha256_of(path), published_sha256(path, weights)
-    if not found.startswith(published):
+    """The file's SHA-256; WeightsError where another digest is published, or git's."""
+    sha256, difference = _compare(path, weights)
+    if difference:
         raise WeightsError(
-            f"{path}: damaged, or not the published file: its SHA-256 should begin {published} and is {found}; "
-            f"delete it and fetch it again from {weights.source}"
+            f"{path}: damaged, or not the published file: {difference}; delete it and fetch it again from "
+            f"{weights.source}"
         )
-    return found
+    return sha256
 
 
-def published_sha256(path: Path, weights: Weights) -> str:
+def _compare(path: Path, weights: Weights) -> tuple[str, str]:
+    """The file's SHA-256, and in words where a digest differs from the published one."""
+    sha256, git_blob = hashlib.sha256(), hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            sha256.update(block)
+            if weights.git_blob:
+                git_blob.update(block)
+    for kind, published, found in (
+        ("SHA-256", _published_sha256(path, weights), sha256.hexdigest()),
+        ("git blob SHA-1", weights.git_blob, git_blob.hexdigest()),
+    ):
+        if published and not found.startswith(published):
+            return sha256.hexdigest(), f"its {kind} should begin {published} and is {found}"
+    return sha256.hexdigest(), ""
+
+
+def is_digest_published(path: Path, weights: Weights) -> bool:
+    """Whether there is anything to compare the file's digest with."""
+    return bool(weights.git_blob or _published_sha256(path, weights))
+
+
+def _published_sha256(path: Path, weights: Weights) -> str:
     """The digest to compare with, or its first digits; empty where none is known. The Hub's cache names files by it."""
     blob = path.resolve().name
     return weights.sha256 or (blob if re.fullmatch("[0-9a-f]{64}", blob) else "")
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _hub_cache_path(url: str) -> Path:
@@ -151,12 +171,12 @@ def _hub_folder(weights: Weights) -> Path:
 
 
 def _download_url(weights: Weights) -> Path:
-    import torch
+    def check(file: Path) -> None:
+        if difference := _compare(file, weights)[1]:
+            raise WeightsError(f"what came from {weights.url} is not the published file: {difference}")
 
     path = _hub_cache_path(weights.url)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written under another name, verified, then renamed.
-    torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=weights.sha256 or None)
+    download(weights.url, path, check=check)
     return path
 
 
@@ -212,21 +232,27 @@ def read(path: Path) -> StateDict:
     return dict(loaded)
 
 
-def load_strictly(network: torch.nn.Module, state: StateDict, path: Path) -> None:
-    """Load every tensor into `network`; WeightsError names the file and the first keys or shapes that differ."""
-    expected = network.state_dict()
+def load_strictly(
+    network: torch.nn.Module, state: StateDict, path: Path, *, published_name: Callable[[str], str] = str
+) -> None:
+    """Load every tensor into `network`; WeightsError names the file and the first keys or shapes that differ.
+
+    published_name: the network's name of a tensor → its name in `state`, where these differ
+    """
+    names = {name: published_name(name) for name in network.state_dict()}
+    expected = {names[name]: tensor.shape for name, tensor in network.state_dict().items()}
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     reshaped = [
-        f"{name} {tuple(state[name].shape)} where {tuple(expected[name].shape)} is needed"
-        for name in expected
-        if name in state and state[name].shape != expected[name].shape
+        f"{name} {tuple(state[name].shape)} where {tuple(shape)} is needed"
+        for name, shape in expected.items()
+        if name in state and state[name].shape != shape
     ]
     found = [
-        f"{what}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for what, names in (("missing", missing), ("not of this network", unexpected), ("wrong shape", reshaped))
-        if names
+        f"{what}: {', '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}"
+        for what, wrong in (("missing", missing), ("not of this network", unexpected), ("wrong shape", reshaped))
+        if wrong
     ]
     if found:
         raise WeightsError(f"{path}: not the weights of this network; {'; '.join(found)}")
-    network.load_state_dict(state)
+    network.load_state_dict({name: state[published] for name, published in names.items()})

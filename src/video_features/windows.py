@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -54,37 +56,66 @@ class ConstantRate:
         self._next = stop
         return range(first, stop)
 
+    def count(self, start: Fraction, end: Fraction) -> int:
+        """How many ticks a stream from `start` to `end` (seconds) fills."""
+        return len(ConstantRate(self.fps).ticks(start, end))
+
 
 @dataclass(frozen=True)
 class Window:
-    """How many consecutive items make a row, and how far the next row's window starts from this one's."""
+    """How many consecutive items make a row, and how far the next row's window starts from this one's.
+
+    tail: what becomes of the items after the last whole window: `drop` them, or `pad` them to a window by repeating
+        the last one
+
+        items            0 1 2 3 4 5 6 7 8 9        size 4, step 3
+        windows          0 1 2 3
+                               3 4 5 6
+                                     6 7 8 9
+        items            0 1 2 3 4 5 6 7 8          pad: a last row of 6 7 8 8
+    """
 
     size: int = 1
     step: int = 1
+    tail: str = "drop"
 
     def rows(self, items: int) -> int:
-        """The number of whole windows in `items` items; an incomplete tail is dropped."""
-        return max(0, (items - self.size) // self.step + 1)
+        """The number of rows that `items` items make."""
+        whole = max(0, (items - self.size) // self.step + 1)
+        seen = max((whole - 1) * self.step + self.size, whole * self.step) if whole else 0  # by a window or in a gap
+        return whole + (self.tail == "pad" and items > seen)
 
 
-class Windower(Generic[T]):
-    """Cuts a stream into windows, holding no more than one window of it."""
+class Windower(Generic[S, T]):
+    """Cuts a stream into windows, holding no more than one window of it.
 
-    def __init__(self, window: Window) -> None:
+    prepare: applied once to every item that some window holds; items in gaps between windows are let go as they come
+    """
+
+    def __init__(self, window: Window, prepare: Callable[[S], T]) -> None:
         self._window = window
+        self._prepare = prepare
         self._held: deque[T] = deque()
         self._skip = 0
+        self._unseen = False  # the last item held is in no window yet
 
-    def push(self, item: T) -> list[T] | None:
+    def push(self, item: S) -> list[T] | None:
         """Take the next item; the window that it completes, or None."""
         if self._skip:
             self._skip -= 1
             return None
-        self._held.append(item)
-        if len(self._held) < self._window.size:
+        self._held.append(self._prepare(item))
+        self._unseen = len(self._held) < self._window.size
+        if self._unseen:
             return None
         complete = list(self._held)
         for _ in range(min(self._window.step, len(self._held))):
             self._held.popleft()
         self._skip = max(0, self._window.step - self._window.size)
         return complete
+
+    def finish(self) -> list[T] | None:
+        """The items of the tail where they are to be padded; fewer than a window. None: there is no such row."""
+        if self._window.tail == "pad" and self._unseen:
+            return list(self._held)
+        return None

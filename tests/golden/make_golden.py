@@ -11,24 +11,25 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-FAMILIES = ("resnet", "timm", "clip")
+FAMILIES = ("resnet", "timm", "clip", "r21d", "s3d", "i3d")
+NETWORKS = ("resnet", "clip", "r2plus1d", "s3d", "i3d_rgb")
 
 
 def main(oracle: Path) -> None:
     networks = np.load(oracle / "nets.npz")
-    kept = {name: networks[name] for name in networks.files if name.startswith(FAMILIES)}
+    kept = {name: networks[name] for name in networks.files if name.startswith(NETWORKS)}
     np.savez_compressed(HERE / "networks.npz", **kept)
 
     pipelines = np.load(oracle / "pipelines.npz")
     kept = {}
     for name in pipelines.files:
         _, case, key = name.split("|")
-        if case.startswith(FAMILIES):
+        if case.startswith(FAMILIES) and key != "flow":
             array = pipelines[name]
             kept[name] = array[::5] if key in FAMILIES and len(array) == 250 else array
     np.savez_compressed(HERE / "pipelines.npz", **kept)
 
-    for family in ("resnet", "clip"):
+    for family in ("resnet", "clip", "r21d", "s3d", "i3d"):
         keys = json.loads((oracle / "keys" / f"{family}.json").read_text())
         (HERE / f"{family}_keys.json").write_text(json.dumps(keys))
 

@@ -54,8 +54,12 @@ class FrameSource(Protocol):
     fps: Fraction
 
     @property
-    def duration_seconds(self) -> float | None:
-        """As the source states it, before it is decoded; None where it does not say."""
+    def start_seconds(self) -> Fraction:
+        """When its first frame is shown, as the source states it before it is decoded; the container's start is 0."""
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        """When its last frame ends, as the source states it before it is decoded; None where it does not say."""
 
     @property
     def size_bytes(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ class _Stills:
 
     kind = "stills"
     size_bytes: int | None = None
+    start_seconds = Fraction(0)
 
     def __init__(self, count: int, *, fps: float | None, name: str, location: str, address: str) -> None:
         if fps is None:
@@ -46,8 +48,8 @@ class _Stills:
         return None
 
     @property
-    def duration_seconds(self) -> float:
-        return float(self._count / self.fps)
+    def end_seconds(self) -> Fraction:
+        return self._count / self.fps
 
     def frame_count(self) -> int:
         return self._count

@@ -63,17 +63,21 @@ class VideoFile:
             self._file.close()
 
     @property
-    def duration_seconds(self) -> float | None:
-        end = self._stated_end() or self._container_end()
-        return None if end is None else float(end)
+    def start_seconds(self) -> Fraction:
+        if self._stream.start_time is None or self._stream.time_base is None:
+            return Fraction(0)
+        return self._stream.start_time * self._stream.time_base - self._container_start()
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        return self._stated_end() or self._container_end()
 
     def frame_count(self) -> int:
         if self._stream.frames:
             return self._stream.frames
-        end = self._stated_end() or self._container_end()
-        if end is None:
+        if self.end_seconds is None:
             return self._count_packets()
-        return max(1, round((end - self._first_seconds()) * self.fps))
+        return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
     def frames(self) -> Iterator[Frame]:
         """Every frame once, in the order shown; each is shown until the next one starts."""
@@ -144,7 +148,7 @@ class VideoFile:
         if self._container.format.name == "avi" and stream.frames:
             return stream.frames / self.fps  # its duration is guessed anew where the file is cut
         if stream.duration is not None and stream.time_base is not None:
-            return self._first_seconds() + stream.duration * stream.time_base
+            return self.start_seconds + stream.duration * stream.time_base
         try:  # Matroska: a tag with the end, such as 00:00:05.312000000, on the container's own clock
             hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
             return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - self._container_start()
@@ -156,12 +160,6 @@ class VideoFile:
 
     def _container_start(self) -> Fraction:
         return Fraction(self._container.start_time or 0, av.time_base)
-
-    def _first_seconds(self) -> Fraction:
-        """When the video stream starts, as the file's header says; the container's start is 0."""
-        if self._stream.start_time is None or self._stream.time_base is None:
-            return Fraction(0)
-        return self._stream.start_time * self._stream.time_base - self._container_start()
 
     def _start_ticks(self, stream: Stream) -> int:
         # As FFmpeg's own tools do: the container's start, rounded to the stream's ticks, becomes 0.

@@ -33,8 +33,9 @@ from ..extraction import Extractor
 from ..predictions import kinetics_400
 from ..runtime import WithHead
 from ..settings import FrameSettings, setting, unknown
-from ..transforms import of_one_frame
-from ..weights import LocalWeights, StateDict, Weights, load_strictly, obtain, read
+from ..streams import Stream
+from ..transforms import from_pil
+from ..weights import StateDict, Weights, load_strictly, obtain, read
 
 # OpenAI's own names → open_clip's architectures; their weights are tagged `openai` there.
 OPENAI = {
@@ -91,23 +92,34 @@ def published_weights(model_name: str) -> Weights:
 
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
-    name = settings.model_name
-    own = settings.weights
-    if name != CUSTOM:
-        _check_text_library(name, predict=predict)
-    weights = obtain(Weights() if own else published_weights(name), model=name, instead=own)
-    clip, config = _custom(weights.path) if name == CUSTOM else _listed(name, weights, own=own is not None)
-    preprocess = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=clip.visual.image_size), config))
+    name, own = settings.model_name, settings.weights
     texts = _texts(settings.pred_texts) if predict else {}
-    head = ZeroShot(clip, list(texts.values()), _tokenizer(name)) if predict else None
-    return Extractor(
-        feature="clip",
-        settings=settings,
+
+    weights = Weights(path=own) if own else published_weights(name)
+    if name == CUSTOM:  # only its tensors tell the architecture
+        custom = _custom(obtain(weights, model=name).path)
+        image_size, embedding_size, config = custom.visual.image_size, custom.text_projection.shape[1], OPENAI_CONFIG
+    else:
+        config = _config(name)
+        image_size, embedding_size = _sizes(name)
+        _check_text_library(name, predict=predict)
+
+    def network(path: Path) -> nn.Module:
+        clip = custom if name == CUSTOM else _listed(name, path, own=own is not None)
+        head = ZeroShot(clip, list(texts.values()), _tokenizer(name)) if predict else None
+        return WithHead(ImageEncoder(clip), head)
+
+    preprocess = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=image_size), config))
+    stream = Stream(
+        key="clip",
+        model=name,
         weights=weights,
-        preprocess=of_one_frame(image_transform_v2(preprocess, is_train=False)),
-        network=WithHead(ImageEncoder(clip), head),
+        network=network,
+        row_shape=(embedding_size,),
+        preprocess=from_pil(image_transform_v2(preprocess, is_train=False)),
         labels=list(texts) or None,
     )
+    return Extractor(feature="clip", settings=settings, streams=[stream])
 
 
 class ImageEncoder(nn.Module):
@@ -166,35 +178,40 @@ def _config(name: str) -> dict[str, Any]:
     return config
 
 
+def _sizes(name: str) -> tuple[tuple[int, int], int]:
+    """Height and width of its pictures, and the length of its embeddings."""
+    architecture = open_clip.get_model_config(_architecture_and_tag(name)[0])
+    size = architecture["vision_cfg"]["image_size"]
+    return (size, size) if isinstance(size, int) else tuple(size), architecture["embed_dim"]
+
+
 def _check_text_library(name: str, *, predict: bool) -> None:
     """Some text encoders and tokenizers of open_clip's list are Hugging Face's, a library of its own."""
-    _config(name)
     text = open_clip.get_model_config(_architecture_and_tag(name)[0])["text_cfg"]
     needed = "hf_model_name" in text or (predict and "hf_tokenizer_name" in text)
     if needed and importlib.util.find_spec("transformers") is None:
         raise SettingsError(f"clip {name} needs an extra: pip install 'video_features[transformers]'")
 
 
-def _listed(name: str, weights: LocalWeights, *, own: bool) -> tuple[Any, dict[str, Any]]:
+def _listed(name: str, path: Path, *, own: bool) -> Any:
     """A network of open_clip's list. own: the weights are the user's file, not the published one."""
-    config = _config(name)
     with _no_warning_of_random_weights():  # they are loaded next
         clip = open_clip.create_model(
             _architecture_and_tag(name)[0],
             pretrained_text=False,
-            force_quick_gelu=config.get("quick_gelu", False),  # open_clip itself only warns where these differ
+            force_quick_gelu=_config(name).get("quick_gelu", False),  # open_clip itself only warns where these differ
         )
     if own:
-        load_strictly(clip, convert_state_dict(clip, _read(weights.path)), weights.path)
-        return clip, config
+        load_strictly(clip, convert_state_dict(clip, _read(path)), path)
+        return clip
     try:
-        load_checkpoint(clip, str(weights.path))
+        load_checkpoint(clip, str(path))
     except (RuntimeError, KeyError) as error:
-        raise WeightsError(f"{weights.path}: not the weights of {name}; {in_one_line(error)}") from error
-    return clip, config
+        raise WeightsError(f"{path}: not the weights of {name}; {in_one_line(error)}") from error
+    return clip
 
 
-def _custom(path: Path) -> tuple[Any, dict[str, Any]]:
+def _custom(path: Path) -> Any:
     """A network in OpenAI's format, its architecture read from the tensors' shapes."""
     state = _read(path)
     try:
@@ -202,7 +219,7 @@ def _custom(path: Path) -> tuple[Any, dict[str, Any]]:
     except (KeyError, RuntimeError, AssertionError, ZeroDivisionError) as error:
         raise WeightsError(f"{path}: not a CLIP network in OpenAI's format; {in_one_line(error)}") from error
     load_strictly(clip, state, path)  # once more: open_clip rounded them to float16
-    return clip, OPENAI_CONFIG
+    return clip
 
 
 def _read(path: Path) -> StateDict:

@@ -20,8 +20,9 @@ from ..errors import SettingsError
 from ..extraction import Extractor
 from ..runtime import WithHead
 from ..settings import FrameSettings, setting, unknown
-from ..transforms import of_one_frame
-from ..weights import Weights, load_strictly, obtain, read
+from ..streams import Stream
+from ..transforms import from_pil
+from ..weights import Weights, digits_in_name, load_strictly, read
 
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -39,7 +40,7 @@ def published_weights(model_name: str) -> Weights:
     url = _enum(model_name).url
     return Weights(
         url=url,
-        sha256=Path(url).stem.rpartition("-")[2],  # resnet18-f37072fd.pth
+        sha256=digits_in_name(url),
         paper="https://arxiv.org/abs/1512.03385",
         trained_on="ImageNet-1k",
     )
@@ -47,18 +48,24 @@ def published_weights(model_name: str) -> Weights:
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
-    weights = obtain(published_weights(name), model=name, instead=settings.weights)
-    network = get_model(name, weights=None)
-    load_strictly(network, read(weights.path), weights.path)
-    classifier, network.fc = network.fc, nn.Identity()
-    return Extractor(
-        feature="resnet",
-        settings=settings,
-        weights=weights,
-        preprocess=of_one_frame(_enum(name).transforms()),
-        network=WithHead(network, classifier),
+    published = published_weights(name)
+    stream = Stream(
+        key="resnet",
+        model=name,
+        weights=Weights(path=settings.weights) if settings.weights else published,
+        network=lambda path: _network(name, path),
+        row_shape=(512,) if name in ("resnet18", "resnet34") else (2048,),
+        preprocess=from_pil(_enum(name).transforms()),
         labels=_enum(name).meta["categories"] if predict else None,
     )
+    return Extractor(feature="resnet", settings=settings, streams=[stream])
+
+
+def _network(name: str, path: Path) -> nn.Module:
+    network = get_model(name, weights=None)
+    load_strictly(network, read(path), path)
+    classifier, network.fc = network.fc, nn.Identity()
+    return WithHead(network, classifier)
 
 
 def _enum(model_name: str) -> Any:

@@ -25,14 +25,16 @@ from unittest import mock
 
 import timm
 import timm.data
+import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError, WeightsError, in_one_line
 from ..extraction import Extractor
 from ..runtime import WithHead
 from ..settings import FrameSettings, setting, unknown
-from ..transforms import of_one_frame
-from ..weights import LocalWeights, StateDict, Weights, load_strictly, obtain, read
+from ..streams import Stream
+from ..transforms import from_pil
+from ..weights import Weights, load_strictly, read
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +76,36 @@ def published_weights(model_name: str) -> Weights:
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
-    weights = obtain(published_weights(name), model=name, instead=settings.weights)
-    if weights.record.path and settings.weights is None:
-        log.info("%s: weights from the installed package %s, nothing is downloaded", name, LITE0_PACKAGE)
-    model = _load(name, weights)
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
-    return Extractor(
-        feature="timm",
-        settings=settings,
-        weights=weights,
-        preprocess=of_one_frame(transform),
-        network=_network(model, predict=predict),
-        labels=_labels(name, model) if predict else None,
+    published = published_weights(name)
+    plan = _on_no_device(name)
+    if predict and not plan.num_classes:
+        raise SettingsError(f"show_pred: {name} has no classifier, so there is nothing to predict")
+    data = timm.data.resolve_model_data_config(plan)
+    stream = Stream(
+        key="timm",
+        model=name,
+        weights=Weights(path=settings.weights) if settings.weights else published,
+        network=lambda path: _network(_load(name, path), predict=predict),
+        row_shape=_row_shape(plan, data["input_size"]),
+        preprocess=from_pil(timm.data.create_transform(**data, is_training=False)),
+        labels=_labels(plan) if predict else None,
     )
+    if stream.weights is published and published.path:
+        log.info("%s: weights from the installed package %s, nothing is downloaded", name, LITE0_PACKAGE)
+    return Extractor(feature="timm", settings=settings, streams=[stream])
+
+
+def _on_no_device(name: str) -> Any:
+    """The model's modules and shapes, without memory for its weights."""
+    with torch.device("meta"):
+        return timm.create_model(name, pretrained=False).eval()
+
+
+def _row_shape(plan: Any, input_size: tuple[int, int, int]) -> tuple[int, ...]:
+    headless = copy.deepcopy(plan)
+    with torch.device("meta"), torch.inference_mode():
+        headless.reset_classifier(0)
+        return tuple(headless(torch.empty(1, *input_size)).shape[1:])
 
 
 def _paper(config: Any) -> str:
@@ -94,13 +113,15 @@ def _paper(config: Any) -> str:
     return ids if isinstance(ids, str) else ", ".join(ids)
 
 
-def _load(name: str, weights: LocalWeights) -> Any:
-    state = read(weights.path)
+def _load(name: str, path: Path) -> Any:
+    state = read(path)
     model = timm.create_model(name, pretrained=False)
     if "_conv_stem.weight" in state:
-        state = rename_lite0(state)
+        theirs = {ours: theirs for theirs, ours in lite0_names().items()}
+        load_strictly(model, state, path, published_name=lambda name: theirs.get(name, name))
+        return model
     if set(state) == set(model.state_dict()):
-        load_strictly(model, state, weights.path)
+        load_strictly(model, state, path)
         return model
     # Not timm's own names: timm knows how each model's authors publish theirs.
     overlay = {"state_dict": state, "custom_load": False}
@@ -109,9 +130,9 @@ def _load(name: str, weights: LocalWeights) -> Any:
         with _noting_missing_keys(missing):
             model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError, ValueError) as error:
-        raise WeightsError(f"{weights.path}: not the weights of {name}; {in_one_line(error)}") from error
+        raise WeightsError(f"{path}: not the weights of {name}; {in_one_line(error)}") from error
     if missing:
-        raise WeightsError(f"{weights.path}: not the weights of {name}; missing: {', '.join(missing[:3])} …")
+        raise WeightsError(f"{path}: not the weights of {name}; missing: {', '.join(missing[:3])} …")
     model.pretrained_cfg.pop("state_dict", None)
     return model
 
@@ -155,9 +176,7 @@ class _Twice(nn.Module):
         return self.headless(batch), self.whole(batch)
 
 
-def _labels(name: str, model: Any) -> list[str]:
-    if not model.num_classes:
-        raise SettingsError(f"show_pred: {name} has no classifier, so there is nothing to predict")
+def _labels(model: Any) -> list[str]:
     subset = timm.data.infer_imagenet_subset(model.pretrained_cfg)
     if subset is None:
         return [f"class {index}" for index in range(model.num_classes)]
@@ -172,12 +191,6 @@ def _packaged_lite0() -> Path | None:
         return None
     path = Path(str(package.locate_file(LITE0_FILE)))
     return path if path.is_file() else None
-
-
-def rename_lite0(state: StateDict) -> StateDict:
-    """Tensors under the names of the package's file → the same under timm's; a name it does not know is kept."""
-    names = lite0_names()
-    return {names.get(name, name): tensor for name, tensor in state.items()}
 
 
 def lite0_names() -> dict[str, str]:

@@ -1,0 +1,111 @@
+"""S3D: clip features of a Kinetics-400 network, a vector a stack of frames.
+
+Xie et al.: Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video Classification, 2018,
+https://arxiv.org/abs/1712.04851. Weights as kylemin converted them (https://github.com/kylemin/S3D) and the reference
+publishes them; the network is torchvision's `s3d`, which has the same tensors in the same order under other names.
+
+    s3d   float32 (N, 1024): the last map, averaged over its area and then over time
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+from torchvision.models.video import s3d
+from torchvision.transforms.functional import center_crop
+
+from ..errors import SettingsError
+from ..extraction import Extractor
+from ..media import RGB
+from ..predictions import kinetics_400
+from ..runtime import PointwiseHead, WithHead
+from ..settings import ClipSettings, setting, unknown
+from ..streams import Stream
+from ..transforms import as_clip, resize_bilinear, unit_range
+from ..weights import Weights, load_strictly, read
+from ..windows import Window
+
+REFERENCE = "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/"
+LEAST_FRAMES = 13  # the last map is two deep then, and so is its pooling
+SIDE = 224
+# Layers within a block, where torchvision numbers them. A separable convolution is one in space, then one in time.
+LAYERS = {"0": "conv", "1": "bn", "0.0": "conv_s", "0.1": "bn_s", "1.0": "conv_t", "1.1": "bn_t"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ClipSettings):
+    extraction_fps: float | None = setting(
+        25.0, "frames per second to take, as FFmpeg's fps filter does; null: every frame", metavar="FPS"
+    )
+    stack_size: int = setting(64, f"frames in a row's window, at least {LEAST_FRAMES}", metavar="N")
+    step_size: int = setting(64, "frames from one window's start to the next one's", metavar="N")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stack_size < LEAST_FRAMES:
+            raise SettingsError(f"s3d needs a stack_size of at least {LEAST_FRAMES}, and it is {self.stack_size}")
+
+
+def list_models() -> list[str]:
+    return ["s3d"]
+
+
+def published_weights(model_name: str) -> Weights:
+    if model_name not in list_models():
+        raise SettingsError(unknown("network of s3d", model_name, list_models()))
+    return Weights(
+        url=f"{REFERENCE}models/s3d/checkpoint/S3D_kinetics400_torchified.pt",
+        git_blob="65b27cbb412937b3dd705f4216cb822d679535df",
+        paper="https://arxiv.org/abs/1712.04851",
+        trained_on="Kinetics-400",
+    )
+
+
+def build(settings: Settings, *, predict: bool) -> Extractor:
+    stream = Stream(
+        key="s3d",
+        model="s3d",
+        weights=Weights(path=settings.weights) if settings.weights else published_weights("s3d"),
+        network=_network,
+        row_shape=(1024,),
+        preprocess=preprocess,
+        window=Window(settings.stack_size, settings.step_size, settings.tail),
+        collate=as_clip,
+        labels=kinetics_400() if predict else None,
+    )
+    return Extractor(feature="s3d", settings=settings, streams=[stream])
+
+
+def preprocess(rgb: RGB) -> Tensor:
+    """uint8 (H, W, 3) → float32 (3, 224, 224) in 0 … 1: the smaller side at 224, centre crop; no mean or deviation."""
+    height, width = rgb.shape[:2]
+    scale = SIDE / min(height, width)
+    scaled = math.floor(height * scale), math.floor(width * scale)
+    if min(scaled) >= SIDE:
+        resized = resize_bilinear(unit_range(rgb), scale=scale)
+    else:  # rounding made the side 223, as at height 568, where the reference fails
+        resized = resize_bilinear(unit_range(rgb), (max(SIDE, scaled[0]), max(SIDE, scaled[1])))
+    cropped: Tensor = center_crop(resized, SIDE)
+    return cropped
+
+
+def _network(path: Path) -> nn.Module:
+    network = s3d()
+    load_strictly(network, read(path), path, published_name=published_name)
+    classifier, network.classifier = network.classifier, nn.Identity()
+    return WithHead(network, PointwiseHead(classifier))
+
+
+def published_name(name: str) -> str:
+    """torchvision's name of a tensor → its name in the published checkpoint."""
+    match = re.fullmatch(r"features\.(\d+(?:\.branch\d(?:\.[01])?)?)\.([01](?:\.[01])?)\.(\w+)", name)
+    if match is None:
+        return name.replace("classifier.1.", "fc.0.")
+    place, layer, tensor = match.groups()
+    if place.endswith("branch0"):  # of one layer, which torchvision does not number
+        place += ".0"
+    return f"base.{place}.{LAYERS[layer]}.{tensor}"

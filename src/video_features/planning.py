@@ -1,0 +1,72 @@
+"""What an extraction would give, told without one: a video's length and rate, and each feature's rows and shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import VideoFeaturesError, in_one_line
+from .extraction import Extractor
+from .jobs import named, settle
+from .media import FrameSource, Source, open_source
+from .registry import family
+from .sampling import Sampler
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one video would give.
+
+    seconds, fps: its length and average rate, as it states them; None where it does not, or cannot be read
+    frames: {feature: how many frames it would take}
+    shapes: {feature: {key: (N, …)}}, the shapes of its values
+    reasons: {feature: why it would fail}
+    """
+
+    location: str
+    seconds: float | None = None
+    fps: float | None = None
+    frames: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def plan(
+    paths: Source | Iterable[Source] | Mapping[str, Source], features: str | Sequence[str], **settings: Any
+) -> Iterator[Plan]:
+    """What `extract` with the same arguments would give: a plan a video, lazily. Loads no network, decodes nothing.
+
+    The numbers follow from what a file's header says of its length and rate; a damaged or variable-rate file may
+    give other ones.
+    Raises SettingsError at once if nothing can be extracted so.
+    """
+    run, by_feature = settle([features] if isinstance(features, str) else features, settings)
+    extractors = [family(name).build(chosen, predict=False) for name, chosen in by_feature.items()]
+    return (_plan(name, source, extractors, run.source_fps) for name, source in named(paths).items())
+
+
+def _plan(name: str, source: Source, extractors: list[Extractor], source_fps: float | None) -> Plan:
+    try:
+        with open_source(source, fps=source_fps, array_name=name) as opened:
+            return _plan_opened(name, opened, extractors)
+    except Exception as error:  # whatever it is, the other videos go on
+        reason = str(error) if isinstance(error, VideoFeaturesError) else f"{name}: {in_one_line(error)}"
+        return Plan(name, reasons={extractor.feature: reason for extractor in extractors})
+
+
+def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) -> Plan:
+    end = source.end_seconds
+    plan = Plan(name, None if end is None else float(end), float(source.fps))
+    for extractor in extractors:
+        sampler = Sampler(extractor.settings, source)
+        frames = sampler.expected()
+        plan.frames[extractor.feature] = frames
+        try:
+            extractor.check_length(frames, sampler, source)
+            plan.shapes[extractor.feature] = {
+                stream.key: (stream.rows(frames), *stream.row_shape) for stream in extractor.streams
+            }
+        except VideoFeaturesError as error:
+            plan.reasons[extractor.feature] = str(error)
+    return plan

@@ -1,0 +1,87 @@
+"""The command `video-features weights`: list, fetch, verify."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import click
+
+from . import registry
+from .errors import VideoFeaturesError
+from .report import explained
+from .weights import Weights, find, is_digest_published, obtain, verify
+
+
+@click.group()
+def weights() -> None:
+    """List, fetch or verify the weights of networks.
+
+    On a cluster whose nodes have no network, fetch them once where there is one, into a cache that the nodes share.
+    """
+
+
+_feature = click.argument("feature")
+_features = click.argument("feature", required=False)
+_model = click.option("--model-name", metavar="NAME", help="this model's only")
+
+
+@weights.command("list")
+@_features
+@_model
+def weights_list(feature: str | None, model_name: str | None) -> None:
+    """Where weights are from, their licence, and whether they are on this machine: of FEATURE's models, or of all."""
+    with explained():
+        for model, record in _published(feature, model_name):
+            here = "here" if find(record) else "not here"
+            trained_on = record.trained_on or "unknown"
+            click.echo(f"{model}  {here}  {record.source}  licence {record.licence}  trained on {trained_on}")
+
+
+@weights.command("fetch")
+@_feature
+@_model
+def weights_fetch(feature: str, model_name: str | None) -> None:
+    """Download the weights of FEATURE's models into the cache, and verify them: of its default model, or of all that
+    it needs where it has no model names."""
+    with explained():
+        family = registry.family(feature)
+        default = getattr(family.Settings, "model_name", None)  # its dataclass's default
+        wanted = [model_name] if model_name else family.list_models() if default is None else [default]
+        for name in wanted:
+            got = obtain(family.published_weights(name), model=name)
+            click.echo(f"{name}  {got.path}  sha256 {got.sha256}")
+
+
+@weights.command("verify")
+@_features
+@_model
+def weights_verify(feature: str | None, model_name: str | None) -> None:
+    """Check the weights that are on this machine against their published digests: of FEATURE's models, or of all."""
+    found = damaged = 0
+    with explained():
+        for model, record in _published(feature, model_name):
+            path = find(record)
+            if path is None:
+                continue
+            found += 1
+            try:
+                digest = verify(path, record)
+                against = (
+                    "as published" if is_digest_published(path, record) else "no digest is published to compare with"
+                )
+                click.echo(f"{model}  {path}  sha256 {digest}  {against}")
+            except VideoFeaturesError as error:
+                damaged += 1
+                click.secho(f"{model}  {error}", fg="red", err=True)
+        if not found:
+            what = " ".join(name for name in (feature, model_name) if name) or "any feature"
+            click.echo(f"nothing of {what} is on this machine; `video-features weights fetch` gets it", err=True)
+    sys.exit(1 if damaged else 0)
+
+
+def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[str, Weights]]:
+    for name in [feature] if feature else registry.names():
+        family = registry.family(name)
+        for model in [model_name] if model_name else family.list_models():
+            yield f"{name} {model}", family.published_weights(model)

@@ -1,0 +1,230 @@
+"""Downloads from a local server: checked, resumed, shared by processes, and told of."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from conftest import grey_levels, write_video
+from video_features import WeightsError, downloads
+from video_features.cli import cli
+from video_features.models import r21d, s3d
+from video_features.weights import Weights, find, obtain, verify
+
+CONTENT = bytes(range(256)) * 4000  # 1 MB
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server:
+    """Serves one file at any path, and keeps the Range header of every request.
+
+    breaks: after how many bytes the next answers break off
+    takes_ranges: whether it sends the rest of a file where that is asked for, else all of it
+    statuses: of the next answers
+    pause: seconds in the middle of each answer
+    """
+
+    def __init__(self) -> None:
+        self.content = CONTENT
+        self.ranges: list[str | None] = []
+        self.breaks: list[int] = []
+        self.takes_ranges = True
+        self.statuses: list[int] = []
+        self.pause = 0.0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        asked = request.headers.get("Range")
+        self.ranges.append(asked)
+        if self.statuses:
+            request.send_error(self.statuses.pop(0))
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.takes_ranges else 0
+        if start >= len(self.content):
+            request.send_error(416)
+            return
+        body = self.content[start:]
+        request.send_response(206 if asked and self.takes_ranges else 200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        body = body[: self.breaks.pop(0)] if self.breaks else body
+        request.wfile.write(body[: len(body) // 2])
+        time.sleep(self.pause)
+        request.wfile.write(body[len(body) // 2 :])
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    one = Server()
+    yield one
+    one.close()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(downloads, "PAUSE_SECONDS", 0)
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def weights(server: Server) -> Weights:
+    return Weights(url=f"{server.url}/net-{DIGEST[:8]}.pth", sha256=DIGEST[:8])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_into_torchs_cache_once(server: Server, cache: Path) -> None:
+    assert find(weights(server)) is None
+    got = obtain(weights(server), model="net")
+    assert got.path == cache / f"net-{DIGEST[:8]}.pth" and got.sha256 == DIGEST
+    assert got.path.read_bytes() == CONTENT and names(cache) == [got.path.name]
+    assert obtain(weights(server), model="net") == got
+    assert server.ranges == [None]
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    server.breaks = [300_000, 500_000]
+    with caplog.at_level("INFO"):
+        got = obtain(weights(server), model="net")
+    assert got.path.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=300000-", "bytes=800000-"]
+    assert f"downloading {weights(server).url} (1.0 MB)" in caplog.text
+    assert "the connection broke off; going on from 300000 bytes" in caplog.text
+
+
+def test_one_that_breaks_again_and_again_is_kept_for_the_next_run(server: Server, cache: Path) -> None:
+    server.breaks = [1000] * downloads.TRIES
+    with pytest.raises(WeightsError, match=r"the connection broke off; .*\.pth\.part keeps what came"):
+        obtain(weights(server), model="net")
+    assert [path.stat().st_size for path in cache.glob("*.part")] == [1000 * downloads.TRIES]
+    assert obtain(weights(server), model="net").sha256 == DIGEST
+    assert server.ranges[-1] == f"bytes={1000 * downloads.TRIES}-"
+
+
+def test_a_server_that_knows_no_ranges_starts_anew(server: Server) -> None:
+    server.breaks, server.takes_ranges = [300_000], False
+    assert obtain(weights(server), model="net").path.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=300000-"]
+
+
+@pytest.mark.parametrize("left", [b"the beginning of something else", CONTENT + b"more", CONTENT])
+def test_what_an_earlier_run_left_is_checked_too(server: Server, cache: Path, left: bytes) -> None:
+    cache.mkdir(parents=True)
+    (cache / f"net-{DIGEST[:8]}.pth.part").write_bytes(left)
+    assert obtain(weights(server), model="net").sha256 == DIGEST
+    assert names(cache) == [f"net-{DIGEST[:8]}.pth"]
+    assert server.ranges == ([f"bytes={len(left)}-"] if left == CONTENT else [f"bytes={len(left)}-", None])
+
+
+def test_another_file_than_the_published_one_is_refused_and_not_kept(server: Server, cache: Path) -> None:
+    server.content = b"<html>moved</html>"
+    expected = rf"net: .*what came from {server.url}.* is not the published file: its SHA-256 should begin {DIGEST[:8]}"
+    with pytest.raises(WeightsError, match=expected):
+        obtain(weights(server), model="net")
+    assert names(cache) == []
+
+
+def test_a_server_that_is_busy_is_asked_again_and_one_that_has_no_such_file_is_not(server: Server) -> None:
+    server.statuses = [503, 502]
+    assert obtain(weights(server), model="net").sha256 == DIGEST
+    assert len(server.ranges) == 3
+    server.statuses = [404]
+    with pytest.raises(WeightsError, match=r"other: its weights .* could not be downloaded \(HTTP Error 404"):
+        obtain(Weights(url=f"{server.url}/other.pth"), model="other")
+    assert len(server.ranges) == 4
+
+
+FETCH = """
+import sys
+from video_features.weights import Weights, obtain
+print(obtain(Weights(url=sys.argv[1], sha256=sys.argv[2]), model="net").path.read_bytes() == bytes(range(256)) * 4000)
+"""
+
+
+def test_two_processes_fetch_it_once(server: Server, tmp_path: Path) -> None:
+    server.pause = 1.0
+    command = [sys.executable, "-c", FETCH, weights(server).url, DIGEST]
+    environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch")}
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0].strip() for process in both] == ["True", "True"]
+    assert server.ranges == [None]
+
+
+def test_git_blobs(tmp_path: Path) -> None:
+    # From the book Pro Git, section Git Objects: echo 'test content' | git hash-object --stdin
+    (tmp_path / "a").write_bytes(b"test content\n")
+    published = "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
+    assert verify(tmp_path / "a", Weights(git_blob=published)) == hashlib.sha256(b"test content\n").hexdigest()
+    (tmp_path / "a").write_bytes(b"test contents")
+    with pytest.raises(WeightsError, match=rf"a: damaged, .*: its git blob SHA-1 should begin {published} and is"):
+        verify(tmp_path / "a", Weights(git_blob=published))
+
+
+def ours(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_fetch_then_extract_without_a_network_then_verify(
+    server: Server,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    standin_file: Callable[[str, str], Path],
+) -> None:
+    server.content = standin_file("r21d", "r2plus1d_18_16_kinetics").read_bytes()
+    name = f"r2plus1d_18-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
+    monkeypatch.setitem(r21d.URLS, "r2plus1d_18_16_kinetics", f"{server.url}/{name}")
+    assert "r2plus1d_18_16_kinetics  not here" in ours("weights", "list", "r21d").stdout
+    assert "nothing of r21d is on this machine" in ours("weights", "verify", "r21d").stderr
+    fetched = ours("weights", "fetch", "r21d")
+    assert fetched.exit_code == 0 and f"r2plus1d_18_16_kinetics  {cache / name}  sha256 " in fetched.stdout
+    assert "r2plus1d_18_16_kinetics  here" in ours("weights", "list", "r21d").stdout
+    assert "as published" in ours("weights", "verify", "r21d").stdout
+
+    server.close()
+    video = write_video(tmp_path / "a.mp4", grey_levels(16))
+    assert ours("extract", "r21d", video, "--output-path", tmp_path / "out").exit_code == 0
+
+    damaged = bytearray(server.content)
+    damaged[len(damaged) // 2] ^= 1
+    (cache / name).write_bytes(damaged)
+    verified = ours("weights", "verify", "r21d")
+    assert verified.exit_code == 1 and f"{name}: damaged, or not the published file" in verified.stderr
+    refused = ours("extract", "r21d", video, "--output-path", tmp_path / "other")
+    assert refused.exit_code == 1 and f"{name}: damaged" in refused.stderr
+    assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
+
+
+def test_a_family_without_model_names_has_its_networks_fetched(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3d, "published_weights", lambda name: weights(server))
+    assert ours("weights", "fetch", "s3d").stdout.startswith(f"s3d  {cache / weights(server).url.rpartition('/')[2]}  ")
+    assert names(cache) == [f"net-{DIGEST[:8]}.pth"]
