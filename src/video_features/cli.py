@@ -87,7 +87,7 @@ def extract() -> None:
 
 
 def _extract_command(features: list[str]) -> click.Command:
-    settings = {name: dataclasses.fields(registry.family(name).Settings) for name in features}
+    settings = {name: _own_first(registry.family(name).Settings) for name in features}
     shared = [field for field in settings[features[0]] if all(_has(fields, field) for fields in settings.values())]
     several = len(features) > 1
     run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name)]
@@ -129,7 +129,12 @@ def _extract_command(features: list[str]) -> click.Command:
     )
 
 
-def _has(fields: tuple[dataclasses.Field[Any], ...], wanted: dataclasses.Field[Any]) -> bool:
+def _own_first(cls: type[Any]) -> list[dataclasses.Field[Any]]:
+    """A family's settings, those that it declares itself before those that it shares with others."""
+    return sorted(dataclasses.fields(cls), key=lambda field: field.name not in cls.__annotations__)
+
+
+def _has(fields: list[dataclasses.Field[Any]], wanted: dataclasses.Field[Any]) -> bool:
     return any(field.name == wanted.name for field in fields)
 
 
@@ -188,7 +193,9 @@ def models(feature: str | None, containing: str) -> None:
             width = max(map(len, registry.names())) + 2
             for name in registry.names():
                 click.echo(f"{name:{width}}{registry.summary(name)}")
-            click.echo("\n`video-features models FEATURE` lists the values of its --model-name")
+            click.echo(
+                "\n`video-features models FEATURE` lists its networks: the values of --model-name, where it has that"
+            )
             return
         matching = [model for model in registry.family(feature).list_models() if containing in model]
         if not matching:

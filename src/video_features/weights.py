@@ -175,6 +175,7 @@ def _download_url(weights: Weights) -> Path:
         if difference := _compare(file, weights)[1]:
             raise WeightsError(f"what came from {weights.url} is not the published file: {difference}")
 
+    _check_reachable(weights.url)
     path = _hub_cache_path(weights.url)
     download(weights.url, path, check=check)
     return path
@@ -197,7 +198,7 @@ def _download_from_hub(weights: Weights) -> Path:
 
 
 def _check_reachable(url: str) -> None:
-    """Raise OSError at once where the host has no address; the hub's client retries for most of a minute."""
+    """Raise OSError at once, in words, where the host has no address; the hub's client retries for most of a minute."""
     if urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE"):
         return
     address = urllib.parse.urlsplit(url)

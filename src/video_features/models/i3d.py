@@ -43,21 +43,24 @@ RESIZED, CROPPED = 256, 224
 class Settings(ClipSettings):
     weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # several networks, several files
         None,
-        "checkpoint to use instead of the published one, as its authors publish it; weights.rgb for that stream's",
+        "checkpoint to use instead of the published one, as its authors publish it (also --weights.rgb)",
         metavar="FILE",
         parts=STREAMS,
     )
     streams: str | None = setting(
-        None, "rgb (required for now: flow, and both by default, come with optical flow)", metavar="NAME"
+        None, "rgb (must be given for now: flow, and both by default, come with optical flow)", metavar="NAME"
     )
-    stack_size: int = setting(64, f"frames in a row's window, at least {LEAST_FRAMES}", metavar="N")
+    stack_size: int = setting(
+        64, f"frames in a row's window, at least {LEAST_FRAMES}; a row takes one more, for its flow", metavar="N"
+    )
     step_size: int = setting(64, "frames from one window's start to the next one's", metavar="N")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streams in (None, "flow"):
             raise SettingsError(
-                f"i3d with streams={self.streams or 'null'} needs optical flow: not here yet; give streams=rgb"
+                f"i3d with streams={self.streams or 'null'} needs optical flow, which is not here yet: "
+                "give streams=rgb (--streams rgb)"
             )
         if self.streams not in STREAMS:
             raise SettingsError(unknown("i3d streams", self.streams, STREAMS))

@@ -87,7 +87,7 @@ def preprocess(rgb: RGB) -> Tensor:
     scaled = math.floor(height * scale), math.floor(width * scale)
     if min(scaled) >= SIDE:
         resized = resize_bilinear(unit_range(rgb), scale=scale)
-    else:  # rounding made the side 223, as at height 568, where the reference fails
+    else:  # rounding made the side 223, as at height 568, too small for the crop; the reference leaves it so
         resized = resize_bilinear(unit_range(rgb), (max(SIDE, scaled[0]), max(SIDE, scaled[1])))
     cropped: Tensor = center_crop(resized, SIDE)
     return cropped
