@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import io
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,7 +16,7 @@ import torch
 
 import standin
 import video_features
-from conftest import grey_levels, write_video
+from conftest import Terminal, grey_levels, write_video
 from video_features import Features, SettingsError, extract, list_models, load, registry
 from video_features.media import open_source
 from video_features.models import clip as clip_family
@@ -73,11 +72,6 @@ def test_arrays_have_names() -> None:
 def test_load_refuses_the_settings_of_a_run() -> None:
     with pytest.raises(SettingsError, match="load knows no output_path: these are settings of `extract`"):
         load("timm", output_path="out", **LITE0)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(("name", "shown"), [("raw.h264", "s of video"), ("a.mp4", "0% |")])

@@ -8,14 +8,14 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 
-from conftest import grey_levels, write_video
+from conftest import Terminal, grey_levels, write_video
 from video_features import WeightsError, downloads
 from video_features.cli import cli
 from video_features.models import r21d, s3d
@@ -31,7 +31,6 @@ class Server:
     breaks: after how many bytes the next answers break off
     takes_ranges: whether it sends the rest of a file where that is asked for, else all of it
     statuses: of the next answers
-    pause: seconds in the middle of each answer
     """
 
     def __init__(self) -> None:
@@ -40,7 +39,6 @@ class Server:
         self.breaks: list[int] = []
         self.takes_ranges = True
         self.statuses: list[int] = []
-        self.pause = 0.0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -69,9 +67,7 @@ class Server:
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         body = body[: self.breaks.pop(0)] if self.breaks else body
-        request.wfile.write(body[: len(body) // 2])
-        time.sleep(self.pause)
-        request.wfile.write(body[len(body) // 2 :])
+        request.wfile.write(body)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -145,7 +141,7 @@ def test_what_an_earlier_run_left_is_checked_too(server: Server, cache: Path, le
 
 def test_another_file_than_the_published_one_is_refused_and_not_kept(server: Server, cache: Path) -> None:
     server.content = b"<html>moved</html>"
-    expected = rf"net: .*what came from {server.url}.* is not the published file: its SHA-256 should begin {DIGEST[:8]}"
+    expected = rf"net: what came from {server.url}.* is not the published file: its SHA-256 should begin {DIGEST[:8]}"
     with pytest.raises(WeightsError, match=expected):
         obtain(weights(server), model="net")
     assert names(cache) == []
@@ -159,22 +155,47 @@ def test_a_server_that_is_busy_is_asked_again_and_one_that_has_no_such_file_is_n
     with pytest.raises(WeightsError, match=r"other: its weights .* could not be downloaded \(HTTP Error 404"):
         obtain(Weights(url=f"{server.url}/other.pth"), model="other")
     assert len(server.ranges) == 4
+    server.statuses = [503] * downloads.TRIES
+    with pytest.raises(WeightsError) as error:
+        obtain(Weights(url=f"{server.url}/busy.pth"), model="busy")
+    assert "HTTP Error 503" in str(error.value) and "keeps what came" not in str(error.value)
+
+
+def test_without_a_digest_what_an_earlier_run_left_is_not_trusted(server: Server, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "any.pth.part").write_bytes(b"the beginning of something else")
+    assert obtain(Weights(url=f"{server.url}/any.pth"), model="any").path.read_bytes() == CONTENT
+    assert server.ranges == [None]
 
 
 FETCH = """
-import sys
+import logging, sys
+logging.basicConfig(level=logging.INFO)
 from video_features.weights import Weights, obtain
 print(obtain(Weights(url=sys.argv[1], sha256=sys.argv[2]), model="net").path.read_bytes() == bytes(range(256)) * 4000)
 """
 
 
-def test_two_processes_fetch_it_once(server: Server, tmp_path: Path) -> None:
-    server.pause = 1.0
+def test_a_process_waits_for_another_that_is_downloading_the_same_file(
+    server: Server, cache: Path, tmp_path: Path
+) -> None:
+    path = cache / f"net-{DIGEST[:8]}.pth"
+    cache.mkdir(parents=True)
     command = [sys.executable, "-c", FETCH, weights(server).url, DIGEST]
     environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch")}
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    assert [process.communicate(timeout=120)[0].strip() for process in both] == ["True", "True"]
-    assert server.ranges == [None]
+    with FileLock(f"{path}.lock"):  # as the process that downloads holds it
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        assert other.stderr is not None and "waiting for another process" in other.stderr.readline()
+        path.write_bytes(CONTENT)
+    assert other.communicate(timeout=120)[0].strip() == "True"
+    assert server.ranges == []
+
+
+def test_a_terminal_shows_a_bar(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    obtain(weights(server), model="net")
+    assert f"net-{DIGEST[:8]}.pth: " in terminal.getvalue() and "1.02M/1.02M" in terminal.getvalue()
 
 
 def test_git_blobs(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_i3d_rgb(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
     extractor = load("i3d", streams="rgb", stack_size=10, step_size=10, weights=standin_file("i3d", "i3d_rgb"))
     features = extractor.extract(first_24, source_fps=25)
     expected = golden("bikes24|i3d:stack_size=10:step_size=10", "rgb")
+    assert features.values["rgb"].shape == expected.shape == (2, 1024)
     assert relative_errors(features.values["rgb"], expected).max() <= 1e-4
     assert features.timestamps_ms.tolist() == [0, 400]
     assert features.end_timestamps_ms.tolist() == [440, 840]  # a stack is a frame longer, for its flow

@@ -45,7 +45,7 @@ def test_the_number_of_frames_is_known_before_they_are_decoded(
 
 
 def test_a_plan_is_what_the_extraction_gives(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
-    features = {
+    features: dict[str, dict[str, Any]] = {
         "r21d": {"tail": "pad", "extraction_fps": 3},
         "resnet": {"model_name": "resnet18", "extraction_total": 4},
     }

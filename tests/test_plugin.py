@@ -69,7 +69,7 @@ def build(settings, *, predict):
         weights = published_weights(settings.model_name)
         network = WithHead(network, None)
         return Stream(
-            key=key, model="grey", weights=weights, network=lambda path: network, row_shape=row_shape, **options
+            key=key, model="grey", weights=weights, build_network=lambda path: network, row_shape=row_shape, **options
         )
 
     size, step = settings.stack_size, settings.step_size
@@ -154,6 +154,8 @@ def test_one_that_cannot_be_imported_is_told_and_the_others_work(video: Path) ->
     assert (
         failed.exit_code == 2 and "broken: its package cannot be imported (No module named 'nowhere'" in failed.stderr
     )
+    listed = ours("weights", "verify")
+    assert listed.exit_code == 0 and "motion grey/one" in listed.stdout
     everything = list_models()
     assert isinstance(everything, dict) and "motion" in everything and "broken" not in everything
 
@@ -167,6 +169,8 @@ def test_one_that_cannot_be_imported_is_told_and_the_others_work(video: Path) ->
         (4, 4, "pad", [0, 4, 8], [0, 0, 2]),
         (5, 2, "pad", [0, 2, 4, 6], [0, 0, 0, 1]),
         (20, 20, "pad", [0], [10]),
+        (3, 5, "pad", [0, 5], [0, 0]),  # frame 10 alone begins a stack, but no motion
+        (4, 5, "pad", [0, 5], [0, 0]),
     ],
 )
 def test_streams_of_frames_and_of_other_rows_go_together(
@@ -197,7 +201,8 @@ def test_rows_do_not_depend_on_the_batch(video: Path) -> None:
 
 
 def test_a_plan_counts_rows_through_both_streams(video: Path) -> None:
-    for settings in ({}, {"tail": "pad"}, {"stack_size": 2, "step_size": 3}, {"extraction_fps": 60}):
+    pad_with_a_gap = {"tail": "pad", "stack_size": 3, "step_size": 5}
+    for settings in ({}, {"tail": "pad"}, pad_with_a_gap, {"stack_size": 2, "step_size": 3}, {"extraction_fps": 60}):
         (planned,) = plan(video, "motion", **settings)
         values = load("motion", **settings).extract(video).values
         assert planned.shapes == {"motion": {key: array.shape for key, array in values.items()}}

@@ -4,10 +4,12 @@ processes ask for them."""
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,15 @@ TRIES = 4
 PAUSE_SECONDS = 1.0  # before the second try; then twice as long, and so on
 SILENCE_SECONDS = 60.0  # a server that says nothing for so long is given up
 BLOCK = 1 << 18
+BUSY = (408, 429, 500, 502, 503, 504)  # worth another try
+NETWORK_ERRORS = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
-def download(url: str, path: Path, *, check: Callable[[Path], object]) -> None:
+def download(url: str, path: Path, *, check: Callable[[Path], object], resume: bool) -> None:
     """Put the file at `url` at `path`, with a progress bar on a terminal.
 
     check: raises WeightsError where a file is not the one that was meant; called before it is put in place
+    resume: whether to go on from what an earlier run left; only where `check` would notice that it was another file
     Raises OSError (URLError, HTTPError …) where the server cannot be reached or breaks off again and again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +41,9 @@ def download(url: str, path: Path, *, check: Callable[[Path], object]) -> None:
         if path.is_file():  # another process was first
             return
         part = path.with_name(f"{path.name}.part")
-        resumed = part.exists() and part.stat().st_size > 0
+        if not resume:
+            part.unlink(missing_ok=True)
+        resumed = _size(part) > 0
         # What was resumed may have been the beginning of another file: then once more, from the start.
         for last in (False, True) if resumed else (True,):
             _fetch(url, part)
@@ -50,13 +57,13 @@ def download(url: str, path: Path, *, check: Callable[[Path], object]) -> None:
         part.replace(path)
 
 
-def _only_one(path: Path) -> Any:
+def _only_one(path: Path) -> AbstractContextManager[Any]:
     """Hold the lock beside `path`; while another process has it, say so and wait."""
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        log.info("waiting for another process, which is downloading %s", path)
+        log.info("waiting for another process, which is downloading %s (and holds %s)", path, lock.lock_file)
         return lock.acquire()
 
 
@@ -66,24 +73,29 @@ def _fetch(url: str, part: Path) -> None:
         try:
             if _fetch_rest(url, part):
                 return
-            broken: Exception = OSError("the connection broke off")
+            broken: Exception = ConnectionError("the connection broke off")
         except urllib.error.HTTPError as error:
-            if error.code < 500:
+            if error.code not in BUSY:
                 raise
             broken = error
-        except (OSError, HTTPException) as error:
-            if not part.exists() or part.stat().st_size == 0:  # nothing came yet: not there, or no network
+        except NETWORK_ERRORS as error:
+            if not _size(part):  # nothing came yet: not there, or no network
                 raise
             broken = error
         if tried < TRIES - 1:
-            log.info("%s: %s; going on from %d bytes", url, broken, part.stat().st_size if part.exists() else 0)
+            log.info("%s: %s; going on from %d bytes", url, broken, _size(part))
             time.sleep(PAUSE_SECONDS * 2**tried)
-    raise OSError(f"{broken}; {part} keeps what came, and the next try goes on from there")
+    kept = f"; {part} keeps what came, and the next run goes on from there" if _size(part) else ""
+    raise OSError(f"{broken}{kept}")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _fetch_rest(url: str, part: Path) -> bool:
     """One request; whether `part` is whole now."""
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "video_features"})
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -107,4 +119,4 @@ def _fetch_rest(url: str, part: Path) -> bool:
             while block := response.read(BLOCK):
                 file.write(block)
                 bar.update(len(block))
-        return total is None or part.stat().st_size == total
+        return total is None or _size(part) == total

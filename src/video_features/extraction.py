@@ -73,14 +73,23 @@ class Extractor:
         if frames >= least:
             return
         at = "" if sampler.fps == source.fps else f" at {float(sampler.fps):g} fps"
-        padding = "; tail=pad (--tail pad) repeats the last one to fill a row" if frames and least > 1 else ""
+        hint = ""
+        if frames and isinstance(self.settings, ClipSettings) and self.settings.tail == "drop":
+            hint = "; tail=pad (--tail pad) repeats the last one to fill a row"
+        elif not frames:
+            hint = "; a higher extraction_fps takes more"
         raise MediaError(
-            f"{source.location}: too short for {self.feature}: {frames} frames{at}, and one row needs at least {least}"
-            f"{padding if isinstance(self.settings, ClipSettings) else ''}"
+            f"{source.location}: too short for {self.feature}: {frames} frames{at}, and one row needs at least "
+            f"{least}{hint}"
         )
 
+    def rows(self, frames: int) -> int:
+        """The number of rows that so many frames give."""
+        return min(stream.rows(frames) for stream in self.streams)
+
     def _all_streams(self) -> list[Stream]:
-        return [stream for last in self.streams for stream in last.chain()]
+        """Every stream once, those that others are over before them."""
+        return list({id(stream): stream for last in self.streams for stream in last.chain()}.values())
 
 
 def extract_from(
@@ -132,10 +141,18 @@ class _Line:
             try:
                 for key, chain in self._chains.items():
                     self._rows[key] += chain.finish()
+                self._drop_what_not_all_have()
                 return self._features()
             except Exception as error:
                 self._error = error
         return self._error
+
+    def _drop_what_not_all_have(self) -> None:
+        """A padded row, where the tail holds a frame but nothing between frames, as flow is."""
+        least = min(len(rows) for rows in self._rows.values())
+        for rows in self._rows.values():
+            if len(rows) > least and rows[-1].padding:
+                rows.pop()
 
     def _features(self) -> Features:
         extractor = self._extractor
@@ -148,7 +165,7 @@ class _Line:
             start_seconds=np.array([float(row.seconds) for row in rows]),
             end_seconds=np.array([float(row.end_seconds) for row in rows]),
             fps=float(self._sampler.fps),
-            padded_frames=np.array([row.padding for row in rows]) if padded else None,
+            padded_frames=np.array([row.padding for row in rows], np.int64) if padded else None,
             predictions=self._predictions() if extractor.predicts else None,
             record={
                 **extractor.describe(),
@@ -159,6 +176,9 @@ class _Line:
 
     def _predictions(self) -> dict[str, list[Prediction]]:
         return {
-            key: [Prediction(float(row.seconds), float(row.end_seconds), row.classes) for row in rows]
-            for key, rows in self._rows.items()
+            stream.key: [
+                Prediction(float(row.seconds), float(row.end_seconds), row.classes) for row in self._rows[stream.key]
+            ]
+            for stream in self._extractor.streams
+            if stream.labels is not None
         }

@@ -35,14 +35,15 @@ class Plan:
 def plan(
     paths: Source | Iterable[Source] | Mapping[str, Source], features: str | Sequence[str], **settings: Any
 ) -> Iterator[Plan]:
-    """What `extract` with the same arguments would give: a plan a video, lazily. Loads no network, decodes nothing.
+    """What `extract` with these features and settings would give: a plan a video, lazily. Nothing is decoded.
 
     The numbers follow from what a file's header says of its length and rate; a damaged or variable-rate file may
-    give other ones.
-    Raises SettingsError at once if nothing can be extracted so.
+    give other ones. No weights are needed, but for clip's `custom`, whose file tells its shape. What decides where a
+    network runs and where features go (`device`, `output_path` …) is not looked at.
+    Raises SettingsError at once for a feature or a setting that cannot be.
     """
     run, by_feature = settle([features] if isinstance(features, str) else features, settings)
-    extractors = [family(name).build(chosen, predict=False) for name, chosen in by_feature.items()]
+    extractors = [family(name).build(chosen, predict=run.show_pred) for name, chosen in by_feature.items()]
     return (_plan(name, source, extractors, run.source_fps) for name, source in named(paths).items())
 
 
@@ -65,7 +66,7 @@ def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) ->
         try:
             extractor.check_length(frames, sampler, source)
             plan.shapes[extractor.feature] = {
-                stream.key: (stream.rows(frames), *stream.row_shape) for stream in extractor.streams
+                stream.key: (extractor.rows(frames), *stream.row_shape) for stream in extractor.streams
             }
         except VideoFeaturesError as error:
             plan.reasons[extractor.feature] = str(error)

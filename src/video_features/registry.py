@@ -67,6 +67,11 @@ def summary(name: str) -> str:
     return (ast.get_docstring(tree) or "").partition("\n")[0]
 
 
+def installed() -> list[str]:
+    """Those of `names` whose module is there."""
+    return [name for name in names() if summary(name) != NOT_INSTALLED]
+
+
 def family(name: str) -> Family:
     """The family of this name; SettingsError, with the nearest names, if there is none."""
     if name not in _modules():
@@ -80,5 +85,5 @@ def family(name: str) -> Family:
 def list_models(feature: str | None = None) -> list[str] | dict[str, list[str]]:
     """Every network of a feature; of all features, by feature, without an argument."""
     if feature is None:
-        return {name: family(name).list_models() for name in names() if summary(name) != NOT_INSTALLED}
+        return {name: family(name).list_models() for name in installed()}
     return family(feature).list_models()

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from .errors import SettingsError
+from .windows import TAILS
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ def setting(
     metavar: what stands for the value on the help page
     changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
         and compared when a run is repeated.
-    parts: of a setting of type `dict[str, T]`, the keys it may have; each is given as `name.part`
+    parts: of a setting of several files, `dict[str, Path]`, the keys it may have; each is given as `name.part`, and
+        one without its part has the key ""
     """
     metadata = {"help": help, "metavar": metavar, "changes_values": changes_values, "parts": parts}
     return dataclasses.field(default=default, metadata=metadata)
@@ -119,9 +121,6 @@ class ClipSettings(FeatureSettings):
             raise SettingsError(unknown("tail", self.tail, TAILS))
 
 
-TAILS = ("drop", "pad")
-
-
 def _positive(settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
@@ -162,15 +161,29 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iter
     Raises SettingsError for a name that `cls` has not, or a value of the wrong type.
     """
     names, hints = names_of(cls), typing.get_type_hints(cls)
+    with_parts = {field.name for field in dataclasses.fields(cls) if _parts(field)}  # type: ignore[arg-type]
     given: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in _by_part(values, with_parts):
         if name not in names:
             raise SettingsError(unknown(f"setting of {of}", name, [*names, *also]))
-        field, dot, part = name.partition(".")
-        coerced = coerce(name, {part: value} if dot else value, hints[field])
-        earlier = given.get(field)
-        given[field] = {**earlier, **coerced} if isinstance(earlier, dict) and coerced else coerced
+        field, _, part = name.partition(".")
+        if field not in with_parts:
+            given[field] = coerce(name, value, hints[field])
+        elif (path := coerce(name, value, Path | None)) is not None:
+            given.setdefault(field, {})[part] = path
+    for field in with_parts & given.keys():
+        if "" in given[field] and len(given[field]) > 1:
+            raise SettingsError(f"{field} and {field}.PART exclude each other: give each file by the name of its part")
     return cls(**given)
+
+
+def _by_part(values: Mapping[str, Any], with_parts: set[str]) -> Iterator[tuple[str, Any]]:
+    """`weights={"rgb": a}` as `weights.rgb=a`."""
+    for name, value in values.items():
+        if name in with_parts and isinstance(value, Mapping):
+            yield from ((f"{name}.{part}", one) for part, one in value.items())
+        else:
+            yield name, value
 
 
 def coerce(name: str, value: Any, annotation: Any) -> Any:
@@ -219,11 +232,6 @@ def _to_path(value: Any) -> Path:
     return Path(value).expanduser()
 
 
-def _to_files(value: Any) -> dict[str, Path]:
-    parts = value if isinstance(value, Mapping) else {"": value}
-    return {str(part): _to_path(path) for part, path in parts.items() if path is not None}
-
-
 _CONVERTERS: dict[Any, Any] = {
     int: _to_int,
     float: _to_float,
@@ -231,7 +239,6 @@ _CONVERTERS: dict[Any, Any] = {
     str: str,
     Path: _to_path,
     tuple[str, ...]: _to_texts,
-    dict[str, Path]: _to_files,
 }
 _IN_WORDS: dict[Any, str] = {
     int: "a whole number",
@@ -240,7 +247,6 @@ _IN_WORDS: dict[Any, str] = {
     str: "a word",
     Path: "a path",
     tuple[str, ...]: 'a list of texts, such as "[a dog, a cat]"',
-    dict[str, Path]: "a path for each part",
 }
 
 

@@ -112,9 +112,9 @@ class FileSink:
             return None
 
     def write(self, name: str, features: Features) -> tuple[Path, ...]:
-        record = features.record
-        sidecar = self._sidecar(name, record)
         arrays = features.arrays()
+        record = {**features.record, "arrays": list(arrays)}
+        sidecar = self._sidecar(name, record)
         parts: list[tuple[Path, Callable[[IO[bytes]], object]]] = [
             (self._file(name, record, key), lambda file, array=array: self._format.dump(file, array))  # type: ignore[misc]
             for key, array in arrays.items()
@@ -128,13 +128,10 @@ class FileSink:
             parts.append((self._predictions(name, record), lambda file: file.write("\n".join([*lines, ""]).encode())))
         text = json.dumps(record, indent=2) + "\n"
         parts.append((sidecar, lambda file: file.write(text.encode())))
-        other = PICKLE if self._format is NUMPY else NUMPY
         # Files of another run, for which the new record would vouch. Without `overwrite`, what is there is this run's.
-        stale = [self._folder(record) / f"{name}_{key}{other.suffix}" for key in arrays] if self._overwrite else []
-        if self._overwrite and features.predictions is None:
-            stale.append(self._predictions(name, record))
+        stale = self._all_files(name, record) if self._overwrite else set()
         try:
-            _write_together(parts, commit=sidecar, stale=stale)
+            _write_together(parts, commit=sidecar, stale=stale - {path for path, _ in parts})
         except OSError as error:
             raise OutputError(
                 f"{error.filename or sidecar.parent}: cannot be written ({error.strerror or error})"
@@ -145,9 +142,8 @@ class FileSink:
     def _load(self, name: str, record: dict[str, Any], *, with_predictions: bool) -> Saved:
         """Everything that the record promises; an error of any kind where it is not there or not whole."""
         shapes = record["shapes"]
-        padded = ["padded_frames"] if record["settings"].get("tail") == "pad" else []
         arrays = {}
-        for key in (*shapes, "fps", "timestamps_ms", "end_timestamps_ms", *padded):
+        for key in record["arrays"]:
             with self._file(name, record, key).open("rb") as file:
                 arrays[key] = self._format.load(file)
             if list(arrays[key].shape) != shapes.get(key, list(arrays[key].shape)):
@@ -167,12 +163,18 @@ class FileSink:
         return Saved(features, tuple(files))
 
     def _load_predictions(self, name: str, record: dict[str, Any]) -> dict[str, list[Prediction]]:
-        rows: dict[str, list[Prediction]] = {key: [] for key in record["shapes"]}
+        rows: dict[str, list[Prediction]] = {}
         for line in self._predictions(name, record).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             classes = tuple(Class(**one) for one in row["classes"])
-            rows[row["key"]].append(Prediction(row["start_seconds"], row["end_seconds"], classes))
+            rows.setdefault(row["key"], []).append(Prediction(row["start_seconds"], row["end_seconds"], classes))
         return rows
+
+    def _all_files(self, name: str, record: dict[str, Any]) -> set[Path]:
+        """Every file that an earlier run of the same feature may have left, in any format."""
+        keys = (*record["arrays"], "padded_frames")
+        arrays = {self._folder(record) / f"{name}_{key}{format.suffix}" for key in keys for format in (NUMPY, PICKLE)}
+        return {*arrays, self._predictions(name, record)}
 
     def _folder(self, record: dict[str, Any]) -> Path:
         model: str = record["settings"].get("model_name", "")
@@ -188,9 +190,7 @@ class FileSink:
         return self._folder(record) / f"{name}_{record['feature']}_pred.jsonl"
 
 
-def _write_together(
-    parts: list[tuple[Path, Callable[[IO[bytes]], object]]], *, commit: Path, stale: list[Path]
-) -> None:
+def _write_together(parts: list[tuple[Path, Callable[[IO[bytes]], object]]], *, commit: Path, stale: set[Path]) -> None:
     """Write all parts under temporary names, then rename them, `commit` last: it vouches for the others.
 
     stale: files of an earlier run that these replace

@@ -26,7 +26,8 @@ class Stream:
     key: the name of its values; the feature's own name where the feature has one stream
     model: the network's name, for messages
     weights: the checkpoint
-    network: the checkpoint's file → the network: batch (B, …) → features (B, *row_shape), logits (B, classes) or None
+    build_network: the checkpoint's file → the network, which is batch (B, …) → features (B, *row_shape) and logits
+        (B, classes) or None
     row_shape: the shape of one row
     preprocess: done once to every frame, uint8 (H, W, 3) RGB, or to every row of `over`, → float32 tensor
     window: how many of them make a row
@@ -38,20 +39,24 @@ class Stream:
     key: str
     model: str
     weights: Weights
-    network: Callable[[Path], nn.Module]
+    build_network: Callable[[Path], nn.Module]
     row_shape: tuple[int, ...]
     preprocess: Callable[[Any], Tensor]
     window: Window = field(default_factory=Window)
     collate: Callable[[Sequence[Tensor]], Tensor] = the_only
     over: Stream | None = None
     labels: Sequence[str] | None = None
-    local_weights: LocalWeights = field(init=False)
-    run: Runner = field(init=False)
+    local_weights: LocalWeights = field(init=False, repr=False, compare=False)
+    run: Runner = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.over is not None and self.over.window.tail == "pad":
+            raise ValueError(f"{self.key}: only the last of a chain of streams may pad its tail, not {self.over.key}")
 
     def on(self, device: torch.device) -> None:
         """Fetch the weights where they are not here, and put the network on `device`."""
         self.local_weights = obtain(self.weights, model=self.model)
-        self.run = Runner(self.network(self.local_weights.path), device)
+        self.run = Runner(self.build_network(self.local_weights.path), device)
 
     def chain(self) -> list[Stream]:
         """The streams from frames to this one, which comes last."""

@@ -21,7 +21,7 @@ def from_pil(transform: Callable[[PIL.Image.Image], Tensor]) -> Callable[[RGB], 
 
 def channels_first(rgb: RGB) -> Tensor:
     """uint8 (H, W, 3) → uint8 (3, H, W)."""
-    return torch.from_numpy(rgb).permute(2, 0, 1)
+    return torch.from_numpy(np.require(rgb, requirements=["C", "W"])).permute(2, 0, 1)
 
 
 def unit_range(rgb: RGB) -> Tensor:
@@ -43,7 +43,7 @@ def resize_smaller_side(rgb: RGB, side: int) -> RGB:
     height, width = rgb.shape[:2]
     smaller = min(height, width)
     size = (side * width // smaller, side * height // smaller)
-    return np.array(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BILINEAR))
+    return np.asarray(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BILINEAR))
 
 
 def the_only(window: Sequence[Tensor]) -> Tensor:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 StateDict = dict[str, "torch.Tensor"]
 
+# Files that the reference tool, v-iashin/video_features, publishes in its repository; the digests are git's.
+REFERENCE_FILES = "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/models/"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -59,6 +62,11 @@ class LocalWeights:
     path: Path
     sha256: str
     record: Weights
+
+
+def own_or_published(own: Path | None, published: Weights) -> Weights:
+    """The user's own file, taken as it is, or the published checkpoint."""
+    return published if own is None else Weights(path=own)
 
 
 def digits_in_name(url: str) -> str:
@@ -145,6 +153,8 @@ def _hub_cache_path(url: str) -> Path:
 def _download(weights: Weights, model: str) -> Path:
     try:
         return _download_url(weights) if weights.url else _download_from_hub(weights)
+    except WeightsError as error:
+        raise WeightsError(f"{model}: {error}") from error
     except Exception as error:  # the libraries raise many kinds: DNS, HTTP, disk, digest
         raise WeightsError(
             f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
@@ -173,11 +183,14 @@ def _hub_folder(weights: Weights) -> Path:
 def _download_url(weights: Weights) -> Path:
     def check(file: Path) -> None:
         if difference := _compare(file, weights)[1]:
-            raise WeightsError(f"what came from {weights.url} is not the published file: {difference}")
+            raise WeightsError(
+                f"what came from {weights.url} is not the published file: {difference}. Is it a proxy's page, or a "
+                "login's? Fetch it on another network, or give weights=PATH (--weights PATH)"
+            )
 
     _check_reachable(weights.url)
     path = _hub_cache_path(weights.url)
-    download(weights.url, path, check=check)
+    download(weights.url, path, check=check, resume=is_digest_published(path, weights))
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -58,13 +59,14 @@ def weights_fetch(feature: str, model_name: str | None) -> None:
 @_model
 def weights_verify(feature: str | None, model_name: str | None) -> None:
     """Check the weights that are on this machine against their published digests: of FEATURE's models, or of all."""
-    found = damaged = 0
+    seen: set[Path] = set()
+    damaged = 0
     with explained():
         for model, record in _published(feature, model_name):
             path = find(record)
-            if path is None:
+            if path is None or path in seen:
                 continue
-            found += 1
+            seen.add(path)
             try:
                 digest = verify(path, record)
                 against = (
@@ -74,14 +76,14 @@ def weights_verify(feature: str | None, model_name: str | None) -> None:
             except VideoFeaturesError as error:
                 damaged += 1
                 click.secho(f"{model}  {error}", fg="red", err=True)
-        if not found:
+        if not seen:
             what = " ".join(name for name in (feature, model_name) if name) or "any feature"
             click.echo(f"nothing of {what} is on this machine; `video-features weights fetch` gets it", err=True)
     sys.exit(1 if damaged else 0)
 
 
 def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[str, Weights]]:
-    for name in [feature] if feature else registry.names():
+    for name in [feature] if feature else registry.installed():
         family = registry.family(name)
         for model in [model_name] if model_name else family.list_models():
             yield f"{name} {model}", family.published_weights(model)

@@ -61,6 +61,9 @@ class ConstantRate:
         return len(ConstantRate(self.fps).ticks(start, end))
 
 
+TAILS = ("drop", "pad")
+
+
 @dataclass(frozen=True)
 class Window:
     """How many consecutive items make a row, and how far the next row's window starts from this one's.
@@ -78,6 +81,10 @@ class Window:
     size: int = 1
     step: int = 1
     tail: str = "drop"
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.step < 1 or self.tail not in TAILS:
+            raise ValueError(f"expected a size and a step above 0 and a tail of {' or '.join(TAILS)}, found {self}")
 
     def rows(self, items: int) -> int:
         """The number of rows that `items` items make."""

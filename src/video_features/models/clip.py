@@ -114,7 +114,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         key="clip",
         model=name,
         weights=weights,
-        network=network,
+        build_network=network,
         row_shape=(embedding_size,),
         preprocess=from_pil(image_transform_v2(preprocess, is_train=False)),
         labels=list(texts) or None,

@@ -2,7 +2,8 @@
 
 Carreira, Zisserman: Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, 2017,
 https://arxiv.org/abs/1705.07750. Inception-v1, inflated; weights as hassony2 converted them from DeepMind's
-(https://github.com/hassony2/kinetics_i3d_pytorch) and the reference publishes them.
+(https://github.com/hassony2/kinetics_i3d_pytorch) and the reference tool, v-iashin/video_features at a2f61b7a4cf0,
+publishes them; windows and preprocessing are that tool's.
 
     rgb   float32 (N, 1024): the last map, averaged over its area and then over time
 
@@ -29,10 +30,9 @@ from ..runtime import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import as_clip, channels_first, resize_smaller_side
-from ..weights import Weights, load_strictly, read
+from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
 from ..windows import Window
 
-REFERENCE = "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/"
 GIT_BLOBS = {"i3d_rgb": "2a7c22e23e6c74f50a0166ce61110bccd2ab48bb"}
 STREAMS = ("rgb",)
 LEAST_FRAMES = 10  # the last map is two deep then, and so is its pooling
@@ -76,7 +76,7 @@ def published_weights(model_name: str) -> Weights:
     if model_name not in GIT_BLOBS:
         raise SettingsError(unknown("network of i3d", model_name, GIT_BLOBS))
     return Weights(
-        url=f"{REFERENCE}models/i3d/checkpoints/{model_name}.pt",
+        url=f"{REFERENCE_FILES}i3d/checkpoints/{model_name}.pt",
         git_blob=GIT_BLOBS[model_name],
         paper="https://arxiv.org/abs/1705.07750",
         trained_on="ImageNet-1k, then Kinetics-400",
@@ -89,8 +89,8 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     rgb = Stream(
         key="rgb",
         model="i3d_rgb",
-        weights=Weights(path=own_rgb) if own_rgb else published_weights("i3d_rgb"),
-        network=partial(_network, 3),
+        weights=own_or_published(own_rgb, published_weights("i3d_rgb")),
+        build_network=partial(_network, 3),
         row_shape=(1024,),
         preprocess=preprocess_rgb,
         window=Window(settings.stack_size + 1, settings.step_size, settings.tail),

@@ -3,7 +3,8 @@
 Tran et al.: A Closer Look at Spatiotemporal Convolutions for Action Recognition, 2018,
 https://arxiv.org/abs/1711.11248; the 34-layer networks: Ghadiyaram et al.: Large-scale Weakly-supervised Pre-training
 for Video Action Recognition, 2019, https://arxiv.org/abs/1905.00561, converted from Caffe2 by
-https://github.com/moabitcoin/ig65m-pytorch. All are torchvision's `VideoResNet`.
+https://github.com/moabitcoin/ig65m-pytorch (release v1.0.0). All are torchvision's `VideoResNet`; the preprocessing is
+that of the reference tool, v-iashin/video_features at a2f61b7a4cf0.
 
     r21d   float32 (N, 512): the pooled vector before `fc`
 """
@@ -26,7 +27,7 @@ from ..runtime import WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import as_clip, resize_bilinear, unit_range
-from ..weights import Weights, digits_in_name, load_strictly, read
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 from ..windows import Window
 
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
@@ -73,8 +74,8 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     stream = Stream(
         key="r21d",
         model=name,
-        weights=Weights(path=settings.weights) if settings.weights else published,
-        network=lambda path: _network(name, path),
+        weights=own_or_published(settings.weights, published),
+        build_network=lambda path: _network(name, path),
         row_shape=(512,),
         preprocess=preprocess,
         window=Window(size, step, settings.tail),

@@ -22,7 +22,7 @@ from ..runtime import WithHead
 from ..settings import FrameSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import from_pil
-from ..weights import Weights, digits_in_name, load_strictly, read
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -48,12 +48,11 @@ def published_weights(model_name: str) -> Weights:
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
-    published = published_weights(name)
     stream = Stream(
         key="resnet",
         model=name,
-        weights=Weights(path=settings.weights) if settings.weights else published,
-        network=lambda path: _network(name, path),
+        weights=own_or_published(settings.weights, published_weights(name)),
+        build_network=lambda path: _network(name, path),
         row_shape=(512,) if name in ("resnet18", "resnet34") else (2048,),
         preprocess=from_pil(_enum(name).transforms()),
         labels=_enum(name).meta["categories"] if predict else None,

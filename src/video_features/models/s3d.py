@@ -2,7 +2,8 @@
 
 Xie et al.: Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video Classification, 2018,
 https://arxiv.org/abs/1712.04851. Weights as kylemin converted them (https://github.com/kylemin/S3D) and the reference
-publishes them; the network is torchvision's `s3d`, which has the same tensors in the same order under other names.
+tool, v-iashin/video_features at a2f61b7a4cf0, publishes them; so is the preprocessing. The network is torchvision's
+`s3d`, which has the same tensors in the same order under other names.
 
     s3d   float32 (N, 1024): the last map, averaged over its area and then over time
 """
@@ -26,10 +27,9 @@ from ..runtime import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import as_clip, resize_bilinear, unit_range
-from ..weights import Weights, load_strictly, read
+from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
 from ..windows import Window
 
-REFERENCE = "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/"
 LEAST_FRAMES = 13  # the last map is two deep then, and so is its pooling
 SIDE = 224
 # Layers within a block, where torchvision numbers them. A separable convolution is one in space, then one in time.
@@ -58,7 +58,7 @@ def published_weights(model_name: str) -> Weights:
     if model_name not in list_models():
         raise SettingsError(unknown("network of s3d", model_name, list_models()))
     return Weights(
-        url=f"{REFERENCE}models/s3d/checkpoint/S3D_kinetics400_torchified.pt",
+        url=f"{REFERENCE_FILES}s3d/checkpoint/S3D_kinetics400_torchified.pt",
         git_blob="65b27cbb412937b3dd705f4216cb822d679535df",
         paper="https://arxiv.org/abs/1712.04851",
         trained_on="Kinetics-400",
@@ -69,8 +69,8 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     stream = Stream(
         key="s3d",
         model="s3d",
-        weights=Weights(path=settings.weights) if settings.weights else published_weights("s3d"),
-        network=_network,
+        weights=own_or_published(settings.weights, published_weights("s3d")),
+        build_network=_network,
         row_shape=(1024,),
         preprocess=preprocess,
         window=Window(settings.stack_size, settings.step_size, settings.tail),

@@ -34,7 +34,7 @@ from ..runtime import WithHead
 from ..settings import FrameSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import from_pil
-from ..weights import Weights, load_strictly, read
+from ..weights import Weights, load_strictly, own_or_published, read
 
 log = logging.getLogger(__name__)
 
@@ -77,35 +77,38 @@ def published_weights(model_name: str) -> Weights:
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
     published = published_weights(name)
-    plan = _on_no_device(name)
-    if predict and not plan.num_classes:
+    outline = _outline(name)
+    if predict and not getattr(outline, "num_classes", 0):
         raise SettingsError(f"show_pred: {name} has no classifier, so there is nothing to predict")
-    data = timm.data.resolve_model_data_config(plan)
+    data = timm.data.resolve_model_data_config(outline)
     stream = Stream(
         key="timm",
         model=name,
-        weights=Weights(path=settings.weights) if settings.weights else published,
-        network=lambda path: _network(_load(name, path), predict=predict),
-        row_shape=_row_shape(plan, data["input_size"]),
+        weights=own_or_published(settings.weights, published),
+        build_network=lambda path: _network(_load(name, path), predict=predict),
+        row_shape=_row_shape(outline, data["input_size"]),
         preprocess=from_pil(timm.data.create_transform(**data, is_training=False)),
-        labels=_labels(plan) if predict else None,
+        labels=_labels(outline) if predict else None,
     )
     if stream.weights is published and published.path:
         log.info("%s: weights from the installed package %s, nothing is downloaded", name, LITE0_PACKAGE)
     return Extractor(feature="timm", settings=settings, streams=[stream])
 
 
-def _on_no_device(name: str) -> Any:
-    """The model's modules and shapes, without memory for its weights."""
-    with torch.device("meta"):
+def _outline(name: str) -> Any:
+    """The model's modules and shapes, where that can be without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(name, pretrained=False).eval()
+    except RuntimeError:  # some compute with tensors as they are made, and many did in old timm
         return timm.create_model(name, pretrained=False).eval()
 
 
-def _row_shape(plan: Any, input_size: tuple[int, int, int]) -> tuple[int, ...]:
-    headless = copy.deepcopy(plan)
-    with torch.device("meta"), torch.inference_mode():
-        headless.reset_classifier(0)
-        return tuple(headless(torch.empty(1, *input_size)).shape[1:])
+def _row_shape(outline: Any, input_size: tuple[int, int, int]) -> tuple[int, ...]:
+    device = next(outline.parameters()).device
+    with device, torch.inference_mode():
+        headless = _without_classifier(copy.deepcopy(outline))
+        return tuple(headless(torch.zeros(1, *input_size)).shape[1:])
 
 
 def _paper(config: Any) -> str:
@@ -155,14 +158,19 @@ def _network(model: Any, *, predict: bool) -> nn.Module:
     """The model without its classifier, and the classifier as the head where predictions are wanted."""
     # The modules anew, but the tensors shared: `model` stays whole.
     tensors = {id(tensor): tensor for tensor in itertools.chain(model.parameters(), model.buffers())}
-    headless = copy.deepcopy(model, tensors)
-    headless.reset_classifier(0)
+    headless = _without_classifier(copy.deepcopy(model, tensors))
     if not predict:
         return WithHead(headless, None)
     classifier = model.get_classifier()
     if isinstance(classifier, nn.Linear):
         return WithHead(headless, classifier)
     return _Twice(headless, model)
+
+
+def _without_classifier(model: Any) -> Any:
+    if hasattr(model, "reset_classifier"):  # encoders of language models have none to begin with
+        model.reset_classifier(0)
+    return model
 
 
 class _Twice(nn.Module):

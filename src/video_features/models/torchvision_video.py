@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import get_model, get_model_weights, video
+from torchvision.models import get_model, get_model_builder, get_model_weights, video
 from torchvision.models import list_models as torchvision_models
 
 from ..errors import SettingsError
@@ -26,7 +26,7 @@ from ..runtime import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import channels_first
-from ..weights import Weights, digits_in_name, load_strictly, read
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 from ..windows import Window
 
 
@@ -50,7 +50,7 @@ def published_weights(model_name: str) -> Weights:
         url=weights.url,
         sha256=digits_in_name(weights.url),
         licence=weights.meta.get("license", "unknown"),
-        paper=weights.meta.get("recipe", ""),
+        paper=_paper(model_name),
         trained_on=f"{weights.name}, clips of {clip} frames at {rate} fps",
     )
 
@@ -67,8 +67,8 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     stream = Stream(
         key="torchvision_video",
         model=settings.model_name,
-        weights=Weights(path=settings.weights) if settings.weights else published_weights(settings.model_name),
-        network=lambda path: _network(settings.model_name, path),
+        weights=own_or_published(settings.weights, published_weights(settings.model_name)),
+        build_network=lambda path: _network(settings.model_name, path),
         row_shape=_row_shape(settings.model_name, (3, size, *transform.crop_size)),
         preprocess=preprocess,
         window=Window(size, step, settings.tail),
@@ -82,8 +82,16 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 def _enum(model_name: str) -> Any:
     if model_name not in list_models():
         raise SettingsError(unknown("torchvision_video model_name", model_name, list_models()))
-    architecture, _, tag = model_name.partition(".")
-    return get_model_weights(architecture)[tag or "DEFAULT"]
+    return get_model_weights(_architecture(model_name))[model_name.partition(".")[2] or "DEFAULT"]
+
+
+def _architecture(model_name: str) -> str:
+    return model_name.partition(".")[0]
+
+
+def _paper(model_name: str) -> str:
+    papers = re.findall(r"https://arxiv\.org/abs/[\d.]+", get_model_builder(_architecture(model_name)).__doc__ or "")
+    return papers[-1] if papers else ""  # MViT-v2 names that of the first version, too
 
 
 def _documented(weights: Any, parameter: str) -> str:
@@ -103,7 +111,7 @@ def _row_shape(model_name: str, clip: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a row; SettingsError where the network cannot take clips (3, T, H, W) of that length."""
     try:
         with torch.device("meta"), torch.inference_mode():  # shapes alone, nothing is computed
-            trunk, _ = _split(get_model(model_name.partition(".")[0]).eval())
+            trunk, _ = _split(get_model(_architecture(model_name)).eval())
             return tuple(trunk(torch.empty(1, *clip)).shape[1:])
     except RuntimeError:
         trained = _documented(_enum(model_name), "clip_len")
@@ -113,7 +121,7 @@ def _row_shape(model_name: str, clip: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _network(model_name: str, path: Path) -> nn.Module:
-    network = get_model(model_name.partition(".")[0])
+    network = get_model(_architecture(model_name))
     load_strictly(network, read(path), path)
     trunk, classifier = _split(network)
     convolutional = any(isinstance(module, nn.Conv3d) for module in classifier.modules())
