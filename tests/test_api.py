@@ -17,7 +17,7 @@ import torch
 import standin
 import video_features
 from conftest import Terminal, grey_levels, write_video
-from video_features import Features, SettingsError, extract, list_models, load, registry
+from video_features import Features, MediaError, SettingsError, extract, list_models, load, registry
 from video_features.media import open_source
 from video_features.models import clip as clip_family
 from video_features.models import timm as timm_family
@@ -29,6 +29,21 @@ LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
 def test_everything_public_is_there() -> None:
     assert all(getattr(video_features, name) is not None for name in video_features.__all__)
     assert video_features.__version__ == importlib.metadata.version("video_features")
+
+
+def test_features_are_a_list_or_joined_by_commas() -> None:
+    with pytest.raises(SettingsError, match="timm needs a model_name"):
+        extract("a.mp4", "timm, resnet")
+    with pytest.raises(SettingsError, match="unknown feature 'clpi': did you mean clip"):
+        extract("a.mp4", ["timm", "clpi"])
+
+
+def test_what_is_no_video_is_told() -> None:
+    extractor = load("timm", **LITE0)
+    for given in ([1, 2], torch.zeros(2, 4, 4, 3, dtype=torch.uint8)):
+        with pytest.raises(MediaError, match=r"expected a path, a URL or frames as a NumPy array, found (list|Tensor)"):
+            extractor.extract(given)  # type: ignore[arg-type]
+    assert "lambda" not in repr(extractor)
 
 
 def test_extract_is_lazy_and_in_order(tmp_path: Path) -> None:
@@ -70,7 +85,7 @@ def test_arrays_have_names() -> None:
 
 
 def test_load_refuses_the_settings_of_a_run() -> None:
-    with pytest.raises(SettingsError, match="load knows no output_path: these are settings of `extract`"):
+    with pytest.raises(SettingsError, match=r"load takes no output_path: source_fps goes to .*, and the others to"):
         load("timm", output_path="out", **LITE0)
 
 

@@ -139,6 +139,15 @@ def test_a_dry_run_tells_rows_and_shapes_and_writes_nothing(video: Path, tmp_pat
     ]
     assert f"would fail: r21d: {video}: too short for r21d: 2 frames at 5 fps, and one row needs" in result.stderr
     assert f"would fail: r21d: {missing}: no such file" in result.stderr
+    matroska = write_video(tmp_path / "a.mkv", grey_levels(16))
+    assert "  r21d: about 16 frames → about 1 row, (1, 512)" in ours("extract", "r21d", matroska, "--dry-run").stdout
+    nowhere = ours("extract", "r21d", bikes, "--weights", tmp_path / "no.pth", "--dry-run")
+    assert nowhere.exit_code == 1 and "no such weights file" in nowhere.stderr
+
+
+def test_a_setting_may_name_its_feature_also_where_there_is_one(bikes: Path) -> None:
+    result = ours("extract", "r21d", bikes, "--r21d.stack-size", 10, "--dry-run")
+    assert "  r21d: 250 frames → 16 rows, (16, 512)" in result.stdout  # its step_size stays 16
 
 
 def test_the_reference_command_line_has_a_dry_run_too(bikes: Path, capsys: pytest.CaptureFixture[str]) -> None:

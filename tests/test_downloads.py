@@ -204,7 +204,7 @@ def test_git_blobs(tmp_path: Path) -> None:
     published = "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
     assert verify(tmp_path / "a", Weights(git_blob=published)) == hashlib.sha256(b"test content\n").hexdigest()
     (tmp_path / "a").write_bytes(b"test contents")
-    with pytest.raises(WeightsError, match=rf"a: damaged, .*: its git blob SHA-1 should begin {published} and is"):
+    with pytest.raises(WeightsError, match=rf"a: damaged, .*: its git blob SHA-1 should be {published} and is"):
         verify(tmp_path / "a", Weights(git_blob=published))
 
 
@@ -223,13 +223,16 @@ def test_fetch_then_extract_without_a_network_then_verify(
     name = f"r2plus1d_18-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
     monkeypatch.setitem(r21d.URLS, "r2plus1d_18_16_kinetics", f"{server.url}/{name}")
     assert "r2plus1d_18_16_kinetics  not here" in ours("weights", "list", "r21d").stdout
-    assert "nothing of r21d is on this machine" in ours("weights", "verify", "r21d").stderr
+    nothing = ours("weights", "verify", "r21d")
+    assert nothing.exit_code == 1
+    assert "nothing of r21d is on this machine; `video-features weights fetch r21d` gets it" in nothing.stderr
     fetched = ours("weights", "fetch", "r21d")
     assert fetched.exit_code == 0 and f"r2plus1d_18_16_kinetics  {cache / name}  sha256 " in fetched.stdout
-    assert "r2plus1d_18_16_kinetics  here" in ours("weights", "list", "r21d").stdout
+    assert f"r2plus1d_18_16_kinetics  here: {cache / name}" in ours("weights", "list", "r21d").stdout
     assert "as published" in ours("weights", "verify", "r21d").stdout
 
-    server.close()
+    requests = len(server.ranges)
+    assert ours("weights", "fetch", "r21d").exit_code == 0 and len(server.ranges) == requests
     video = write_video(tmp_path / "a.mp4", grey_levels(16))
     assert ours("extract", "r21d", video, "--output-path", tmp_path / "out").exit_code == 0
 
@@ -241,6 +244,11 @@ def test_fetch_then_extract_without_a_network_then_verify(
     refused = ours("extract", "r21d", video, "--output-path", tmp_path / "other")
     assert refused.exit_code == 1 and f"{name}: damaged" in refused.stderr
     assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
+    assert len(server.ranges) == requests
+
+    again = ours("weights", "fetch", "r21d")
+    assert again.exit_code == 0 and len(server.ranges) == requests + 1
+    assert (cache / name).read_bytes() == server.content
 
 
 def test_a_family_without_model_names_has_its_networks_fetched(

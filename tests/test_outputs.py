@@ -120,9 +120,9 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
         ({"sha256": "cd"}, r"other settings \(weights of clip was ab and is cd"),
         (
             {"source": {"path": "/videos/other/a.mp4"}},
-            r"/other/a\.mp4: .* of another video, /videos",
+            r"outputs of its name are of another video, /videos/a\.mp4 \(says",
         ),
-        ({"source": {"size_bytes": 11}}, r"has changed since .* \(then 10 bytes, now 11\)"),
+        ({"source": {"size_bytes": 11}}, r"^has changed since .* \(then 10 bytes, now 11\)"),
     ],
 )
 def test_what_was_made_otherwise_is_refused_with_both_values(

@@ -71,7 +71,10 @@ def test_a_damaged_file_in_the_cache_is_refused(tmp_path: Path) -> None:
     cached = tmp_path / "torch" / "hub" / "checkpoints" / "net.pth"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"damaged")
-    with pytest.raises(WeightsError, match=r"net\.pth: damaged, .* should begin 12345678 and is .*; delete it"):
+    with pytest.raises(
+        WeightsError,
+        match=r"net\.pth: damaged, .* should begin 12345678 and is .*; `.* weights fetch`",
+    ):
         obtain(Weights(url="https://example.org/net.pth", sha256="12345678"), model="net")
 
 

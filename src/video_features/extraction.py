@@ -6,7 +6,7 @@ frames → resample → windows → preprocess → batch → network → rows wi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .records import describe_source, describe_weights, versions
 from .sampling import Sampler
 from .settings import ClipSettings, FeatureSettings, that_change_values
 from .streams import Chain, Stream, Timed
+from .weights import check_file
 
 
 @dataclass(kw_only=True)
@@ -33,7 +34,7 @@ class Extractor:
 
     feature: str
     settings: FeatureSettings
-    streams: Sequence[Stream]
+    streams: Sequence[Stream] = field(repr=False)
 
     def on(self, device: torch.device) -> Extractor:
         """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
@@ -82,6 +83,11 @@ class Extractor:
             f"{source.location}: too short for {self.feature}: {frames} frames{at}, and one row needs at least "
             f"{least}{hint}"
         )
+
+    def check_files(self) -> None:
+        """Raise WeightsError where a checkpoint of the user's own is not there."""
+        for stream in self._all_streams():
+            check_file(stream.weights, model=stream.model)
 
     def rows(self, frames: int) -> int:
         """The number of rows that so many frames give."""

@@ -46,7 +46,7 @@ def extract(
 
     paths: videos (path, `file://` or other URL), folders of images, arrays uint8 (T, H, W, 3) RGB; one or many.
         Arrays are called `array`, or by their place `array_0`, `array_1` …; `{name: array}` names them.
-    features: a feature's name, or several; several share one decoding of each video
+    features: a feature's name, or several, as a list or joined by commas; several share one decoding of each video
     progress: show a bar on standard error
     settings: those of the run (`device`, `output_path`, `on_extraction`, `show_pred`, `overwrite`, `source_fps`) and
         of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `stack_size` …). With several
@@ -55,7 +55,7 @@ def extract(
     Raises SettingsError or WeightsError at once if nothing can be extracted so. A video that fails does not raise: its
     outcome says why, and the next one follows.
     """
-    run, by_feature = settle([features] if isinstance(features, str) else features, settings)
+    run, by_feature = settle(listed(features), settings)
     sink = _sink(run)  # before the networks, which take longer
     extractors = [_load(name, chosen, run) for name, chosen in by_feature.items()]
     return _outcomes(named(paths), extractors, run, sink, progress)
@@ -67,9 +67,18 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
     Raises SettingsError for an unknown feature, model or setting; WeightsError where the weights cannot be had.
     """
     if misplaced := settings.keys() & RUN_SETTINGS:
-        raise SettingsError(f"load knows no {' and no '.join(sorted(misplaced))}: these are settings of `extract`")
+        raise SettingsError(
+            f"load takes no {' and no '.join(sorted(misplaced))}: source_fps goes to the extractor's own method, "
+            "load(…).extract(video, source_fps=…), and the others to the function video_features.extract"
+        )
     run, by_feature = settle([feature], {**settings, "device": device, "show_pred": show_pred})
     return _load(feature, by_feature[feature], run)
+
+
+def listed(features: str | Sequence[str]) -> list[str]:
+    """`"clip,r21d"` or `["clip", "r21d"]` as a list, each once."""
+    names = features.split(",") if isinstance(features, str) else features
+    return list(dict.fromkeys(name.strip() for name in names))
 
 
 def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
@@ -221,6 +230,6 @@ def _failed(location: str, extractor: Extractor, error: Exception) -> Outcome:
     """A failure with its reason in one line that names the video."""
     explained = isinstance(error, VideoFeaturesError)
     reason = " ".join(str(error).split()) if explained else f"{type(error).__name__}: {in_one_line(error)}"
-    if location not in reason:
+    if not reason.startswith(location):
         reason = f"{location}: {reason}"
     return Outcome(location, extractor.feature, "failed", reason)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import VideoFeaturesError, in_one_line
 from .extraction import Extractor
-from .jobs import named, settle
+from .jobs import listed, named, settle
 from .media import FrameSource, Source, open_source
 from .registry import family
 from .sampling import Sampler
@@ -19,6 +19,7 @@ class Plan:
     """What one video would give.
 
     seconds, fps: its length and average rate, as it states them; None where it does not, or cannot be read
+    is_estimate: whether the file does not state its number of frames, so that the numbers here may be off by a few
     frames: {feature: how many frames it would take}
     shapes: {feature: {key: (N, …)}}, the shapes of its values
     reasons: {feature: why it would fail}
@@ -27,6 +28,7 @@ class Plan:
     location: str
     seconds: float | None = None
     fps: float | None = None
+    is_estimate: bool = False
     frames: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -37,13 +39,15 @@ def plan(
 ) -> Iterator[Plan]:
     """What `extract` with these features and settings would give: a plan a video, lazily. Nothing is decoded.
 
-    The numbers follow from what a file's header says of its length and rate; a damaged or variable-rate file may
-    give other ones. No weights are needed, but for clip's `custom`, whose file tells its shape. What decides where a
-    network runs and where features go (`device`, `output_path` …) is not looked at.
-    Raises SettingsError at once for a feature or a setting that cannot be.
+    The numbers follow from what a file's header says of its length and rate; a damaged file, or at a rate one whose own
+    varies, may give other ones. No weights are needed, but for clip's `custom`, whose file tells its shape. What
+    decides where a network runs and where features go (`device`, `output_path` …) is not looked at.
+    Raises at once SettingsError for a feature or a setting that cannot be, WeightsError for `weights` that are no file.
     """
-    run, by_feature = settle([features] if isinstance(features, str) else features, settings)
+    run, by_feature = settle(listed(features), settings)
     extractors = [family(name).build(chosen, predict=run.show_pred) for name, chosen in by_feature.items()]
+    for extractor in extractors:
+        extractor.check_files()
     return (_plan(name, source, extractors, run.source_fps) for name, source in named(paths).items())
 
 
@@ -58,7 +62,7 @@ def _plan(name: str, source: Source, extractors: list[Extractor], source_fps: fl
 
 def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) -> Plan:
     end = source.end_seconds
-    plan = Plan(name, None if end is None else float(end), float(source.fps))
+    plan = Plan(name, None if end is None else float(end), float(source.fps), not source.is_length_stated)
     for extractor in extractors:
         sampler = Sampler(extractor.settings, source)
         frames = sampler.expected()

@@ -58,11 +58,17 @@ def report_plans(plans: Iterable[Plan]) -> int:
         for feature, shapes in plan.shapes.items():
             for key, shape in shapes.items():
                 what = feature if key == feature else f"{feature} {key}"
-                click.echo(f"  {what}: {plan.frames[feature]} frames → {shape[0]} rows, {shape}")
+                about = "about " if plan.is_estimate else ""
+                frames, rows = _counted(plan.frames[feature], "frame"), _counted(shape[0], "row")
+                click.echo(f"  {what}: {about}{frames} → {about}{rows}, {shape}")
         for feature, reason in plan.reasons.items():
             failed = True
             click.secho(f"would fail: {feature}: {reason}", fg="red", err=True)
     return FAILED if failed else OK
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _ended(outcome: Outcome) -> str:

@@ -96,7 +96,7 @@ class FileSink:
         sidecar = self._sidecar(name, record)
         if (earlier := self._written.get(sidecar, record["source"]["path"])) != record["source"]["path"]:
             raise OutputError(
-                f"{record['source']['path']}: its outputs would have the names of those of {earlier}, written by this "
+                f"its outputs would have the names of those of {earlier}, written by this "
                 "run; rename one of the two, or give each its own output_path"
             )
         if self._overwrite or not sidecar.exists():
@@ -213,12 +213,12 @@ def _write_together(parts: list[tuple[Path, Callable[[IO[bytes]], object]]], *, 
 def _check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
     if found["path"] != ours["path"]:
         raise OutputError(
-            f"{ours['path']}: the outputs of its name are of another video, {found['path']} (says {sidecar}); "
+            f"the outputs of its name are of another video, {found['path']} (says {sidecar}); "
             "rename one of the two, give another output_path, or overwrite (--overwrite) to replace them"
         )
     if found["size_bytes"] != ours["size_bytes"]:
         raise OutputError(
-            f"{ours['path']}: has changed since {sidecar} was written (then {found['size_bytes']} bytes, now "
+            f"has changed since {sidecar} was written (then {found['size_bytes']} bytes, now "
             f"{ours['size_bytes']}); overwrite (--overwrite) makes its features anew"
         )
 
@@ -234,6 +234,6 @@ def _check_same_settings(sidecar: Path, found: dict[str, Any], ours: dict[str, A
     if differing:
         changes = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in differing)
         raise OutputError(
-            f"{ours['source']['path']}: has features made with other settings ({changes}; says {sidecar}); "
+            f"has features made with other settings ({changes}; says {sidecar}); "
             "give another output_path, or overwrite (--overwrite) to replace them"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import re
@@ -19,6 +20,8 @@ from .errors import WeightsError, in_one_line
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 StateDict = dict[str, "torch.Tensor"]
 
@@ -81,12 +84,27 @@ def obtain(weights: Weights, *, model: str) -> LocalWeights:
     model: what it is for, for the error
     Raises WeightsError: not there and not to be had, or with another digest than the published one.
     """
-    if weights.path is not None and not weights.path.is_file():
-        raise WeightsError(f"{model}: no such weights file: {weights.path}")
+    check_file(weights, model=model)
     if not (weights.path or weights.url or weights.repository):
         raise WeightsError(f"{model}: no weights are published for it: give weights=PATH (--weights PATH)")
     path = find(weights) or _download(weights, model)
     return LocalWeights(path, verify(path, weights), weights)
+
+
+def fetch(weights: Weights, *, model: str) -> LocalWeights:
+    """As `obtain`; but a damaged file in the cache is downloaded anew."""
+    path = None if weights.path else find(weights)
+    if path is not None and (difference := _compare(path, weights)[1]):
+        log.warning("%s: damaged, or not the published file: %s; it is fetched again", path, difference)
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)  # on the Hub's part of the cache, a link to the former
+    return obtain(weights, model=model)
+
+
+def check_file(weights: Weights, *, model: str) -> None:
+    """Raise WeightsError where these should be a file on this machine, and are not."""
+    if weights.path is not None and not weights.path.is_file():
+        raise WeightsError(f"{model}: no such weights file: {weights.path}")
 
 
 def find(weights: Weights) -> Path | None:
@@ -110,8 +128,8 @@ def verify(path: Path, weights: Weights) -> str:
     sha256, difference = _compare(path, weights)
     if difference:
         raise WeightsError(
-            f"{path}: damaged, or not the published file: {difference}; delete it and fetch it again from "
-            f"{weights.source}"
+            f"{path}: damaged, or not the published file: {difference}; `video-features weights fetch` gets it again "
+            f"from {weights.source}"
         )
     return sha256
 
@@ -129,7 +147,8 @@ def _compare(path: Path, weights: Weights) -> tuple[str, str]:
         ("git blob SHA-1", weights.git_blob, git_blob.hexdigest()),
     ):
         if published and not found.startswith(published):
-            return sha256.hexdigest(), f"its {kind} should begin {published} and is {found}"
+            should = "be" if len(published) == len(found) else "begin"
+            return sha256.hexdigest(), f"its {kind} should {should} {published} and is {found}"
     return sha256.hexdigest(), ""
 
 
@@ -234,7 +253,11 @@ def read(path: Path) -> StateDict:
         import torch
 
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:  # PyTorch's own words advise to run what the file holds
+        raise WeightsError(
+            f"{path}: not a checkpoint that can be read safely (it is another kind of file, or holds more than tensors)"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise WeightsError(f"{path}: not a checkpoint that can be read safely ({in_one_line(error)})") from error
     except Exception as error:  # safetensors' own error has no public base
         raise WeightsError(f"{path}: not a checkpoint that can be read ({in_one_line(error)})") from error

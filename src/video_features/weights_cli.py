@@ -11,7 +11,7 @@ import click
 from . import registry
 from .errors import VideoFeaturesError
 from .report import explained
-from .weights import Weights, find, is_digest_published, obtain, verify
+from .weights import Weights, fetch, find, is_digest_published, verify
 
 
 @click.group()
@@ -34,7 +34,8 @@ def weights_list(feature: str | None, model_name: str | None) -> None:
     """Where weights are from, their licence, and whether they are on this machine: of FEATURE's models, or of all."""
     with explained():
         for model, record in _published(feature, model_name):
-            here = "here" if find(record) else "not here"
+            path = find(record)
+            here = f"here: {path}" if path else "not here"
             trained_on = record.trained_on or "unknown"
             click.echo(f"{model}  {here}  {record.source}  licence {record.licence}  trained on {trained_on}")
 
@@ -44,13 +45,13 @@ def weights_list(feature: str | None, model_name: str | None) -> None:
 @_model
 def weights_fetch(feature: str, model_name: str | None) -> None:
     """Download the weights of FEATURE's models into the cache, and verify them: of its default model, or of all that
-    it needs where it has no model names."""
+    it needs where it has no model names. What is there and whole is not downloaded again; what is damaged is."""
     with explained():
         family = registry.family(feature)
         default = getattr(family.Settings, "model_name", None)  # its dataclass's default
         wanted = [model_name] if model_name else family.list_models() if default is None else [default]
         for name in wanted:
-            got = obtain(family.published_weights(name), model=name)
+            got = fetch(family.published_weights(name), model=name)
             click.echo(f"{name}  {got.path}  sha256 {got.sha256}")
 
 
@@ -58,7 +59,10 @@ def weights_fetch(feature: str, model_name: str | None) -> None:
 @_features
 @_model
 def weights_verify(feature: str | None, model_name: str | None) -> None:
-    """Check the weights that are on this machine against their published digests: of FEATURE's models, or of all."""
+    """Check the weights that are on this machine against their published digests: of FEATURE's models, or of all.
+
+    Exit status: 1 if a file is damaged, or nothing of FEATURE is here.
+    """
     seen: set[Path] = set()
     damaged = 0
     with explained():
@@ -78,8 +82,9 @@ def weights_verify(feature: str | None, model_name: str | None) -> None:
                 click.secho(f"{model}  {error}", fg="red", err=True)
         if not seen:
             what = " ".join(name for name in (feature, model_name) if name) or "any feature"
-            click.echo(f"nothing of {what} is on this machine; `video-features weights fetch` gets it", err=True)
-    sys.exit(1 if damaged else 0)
+            get = f"`video-features weights fetch {feature or 'FEATURE'}` gets it"
+            click.echo(f"nothing of {what} is on this machine; {get}", err=True)
+    sys.exit(1 if damaged or (feature and not seen) else 0)
 
 
 def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[str, Weights]]:

@@ -34,6 +34,8 @@ def open_source(source: Source, *, fps: float | None = None, array_name: str = "
 
     if isinstance(source, np.ndarray):
         return FrameArray(source, fps=fps, name=array_name)
+    if not isinstance(source, (str, os.PathLike)):
+        raise MediaError(f"expected a path, a URL or frames as a NumPy array, found {type(source).__name__}")
     location = os.fspath(source)
     if URL.match(location) and not location.lower().startswith("file:"):
         return _open_url(location)

@@ -65,6 +65,10 @@ class FrameSource(Protocol):
     def size_bytes(self) -> int | None:
         """Size of the file; None where there is no file."""
 
+    @property
+    def is_length_stated(self) -> bool:
+        """Whether the source itself says how many frames it has; else their number and its end are estimates."""
+
     def frame_count(self) -> int:
         """Frames in the source: as stated, else from duration and rate, else counted."""
 

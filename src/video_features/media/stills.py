@@ -29,6 +29,7 @@ class _Stills:
     kind = "stills"
     size_bytes: int | None = None
     start_seconds = Fraction(0)
+    is_length_stated = True
 
     def __init__(self, count: int, *, fps: float | None, name: str, location: str, address: str) -> None:
         if fps is None:

@@ -72,6 +72,10 @@ class VideoFile:
     def end_seconds(self) -> Fraction | None:
         return self._stated_end() or self._container_end()
 
+    @property
+    def is_length_stated(self) -> bool:
+        return bool(self._stream.frames)
+
     def frame_count(self) -> int:
         if self._stream.frames:
             return self._stream.frames
