@@ -56,7 +56,7 @@ class FeatureGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        features = list(dict.fromkeys(name.strip() for name in args[0].split(",")))
+        features = registry.split(args[0])
         try:
             return args[0], _extract_command(features), args[1:]
         except SettingsError as error:
@@ -92,15 +92,13 @@ def _extract_command(features: list[str]) -> click.Command:
     several = len(features) > 1
     run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name)]
     feature_options = [option for field in shared for option in _options(field, field.name, hidden=several)]
-    epilog = None
     feature_options += [
         option
         for name in features
         for field in settings[name]
         for option in _options(field, f"{name}.{field.name}", hidden=not several)
     ]
-    if several:
-        epilog = "A setting that all of these features have may be given to all at once: --SETTING VALUE."
+    epilog = "A setting that all of these features have may be given to all at once: --SETTING VALUE."
 
     def run(**given: Any) -> None:
         sys.exit(_run(features, given))
@@ -124,7 +122,7 @@ def _extract_command(features: list[str]) -> click.Command:
             ),
         ],
         help="\n\n".join(registry.summary(name) for name in features),
-        epilog=epilog,
+        epilog=epilog if several else None,
         context_settings=CONTEXT,
     )
 

@@ -19,9 +19,9 @@ from .extraction import Extractor, extract_from
 from .features import Features, Outcome
 from .media import FrameSource, Source, open_source
 from .records import describe_source
-from .registry import family
+from .registry import family, split
 from .runtime import choose_device
-from .settings import FeatureSettings, RunSettings, from_mapping, names_of, unknown
+from .settings import FeatureSettings, RunSettings, from_mapping, unknown
 from .sinks import NUMPY, PICKLE, FileSink, NoSink, PrintSink, Sink
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
@@ -55,7 +55,7 @@ def extract(
     Raises SettingsError or WeightsError at once if nothing can be extracted so. A video that fails does not raise: its
     outcome says why, and the next one follows.
     """
-    run, by_feature = settle(listed(features), settings)
+    run, by_feature = settle(split(features), settings)
     sink = _sink(run)  # before the networks, which take longer
     extractors = [_load(name, chosen, run) for name, chosen in by_feature.items()]
     return _outcomes(named(paths), extractors, run, sink, progress)
@@ -75,12 +75,6 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
     return _load(feature, by_feature[feature], run)
 
 
-def listed(features: str | Sequence[str]) -> list[str]:
-    """`"clip,r21d"` or `["clip", "r21d"]` as a list, each once."""
-    names = features.split(",") if isinstance(features, str) else features
-    return list(dict.fromkeys(name.strip() for name in names))
-
-
 def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
     """Sort settings into those of the run and those of each feature, typed and checked.
 
@@ -88,7 +82,7 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
     Raises SettingsError for a name that none of them has, or a value that cannot be.
     """
     families = {name: family(name) for name in features}
-    with_parts = {name.partition(".")[0] for one in families.values() for name in names_of(one.Settings)}
+    of_features = {field.name for one in families.values() for field in fields(one.Settings)}
     shared: dict[str, Any] = {}
     run: dict[str, Any] = {}
     own: dict[str, dict[str, Any]] = {name: {} for name in families}
@@ -100,7 +94,7 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
             own[feature][setting] = value
         elif name in own and isinstance(value, Mapping):
             own[name].update(value)
-        elif dot and feature not in with_parts:
+        elif dot and feature not in of_features:
             raise SettingsError(unknown("feature of this run", feature, own))
         else:
             shared[name] = value

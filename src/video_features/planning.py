@@ -8,9 +8,9 @@ from typing import Any
 
 from .errors import VideoFeaturesError, in_one_line
 from .extraction import Extractor
-from .jobs import listed, named, settle
+from .jobs import named, settle
 from .media import FrameSource, Source, open_source
-from .registry import family
+from .registry import family, split
 from .sampling import Sampler
 
 
@@ -44,7 +44,7 @@ def plan(
     decides where a network runs and where features go (`device`, `output_path` …) is not looked at.
     Raises at once SettingsError for a feature or a setting that cannot be, WeightsError for `weights` that are no file.
     """
-    run, by_feature = settle(listed(features), settings)
+    run, by_feature = settle(split(features), settings)
     extractors = [family(name).build(chosen, predict=run.show_pred) for name, chosen in by_feature.items()]
     for extractor in extractors:
         extractor.check_files()

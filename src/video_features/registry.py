@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -65,6 +66,12 @@ def summary(name: str) -> str:
         return NOT_INSTALLED
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def split(features: str | Sequence[str]) -> list[str]:
+    """The features that `"clip,r21d"` or `["clip", "r21d"]` names, each once."""
+    names = features.split(",") if isinstance(features, str) else features
+    return list(dict.fromkeys(name.strip() for name in names))
 
 
 def installed() -> list[str]:
