@@ -5,6 +5,7 @@ frames → resample → windows → preprocess → batch → network → rows wi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,13 @@ from .features import Features
 from .media import Frame, FrameSource, Source, open_source
 from .predictions import Prediction
 from .records import describe_source, describe_weights, versions
+from .runtime import release_free_memory
 from .sampling import Sampler
 from .settings import ClipSettings, FeatureSettings, that_change_values
 from .streams import Chain, Stream, Timed
 from .weights import check_file
+
+RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
 
 
 @dataclass(kw_only=True)
@@ -109,12 +113,16 @@ def extract_from(
     Raises MediaError where the source itself fails: no extractor has features then.
     """
     lines = [_Line(extractor, source) for extractor in extractors]
+    released = time.monotonic()
     for frame in source.frames():
         for line in lines:
             line.push(frame)
         if all(line.failed for line in lines):
             break
         on_progress(float(frame.end_seconds))
+        if time.monotonic() - released > RELEASE_EVERY_SECONDS:
+            release_free_memory()
+            released = time.monotonic()
     return [line.finish() for line in lines]
 
 

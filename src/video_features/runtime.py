@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 from torch import Tensor, nn
 
@@ -49,6 +52,15 @@ class Runner:
         with torch.inference_mode():
             features, logits = self._network(batch.to(self.device))
         return features.float().cpu(), None if logits is None else logits.float().cpu()
+
+
+def release_free_memory() -> None:
+    """Give memory that is free, but kept by the C library's allocator, back to the system; where it can, as glibc can.
+
+    Buffers of many sizes come and go for as long as a video lasts, and the gaps between them add up.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def default_batch_size(window_size: int, device: torch.device) -> int:
