@@ -96,8 +96,11 @@ def fetch(weights: Weights, *, model: str) -> LocalWeights:
     path = None if weights.path else find(weights)
     if path is not None and (difference := _compare(path, weights)[1]):
         log.warning("%s: damaged, or not the published file: %s; it is fetched again", path, difference)
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)  # on the Hub's part of the cache, a link to the former
+        try:
+            path.resolve().unlink()
+            path.unlink(missing_ok=True)  # in the Hub's cache, a link to the former
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be replaced ({error.strerror})") from error
     return obtain(weights, model=model)
 
 
@@ -127,10 +130,8 @@ def verify(path: Path, weights: Weights) -> str:
     """The file's SHA-256; WeightsError where another digest is published, or git's."""
     sha256, difference = _compare(path, weights)
     if difference:
-        raise WeightsError(
-            f"{path}: damaged, or not the published file: {difference}; `video-features weights fetch` gets it again "
-            f"from {weights.source}"
-        )
+        again = "" if weights.path else f"; `video-features weights fetch` gets it again from {weights.source}"
+        raise WeightsError(f"{path}: damaged, or not the published file: {difference}{again}")
     return sha256
 
 
