@@ -25,3 +25,10 @@ def in_one_line(error: BaseException) -> str:
     """Another library's message, folded into a line and cut where it goes on; its kind where it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]} …"
+
+
+def reason_of(error: Exception, location: str) -> str:
+    """Why a video failed, in one line that begins with where it is."""
+    explained = isinstance(error, VideoFeaturesError)
+    reason = " ".join(str(error).split()) if explained else f"{type(error).__name__}: {in_one_line(error)}"
+    return reason if reason.startswith(location) else f"{location}: {reason}"

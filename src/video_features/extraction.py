@@ -173,7 +173,7 @@ class _Line:
         extractor.check_length(self._sampler.taken, self._sampler, self._source)
         values = {key: np.stack([row.value.numpy() for row in rows]) for key, rows in self._rows.items()}
         rows = self._rows[extractor.streams[0].key]
-        padded = isinstance(extractor.settings, ClipSettings) and extractor.settings.tail == "pad"
+        padded = any(stream.window.tail == "pad" for stream in extractor.streams)
         return Features(
             values=values,
             start_seconds=np.array([float(row.seconds) for row in rows]),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .errors import OutputError, SettingsError, VideoFeaturesError, in_one_line
+from .errors import OutputError, SettingsError, reason_of
 from .extraction import Extractor, extract_from
 from .features import Features, Outcome
 from .media import FrameSource, Source, open_source
@@ -221,9 +221,4 @@ def _written(
 
 
 def _failed(location: str, extractor: Extractor, error: Exception) -> Outcome:
-    """A failure with its reason in one line that names the video."""
-    explained = isinstance(error, VideoFeaturesError)
-    reason = " ".join(str(error).split()) if explained else f"{type(error).__name__}: {in_one_line(error)}"
-    if not reason.startswith(location):
-        reason = f"{location}: {reason}"
-    return Outcome(location, extractor.feature, "failed", reason)
+    return Outcome(location, extractor.feature, "failed", reason_of(error, location))

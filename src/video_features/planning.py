@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import VideoFeaturesError, in_one_line
+from .errors import MediaError, reason_of
 from .extraction import Extractor
 from .jobs import named, settle
 from .media import FrameSource, Source, open_source
@@ -56,8 +56,7 @@ def _plan(name: str, source: Source, extractors: list[Extractor], source_fps: fl
         with open_source(source, fps=source_fps, array_name=name) as opened:
             return _plan_opened(name, opened, extractors)
     except Exception as error:  # whatever it is, the other videos go on
-        reason = str(error) if isinstance(error, VideoFeaturesError) else f"{name}: {in_one_line(error)}"
-        return Plan(name, reasons={extractor.feature: reason for extractor in extractors})
+        return Plan(name, reasons={extractor.feature: reason_of(error, name) for extractor in extractors})
 
 
 def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) -> Plan:
@@ -72,6 +71,6 @@ def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) ->
             plan.shapes[extractor.feature] = {
                 stream.key: (extractor.rows(frames), *stream.row_shape) for stream in extractor.streams
             }
-        except VideoFeaturesError as error:
-            plan.reasons[extractor.feature] = str(error)
+        except MediaError as error:
+            plan.reasons[extractor.feature] = reason_of(error, name)
     return plan

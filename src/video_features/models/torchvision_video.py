@@ -19,7 +19,7 @@ from torch import nn
 from torchvision.models import get_model, get_model_builder, get_model_weights, video
 from torchvision.models import list_models as torchvision_models
 
-from ..errors import SettingsError
+from ..errors import SettingsError, in_one_line
 from ..extraction import Extractor
 from ..media import RGB
 from ..runtime import PointwiseHead, WithHead
@@ -113,11 +113,11 @@ def _row_shape(model_name: str, clip: tuple[int, ...]) -> tuple[int, ...]:
         with torch.device("meta"), torch.inference_mode():  # shapes alone, nothing is computed
             trunk, _ = _split(get_model(_architecture(model_name)).eval())
             return tuple(trunk(torch.empty(1, *clip)).shape[1:])
-    except RuntimeError:
+    except RuntimeError as error:
         trained = _documented(_enum(model_name), "clip_len")
         raise SettingsError(
-            f"{model_name} cannot take stack_size={clip[1]}: it was trained on {trained} frames"
-        ) from None
+            f"{model_name} cannot take stack_size={clip[1]}: it was trained on {trained} frames ({in_one_line(error)})"
+        ) from error
 
 
 def _network(model_name: str, path: Path) -> nn.Module:
