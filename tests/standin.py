@@ -31,7 +31,8 @@ def tensor(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
         value = rng.uniform(0.5, 1.5, shape) if last.endswith("weight") else 0.05 * rng.standard_normal(shape)
     else:
         value = np.sqrt(2 / np.prod(shape[1:])) * rng.standard_normal(shape)
-    return value.astype(np.float32)
+    value = value.astype(np.float32)
+    return value * np.float32(0.03) if "flow_head.conv2" in name else value
 
 
 def state_dict(family: str, checkpoint: str) -> dict[str, torch.Tensor]:

@@ -164,8 +164,8 @@ def test_s3d_names_are_torchvisions_one_to_one_in_the_same_order() -> None:
     [
         ("s3d", {"stack_size": 12}, "s3d needs a stack_size of at least 13, and it is 12"),
         ("i3d", {"streams": "rgb", "stack_size": 9}, "i3d needs a stack_size of at least 10, and it is 9"),
-        ("i3d", {}, "i3d with streams=null needs optical flow, which is not here yet: give streams=rgb"),
-        ("i3d", {"streams": "flow"}, "i3d with streams=flow needs optical flow"),
+        ("i3d", {"weights": "a.pt"}, "i3d has several networks: give each its own file, weights.rgb=…, weights.flow=…"),
+        ("i3d", {"flow_type": "rafd"}, "unknown i3d flow_type 'rafd': did you mean raft?"),
         ("i3d", {"streams": "rbg"}, "unknown i3d streams 'rbg': did you mean rgb?"),
         (
             "i3d",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import torch
 import standin
 from video_features import load
 from video_features.models import clip as clip_family
+from video_features.streams import Stream
 
 GOLDEN = np.load(standin.GOLDEN / "networks.npz")
 CLIP = {"RN50": "clip_RN50", "RN101": "clip_RN101", "ViT-B/32": "clip_ViT-B_32", "ViT-B/16": "clip_ViT-B_16"}
@@ -53,6 +55,8 @@ def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
         ("s3d", {}, "s3d", "s3d_16", (1, 3, 16, 224, 224), 0, 1),
         ("i3d", {"streams": "rgb"}, "i3d_rgb", "i3d_rgb_16", (1, 3, 16, 224, 224), -1, 1),
         ("i3d", {"streams": "rgb"}, "i3d_rgb", "i3d_rgb_10", (1, 3, 10, 224, 224), -1, 1),
+        ("i3d", {"streams": "flow"}, "i3d_flow", "i3d_flow_16", (1, 2, 16, 224, 224), -1, 1),
+        ("i3d", {"streams": "flow"}, "i3d_flow", "i3d_flow_10", (1, 2, 10, 224, 224), -1, 1),
     ],
 )
 def test_clip_networks(
@@ -65,13 +69,36 @@ def test_clip_networks(
     high: float,
     standin_file: Callable[[str, str], Path],
 ) -> None:
-    extractor = load(feature, weights=standin_file(feature, checkpoint), device="cpu", show_pred=True, **settings)
+    weights: Any = standin_file(feature, checkpoint)
+    if checkpoint == "i3d_flow":
+        weights = {"flow": weights, "raft": standin_file("raft", "raft")}
+    extractor = load(feature, weights=weights, device="cpu", show_pred=True, **settings)
     (stream,) = extractor.streams
     features, logits = stream.run(standin.network_input(case, shape, low, high))
     assert logits is not None and stream.labels is not None and len(stream.labels) == 400
     assert_close(features, GOLDEN[f"{case}/features"], 1e-4)
     assert_close(logits, GOLDEN[f"{case}/logits"], 1e-4)
     assert tuple(features.shape[1:]) == stream.row_shape
+
+
+def flow_between(stream: Stream, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Flow (B, 2, H, W) between prepared frames (B, 3, H, W)."""
+    flow, _ = stream.run([stream.run.encode(first), stream.run.encode(second)])
+    return stream.postprocess(flow, first.shape[1:])
+
+
+def test_raft(standin_file: Callable[[str, str], Path]) -> None:
+    (stream,) = load("raft", weights=standin_file("raft", "raft"), device="cpu").streams
+    first = standin.network_input("raft_a", (2, 3, 128, 160), 0, 255)
+    flow = flow_between(stream, first, torch.roll(first, (2, 3), (2, 3)))
+    assert_close(flow, GOLDEN["raft_128x160/flow"], 1e-4)
+
+
+def test_pwc(standin_file: Callable[[str, str], Path]) -> None:
+    (stream,) = load("pwc", weights=standin_file("pwc", "pwc"), device="cpu").streams
+    first = standin.network_input("pwc_a", (2, 3, 96, 130), 0, 255).flip(1) / 255  # BGR
+    flow = flow_between(stream, first, torch.roll(first, (2, 3), (2, 3)))
+    assert_close(flow, GOLDEN["pwc_96x130/flow"], 1e-4)
 
 
 def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callable[[str, str], Path]) -> None:

@@ -42,13 +42,18 @@ def features(**changes: Any) -> Features:
     )
 
 
+def write(sink: FileSink, features: Features) -> tuple[Path, ...]:
+    with sink.draft("a", features.record, with_preview=False) as draft:
+        return sink.write("a", features, draft).files
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(("format", "suffix"), [(NUMPY, ".npy"), (PICKLE, ".pkl")])
 def test_the_reference_tools_layout(tmp_path: Path, format: Any, suffix: str) -> None:
-    files = FileSink(tmp_path, format).write("a", features())
+    files = write(FileSink(tmp_path, format), features())
     folder = tmp_path / "clip" / "ViT-B_32"
     arrays = {f"a_{key}{suffix}" for key in ("clip", "fps", "timestamps_ms", "end_timestamps_ms")}
     assert names(tmp_path) == arrays | {"a_clip.json", "a_clip_pred.jsonl"}
@@ -74,7 +79,7 @@ def test_the_reference_tools_layout(tmp_path: Path, format: Any, suffix: str) ->
 
 def test_what_is_there_and_whole_is_this_runs(tmp_path: Path) -> None:
     sink = FileSink(tmp_path, NUMPY)
-    sink.write("a", features())
+    write(sink, features())
     saved = sink.existing("a", record(), with_predictions=True)
     assert saved is not None
     assert np.array_equal(saved.features.values["clip"], features().values["clip"])
@@ -90,7 +95,7 @@ def test_what_is_there_and_whole_is_this_runs(tmp_path: Path) -> None:
 )
 def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
     sink = FileSink(tmp_path, NUMPY)
-    sink.write("a", features())
+    write(sink, features())
     folder = tmp_path / "clip" / "ViT-B_32"
     array, sidecar = folder / "a_clip.npy", folder / "a_clip.json"
     match damage:
@@ -128,7 +133,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
 def test_what_was_made_otherwise_is_refused_with_both_values(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    FileSink(tmp_path, NUMPY).write("a", features())
+    write(FileSink(tmp_path, NUMPY), features())
     (tmp_path / "clip" / "ViT-B_32" / "a_clip_pred.jsonl").unlink()  # whether or not all of it is there
     with pytest.raises(OutputError, match=message):
         FileSink(tmp_path, NUMPY).existing("a", record(**changes), with_predictions=True)
@@ -136,34 +141,34 @@ def test_what_was_made_otherwise_is_refused_with_both_values(
 
 def test_two_videos_of_one_name_in_one_run_are_refused_even_when_overwriting(tmp_path: Path) -> None:
     sink = FileSink(tmp_path, NUMPY, overwrite=True)
-    sink.write("a", features())
+    write(sink, features())
     with pytest.raises(OutputError, match=r"would have the names of those of /videos/a\.mp4"):
         sink.existing("a", record(source={"path": "/videos/b/a.mp4"}), with_predictions=False)
 
 
 def test_predictions_of_an_earlier_run_do_not_outlive_its_features(tmp_path: Path) -> None:
-    FileSink(tmp_path, NUMPY).write("a", features())
+    write(FileSink(tmp_path, NUMPY), features())
     without = dataclasses.replace(features(), predictions=None)
-    FileSink(tmp_path, NUMPY, overwrite=True).write("a", without)
+    write(FileSink(tmp_path, NUMPY, overwrite=True), without)
     assert "a_clip_pred.jsonl" not in names(tmp_path)
 
 
 def test_both_formats_of_one_run_stay_side_by_side(tmp_path: Path) -> None:
     for format in (NUMPY, PICKLE):
-        FileSink(tmp_path, format).write("a", features())
+        write(FileSink(tmp_path, format), features())
     for format in (NUMPY, PICKLE):
         assert FileSink(tmp_path, format).existing("a", record(), with_predictions=True) is not None
 
 
 def test_overwriting_one_format_removes_the_other(tmp_path: Path) -> None:
-    FileSink(tmp_path, PICKLE).write("a", features())
-    FileSink(tmp_path, NUMPY, overwrite=True).write("a", features(sha256="cd"))
+    write(FileSink(tmp_path, PICKLE), features())
+    write(FileSink(tmp_path, NUMPY, overwrite=True), features(sha256="cd"))
     assert not [name for name in names(tmp_path) if name.endswith(".pkl")]
     assert FileSink(tmp_path, PICKLE).existing("a", record(sha256="cd"), with_predictions=True) is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    FileSink(tmp_path, NUMPY).write("a", features())
+    write(FileSink(tmp_path, NUMPY), features())
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def full(file: Any, array: Any) -> None:
@@ -173,7 +178,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        FileSink(tmp_path, NUMPY, overwrite=True).write("a", features(sha256="cd"))
+        write(FileSink(tmp_path, NUMPY, overwrite=True), features(sha256="cd"))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

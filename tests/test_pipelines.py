@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 import standin
-from video_features import Features, load
+from video_features import Extractor, Features, load
 from video_features.media import open_source
+from video_features.streams import Stream
 
 GOLDEN = np.load(standin.GOLDEN / "pipelines.npz")
 Rows = npt.NDArray[np.float32]
@@ -128,13 +130,86 @@ def test_clips_at_another_rate(
     assert np.allclose(features.start_seconds, np.arange(len(found)) * stack / fps)
 
 
-def test_i3d_rgb(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
+@pytest.fixture(scope="module")
+def bikes24(bikes: Path) -> npt.NDArray[np.uint8]:
     with open_source(bikes) as source:
-        first_24 = np.stack([frame.rgb for frame in itertools.islice(source.frames(), 24)])
-    extractor = load("i3d", streams="rgb", stack_size=10, step_size=10, weights=standin_file("i3d", "i3d_rgb"))
-    features = extractor.extract(first_24, source_fps=25)
-    expected = golden("bikes24|i3d:stack_size=10:step_size=10", "rgb")
-    assert features.values["rgb"].shape == expected.shape == (2, 1024)
-    assert relative_errors(features.values["rgb"], expected).max() <= 1e-4
+        return np.stack([frame.rgb for frame in itertools.islice(source.frames(), 24)])
+
+
+@pytest.fixture
+def raft(standin_file: Callable[[str, str], Path]) -> Extractor:
+    return load("raft", side_size=128, batch_size=4, weights=standin_file("raft", "raft"), device="cpu")
+
+
+@pytest.fixture
+def i3d(standin_file: Callable[[str, str], Path]) -> Extractor:
+    weights = {key: standin_file("i3d", f"i3d_{key}") for key in ("rgb", "flow")}
+    weights["raft"] = standin_file("raft", "raft")
+    return load("i3d", stack_size=10, step_size=10, weights=weights, device="cpu")
+
+
+def test_raft(bikes24: npt.NDArray[np.uint8], raft: Extractor) -> None:
+    case = "bikes24|raft:side_size=128:batch_size=4"
+    features = raft.extract(bikes24, source_fps=25)
+    found, expected = features.values["raft"], golden(case, "raft")
+    assert found.shape == (23, 2, 128, 301) and found.dtype == np.float32
+    for row, its in zip((0, 11, 22), expected, strict=True):
+        assert np.abs(found[row] - its).max() <= 1e-3 * np.abs(its).max()
+    assert features.fps == golden(case, "fps")
+    assert np.allclose(features.timestamps_ms, golden(case, "timestamps_ms")[:-1])  # there, of every frame
+    assert np.allclose(features.end_timestamps_ms, np.arange(2, 25) * 40)
+
+
+def test_i3d(bikes24: npt.NDArray[np.uint8], i3d: Extractor) -> None:
+    features = i3d.extract(bikes24, source_fps=25)
+    assert list(features.values) == ["rgb", "flow"]
+    for key, within in (("rgb", 1e-4), ("flow", 5e-3)):  # flow is rounded to 256 levels on its way
+        expected = golden("bikes24|i3d:stack_size=10:step_size=10", key)
+        assert features.values[key].shape == expected.shape == (2, 1024)
+        assert relative_errors(features.values[key], expected).max() <= within
     assert features.timestamps_ms.tolist() == [0, 400]
     assert features.end_timestamps_ms.tolist() == [440, 840]  # a stack is a frame longer, for its flow
+
+
+def zero(flow: Stream) -> None:
+    before = flow.postprocess
+    flow.postprocess = lambda values, shape: torch.zeros_like(before(values, shape))
+
+
+def swap_x_and_y(flow: Stream) -> None:
+    before = flow.postprocess
+    flow.postprocess = lambda values, shape: before(values, shape).flip(1)
+
+
+def swap_the_pair(flow: Stream) -> None:
+    flow.collate = lambda pair: [pair[1], pair[0]]
+
+
+def swap_colours(flow: Stream) -> None:
+    before = flow.preprocess
+    flow.preprocess = lambda rgb: before(rgb).flip(0)
+
+
+MISTAKES = [zero, swap_x_and_y, swap_the_pair, swap_colours]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_raft_is_told(
+    bikes24: npt.NDArray[np.uint8], raft: Extractor, mistake: Callable[[Stream], None]
+) -> None:
+    mistake(raft.streams[0])
+    (found,) = raft.extract(bikes24[:2], source_fps=25).values["raft"]
+    expected = golden("bikes24|raft:side_size=128:batch_size=4", "raft")[0]
+    assert np.abs(found - expected).max() > 10 * 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_flow_of_i3d_is_told(
+    bikes24: npt.NDArray[np.uint8], i3d: Extractor, mistake: Callable[[Stream], None]
+) -> None:
+    i3d.streams = [flow] = i3d.streams[1:]
+    assert flow.over is not None
+    mistake(flow.over)
+    found = i3d.extract(bikes24[:11], source_fps=25).values["flow"]
+    expected = golden("bikes24|i3d:stack_size=10:step_size=10", "flow")[:1]
+    assert relative_errors(found, expected).min() > 2 * 5e-3

@@ -141,7 +141,9 @@ def _options(field: dataclasses.Field[Any], setting: str, *, hidden: bool = Fals
     help, metavar = field.metadata["help"], field.metadata["metavar"]
     default = DEFAULT_OUTPUT if setting == "output_path" else field.default
     if field.type in ("bool", bool):
-        return [click.Option(_names(setting), is_flag=True, default=None, help=help)]
+        flag, name = _names(setting)
+        both = f"{flag}/--no-{flag.removeprefix('--')}" if field.default else flag  # what is on can only be put off
+        return [click.Option([both, name], is_flag=True, default=None, help=help, hidden=hidden)]
     if default not in (None, ""):
         help = f"{help}  [default: {f'{default:g}' if isinstance(default, float) else default}]"
     parts = [
@@ -192,7 +194,8 @@ def models(feature: str | None, containing: str) -> None:
             for name in registry.names():
                 click.echo(f"{name:{width}}{registry.summary(name)}")
             click.echo(
-                "\n`video-features models FEATURE` lists its networks: the values of --model-name, where it has that"
+                "\n`video-features models FEATURE` lists its networks: the values of --model-name, where it has that "
+                "(of raft: --finetuned-on)"
             )
             return
         matching = [model for model in registry.family(feature).list_models() if containing in model]

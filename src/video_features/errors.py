@@ -32,3 +32,8 @@ def reason_of(error: Exception, location: str) -> str:
     explained = isinstance(error, VideoFeaturesError)
     reason = " ".join(str(error).split()) if explained else f"{type(error).__name__}: {in_one_line(error)}"
     return reason if reason.startswith(location) else f"{location}: {reason}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from .errors import MediaError
-from .features import Features
+from .errors import MediaError, counted
+from .features import Features, Values
 from .media import Frame, FrameSource, Source, open_source
 from .predictions import Prediction
 from .records import describe_source, describe_weights, versions
+from .rows import Draft, Rows, RowsInMemory
 from .runtime import release_free_memory
 from .sampling import Sampler
 from .settings import ClipSettings, FeatureSettings, that_change_values
@@ -25,6 +26,7 @@ from .streams import Chain, Stream, Timed
 from .weights import check_file
 
 RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
+NOTHING = torch.empty(0)
 
 
 @dataclass(kw_only=True)
@@ -34,11 +36,13 @@ class Extractor:
     feature: the feature's name
     settings: which networks, at which rate, in which batches
     streams: what it gives; all have equally many rows, of the same times
+    previews: whether its rows, which are flow then, are also to be made into a video to look at
     """
 
     feature: str
     settings: FeatureSettings
     streams: Sequence[Stream] = field(repr=False)
+    previews: bool = False
 
     def on(self, device: torch.device) -> Extractor:
         """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
@@ -84,8 +88,8 @@ class Extractor:
         elif not frames:
             hint = "; a higher extraction_fps takes more"
         raise MediaError(
-            f"{source.location}: too short for {self.feature}: {frames} frames{at}, and one row needs at least "
-            f"{least}{hint}"
+            f"{source.location}: too short for {self.feature}: {counted(frames, 'frame')}{at}, "
+            f"and one row needs at least {least}{hint}"
         )
 
     def check_files(self) -> None:
@@ -105,14 +109,17 @@ class Extractor:
 def extract_from(
     source: FrameSource,
     extractors: Sequence[Extractor],
+    drafts: Sequence[Draft] | None = None,
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> list[Features | Exception]:
     """Decode the source once and give every extractor its frames: its features, or what kept it from them.
 
+    drafts: where each extractor's rows gather; by default in memory
     on_progress: told after each frame how many seconds of the source are done
     Raises MediaError where the source itself fails: no extractor has features then.
     """
-    lines = [_Line(extractor, source) for extractor in extractors]
+    drafts = [Draft() for _ in extractors] if drafts is None else drafts
+    lines = [_Line(extractor, source, draft) for extractor, draft in zip(extractors, drafts, strict=True)]
     released = time.monotonic()
     for frame in source.frames():
         for line in lines:
@@ -129,12 +136,17 @@ def extract_from(
 class _Line:
     """One extractor's way through one source: frames in, features out."""
 
-    def __init__(self, extractor: Extractor, source: FrameSource) -> None:
+    def __init__(self, extractor: Extractor, source: FrameSource, draft: Draft) -> None:
         self._extractor = extractor
         self._source = source
+        self._preview = draft.preview
         self._sampler = Sampler(extractor.settings, source)
         self._chains = {stream.key: Chain(stream, extractor.settings.batch_size) for stream in extractor.streams}
-        self._rows: dict[str, list[Timed]] = {key: [] for key in self._chains}
+        self._values: dict[str, Rows] = {
+            stream.key: draft.rows(stream.key, stream.dtype) if stream.rows_are_pictures else RowsInMemory(stream.dtype)
+            for stream in extractor.streams
+        }
+        self._rows: dict[str, list[Timed]] = {key: [] for key in self._chains}  # without their values
         self._error: Exception | None = None
 
     @property
@@ -145,8 +157,10 @@ class _Line:
         if self._error is None:
             try:
                 for shown in self._sampler.take(frame):
+                    if self._preview is not None:
+                        self._preview.add_frame(shown)
                     for key, chain in self._chains.items():
-                        self._rows[key] += chain.push(shown)
+                        self._keep(key, chain.push(shown))
             except Exception as error:  # the other features of this video go on
                 self._error = error
 
@@ -154,12 +168,23 @@ class _Line:
         if self._error is None:
             try:
                 for key, chain in self._chains.items():
-                    self._rows[key] += chain.finish()
+                    self._keep(key, chain.finish())
+                self._extractor.check_length(self._sampler.taken, self._sampler, self._source)
                 self._drop_what_not_all_have()
+                if self._preview is not None:
+                    self._preview.finish()
                 return self._features()
             except Exception as error:
                 self._error = error
         return self._error
+
+    def _keep(self, key: str, rows: list[Timed]) -> None:
+        for row in rows:
+            value = row.value.numpy()
+            self._values[key].append(value)
+            if self._preview is not None:
+                self._preview.add_row(value)
+            self._rows[key].append(replace(row, value=NOTHING))
 
     def _drop_what_not_all_have(self) -> None:
         """A padded row, where the tail holds a frame but nothing between frames, as flow is."""
@@ -170,8 +195,7 @@ class _Line:
 
     def _features(self) -> Features:
         extractor = self._extractor
-        extractor.check_length(self._sampler.taken, self._sampler, self._source)
-        values = {key: np.stack([row.value.numpy() for row in rows]) for key, rows in self._rows.items()}
+        values = Values({key: self._values[key].finish(len(rows)) for key, rows in self._rows.items()})
         rows = self._rows[extractor.streams[0].key]
         padded = any(stream.window.tail == "pad" for stream in extractor.streams)
         return Features(

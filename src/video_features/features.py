@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,37 @@ import numpy.typing as npt
 from .predictions import Prediction
 
 
+class Values(Mapping[str, npt.NDArray[Any]]):
+    """Arrays by key, in memory or in `.npy` files; of a file, a read-only view, made anew each time it is asked for.
+
+    So nothing is read before it is used, nor more of it than is used, and no file is held open.
+    """
+
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any] | Path]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, key: str) -> npt.NDArray[Any]:
+        array = self._arrays[key]
+        return np.load(array, mmap_mode="r") if isinstance(array, Path) else array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Those that are in files."""
+        return {key: array for key, array in self._arrays.items() if isinstance(array, Path)}
+
+
 @dataclass(frozen=True)
 class Features:
     """One feature of one video; every array has a row for each window.
 
-    values: {key: float32 (N, …)}; for a family of one output the key is the feature's name
+    values: {key: float32 (N, …)}; for a family of one output the key is the feature's name. Flow that was saved is
+        read from its file, see `Values`; with `flow_dtype=float16` it is that
     start_seconds, end_seconds: float64 (N,), when each row's first frame starts and its last one ends;
         the container's start is 0
     fps: frames per second of the frames used: the source's average, or `extraction_fps`
@@ -25,7 +52,7 @@ class Features:
     record: settings, weights, versions and source, as the JSON file beside saved outputs has them
     """
 
-    values: dict[str, npt.NDArray[np.float32]]
+    values: Mapping[str, npt.NDArray[np.floating[Any]]]
     start_seconds: npt.NDArray[np.float64]
     end_seconds: npt.NDArray[np.float64]
     fps: float

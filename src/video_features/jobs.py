@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ from .features import Features, Outcome
 from .media import FrameSource, Source, open_source
 from .records import describe_source
 from .registry import family, split
+from .rows import Draft
 from .runtime import choose_device
 from .settings import FeatureSettings, RunSettings, from_mapping, unknown
 from .sinks import NUMPY, PICKLE, FileSink, NoSink, PrintSink, Sink
@@ -56,8 +58,15 @@ def extract(
     outcome says why, and the next one follows.
     """
     run, by_feature = settle(split(features), settings)
-    sink = _sink(run)  # before the networks, which take longer
-    extractors = [_load(name, chosen, run) for name, chosen in by_feature.items()]
+    sink, device = _sink(run), choose_device(run.device)  # before the networks, which take longer
+    extractors = [_built(name, chosen, run) for name, chosen in by_feature.items()]
+    if not isinstance(sink, FileSink) and any(extractor.previews for extractor in extractors):
+        raise SettingsError(
+            "preview writes a video beside the features: it needs an output_path, "
+            "and on_extraction=save_numpy or save_pickle"
+        )
+    for extractor in extractors:
+        extractor.on(device)
     return _outcomes(named(paths), extractors, run, sink, progress)
 
 
@@ -72,7 +81,11 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
             "load(…).extract(video, source_fps=…), and the others to the function video_features.extract"
         )
     run, by_feature = settle([feature], {**settings, "device": device, "show_pred": show_pred})
-    return _load(feature, by_feature[feature], run)
+    chosen = choose_device(run.device)
+    extractor = _built(feature, by_feature[feature], run)
+    if extractor.previews:
+        raise SettingsError("load writes no files, and so no preview: use extract, with preview and an output_path")
+    return extractor.on(chosen)
 
 
 def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
@@ -105,11 +118,12 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
     return from_mapping(RunSettings, run, of="the run"), chosen
 
 
-def _load(feature: str, settings: FeatureSettings, run: RunSettings) -> Extractor:
-    device = choose_device(run.device)  # before the network, which takes longer
-    extractor = family(feature).build(settings, predict=run.show_pred).on(device)
+def _built(feature: str, settings: FeatureSettings, run: RunSettings) -> Extractor:
+    extractor = family(feature).build(settings, predict=run.show_pred)
     if run.show_pred and not extractor.predicts:
-        log.warning("%s has no classes: show_pred has nothing to show", feature)
+        can_preview = any(field.name == "preview" for field in fields(settings))
+        instead = "; preview=true (--preview) writes a video to look at" if can_preview else ""
+        log.warning("%s has no classes: show_pred has nothing to show%s", feature, instead)
     return extractor
 
 
@@ -176,16 +190,26 @@ def _one_video(source: FrameSource, extractors: list[Extractor], sink: Sink, bar
     started = time.monotonic()
     ends = {extractor.feature: _already(source, extractor, sink) for extractor in extractors}
     waiting = [extractor for extractor in extractors if ends[extractor.feature] is None]
-    for extractor, result in zip(waiting, _extract_waiting(source, waiting, bar), strict=True):
-        ends[extractor.feature] = _written(source, extractor, result, sink, started)
+    with ExitStack() as stack:
+        drafts = [
+            stack.enter_context(sink.draft(source.name, _record(source, extractor), with_preview=extractor.previews))
+            for extractor in waiting
+        ]
+        results = _extract_waiting(source, waiting, drafts, bar)
+        for extractor, draft, result in zip(waiting, drafts, results, strict=True):
+            ends[extractor.feature] = _written(source, extractor, result, sink, draft, started)
     return [outcome for outcome in ends.values() if outcome is not None]
+
+
+def _record(source: FrameSource, extractor: Extractor) -> dict[str, Any]:
+    return {**extractor.describe(), "source": describe_source(source)}
 
 
 def _already(source: FrameSource, extractor: Extractor, sink: Sink) -> Outcome | None:
     """The outcome where nothing is to be extracted: it is there, or something else is in its place."""
-    record = {**extractor.describe(), "source": describe_source(source)}
+    record, predicts, previews = _record(source, extractor), extractor.predicts, extractor.previews
     try:
-        saved = sink.existing(source.name, record, with_predictions=extractor.predicts)
+        saved = sink.existing(source.name, record, with_predictions=predicts, with_preview=previews)
     except OutputError as error:
         return _failed(source.location, extractor, error)
     if saved is None:
@@ -194,7 +218,7 @@ def _already(source: FrameSource, extractor: Extractor, sink: Sink) -> Outcome |
 
 
 def _extract_waiting(
-    source: FrameSource, extractors: list[Extractor], bar: tqdm[Any]
+    source: FrameSource, extractors: list[Extractor], drafts: list[Draft], bar: tqdm[Any]
 ) -> Sequence[Features | Exception]:
     def show(seconds: float) -> None:
         bar.update(min(seconds, bar.total or seconds) - bar.n)
@@ -202,19 +226,24 @@ def _extract_waiting(
     if not extractors:
         return []
     try:
-        return extract_from(source, extractors, show)
+        return extract_from(source, extractors, drafts, show)
     except Exception as error:  # the video itself: none of them has features
         return [error] * len(extractors)
 
 
 def _written(
-    source: FrameSource, extractor: Extractor, result: Features | Exception, sink: Sink, started: float
+    source: FrameSource,
+    extractor: Extractor,
+    result: Features | Exception,
+    sink: Sink,
+    draft: Draft,
+    started: float,
 ) -> Outcome:
     if isinstance(result, Features):
         try:
-            files = sink.write(source.name, result)
+            saved = sink.write(source.name, result, draft)
             elapsed = time.monotonic() - started
-            return Outcome(source.location, extractor.feature, "done", "", result, files, elapsed)
+            return Outcome(source.location, extractor.feature, "done", "", saved.features, saved.files, elapsed)
         except OutputError as error:
             result = error
     return _failed(source.location, extractor, result)

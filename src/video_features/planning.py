@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from .errors import MediaError, reason_of
@@ -12,6 +13,7 @@ from .jobs import named, settle
 from .media import FrameSource, Source, open_source
 from .registry import family, split
 from .sampling import Sampler
+from .streams import Stream
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Plan:
 def plan(
     paths: Source | Iterable[Source] | Mapping[str, Source], features: str | Sequence[str], **settings: Any
 ) -> Iterator[Plan]:
-    """What `extract` with these features and settings would give: a plan a video, lazily. Nothing is decoded.
+    """What `extract` with these features and settings would give: a plan a video, lazily. Nothing is decoded, but the
+    first picture where the shape of a row depends on it, as that of flow does.
 
     The numbers follow from what a file's header says of its length and rate; a damaged file, or at a rate one whose own
     varies, may give other ones. No weights are needed, but for clip's `custom`, whose file tells its shape. What
@@ -61,6 +64,12 @@ def _plan(name: str, source: Source, extractors: list[Extractor], source_fps: fl
 
 def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) -> Plan:
     end = source.end_seconds
+
+    @cache
+    def picture_size() -> tuple[int, int]:
+        height, width, _ = next(source.frames()).rgb.shape
+        return height, width
+
     plan = Plan(name, None if end is None else float(end), float(source.fps), not source.is_length_stated)
     for extractor in extractors:
         sampler = Sampler(extractor.settings, source)
@@ -68,9 +77,14 @@ def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) ->
         plan.frames[extractor.feature] = frames
         try:
             extractor.check_length(frames, sampler, source)
+            rows = extractor.rows(frames)
             plan.shapes[extractor.feature] = {
-                stream.key: (extractor.rows(frames), *stream.row_shape) for stream in extractor.streams
+                stream.key: (rows, *_row_shape(stream, picture_size)) for stream in extractor.streams
             }
         except MediaError as error:
             plan.reasons[extractor.feature] = reason_of(error, name)
     return plan
+
+
+def _row_shape(stream: Stream, picture_size: Callable[[], tuple[int, int]]) -> tuple[int, ...]:
+    return stream.row_shape(*picture_size()) if callable(stream.row_shape) else stream.row_shape

@@ -1,12 +1,14 @@
-"""What is written beside features, so that they can be traced and compared: weights, versions, the source."""
+"""What is written beside features, so that they can be traced and compared: settings, weights, versions, the source."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from .errors import OutputError
 from .media import FrameSource
 from .weights import LocalWeights
 
@@ -40,3 +42,35 @@ def describe_source(source: FrameSource) -> dict[str, Any]:
         "duration_seconds": None if end is None else float(end),
         "fps": float(source.fps),
     }
+
+
+def check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise OutputError where `found`, the source in the record at `sidecar`, is not ours."""
+    if found["path"] != ours["path"]:
+        raise OutputError(
+            f"the outputs of its name are of another video, {found['path']} (says {sidecar}); "
+            "rename one of the two, give another output_path, or overwrite (--overwrite) to replace them"
+        )
+    if found["size_bytes"] != ours["size_bytes"]:
+        raise OutputError(
+            f"has changed since {sidecar} was written (then {found['size_bytes']} bytes, now "
+            f"{ours['size_bytes']}); overwrite (--overwrite) makes its features anew"
+        )
+
+
+def check_same_settings(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise OutputError where `found`, the record at `sidecar`, tells of other settings or weights than ours."""
+
+    def compared(record: dict[str, Any]) -> dict[str, Any]:
+        of_stills = {"source_fps": record["source"]["fps"]}  # a video's own cannot differ
+        weights = {f"weights of {key}": one["sha256"] for key, one in record["weights"].items()}
+        return {**record["settings"], **of_stills, **weights}
+
+    then, now = compared(found), compared(ours)
+    differing = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    if differing:
+        changes = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in differing)
+        raise OutputError(
+            f"has features made with other settings ({changes}; says {sidecar}); "
+            "give another output_path, or overwrite (--overwrite) to replace them"
+        )

@@ -35,7 +35,8 @@ class Family(Protocol):
     """A dataclass of the settings it takes, each declared by `settings.setting`."""
 
     def list_models(self) -> list[str]:
-        """Its networks: every `model_name` it accepts, where it has that setting; else those that it needs."""
+        """Its networks: every value of the setting that names one, such as `model_name`, where it has that; else those
+        that it needs."""
 
     def published_weights(self, model_name: str) -> Weights:
         """Where that network's weights are; SettingsError for an unknown name."""

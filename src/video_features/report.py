@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import SettingsError, VideoFeaturesError
+from .errors import SettingsError, VideoFeaturesError, counted
 from .features import Outcome
 from .predictions import tables
 
@@ -59,16 +59,12 @@ def report_plans(plans: Iterable[Plan]) -> int:
             for key, shape in shapes.items():
                 what = feature if key == feature else f"{feature} {key}"
                 about = "about " if plan.is_estimate else ""
-                frames, rows = _counted(plan.frames[feature], "frame"), _counted(shape[0], "row")
+                frames, rows = counted(plan.frames[feature], "frame"), counted(shape[0], "row")
                 click.echo(f"  {what}: {about}{frames} → {about}{rows}, {shape}")
         for feature, reason in plan.reasons.items():
             failed = True
             click.secho(f"would fail: {feature}: {reason}", fg="red", err=True)
     return FAILED if failed else OK
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _ended(outcome: Outcome) -> str:

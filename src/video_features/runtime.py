@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,17 +42,27 @@ class PointwiseHead(nn.Module):
 
 
 class Runner:
-    """A network on its device: float32 batches in, float32 results out, on the CPU."""
+    """A network on its device. Batches come from any device, float32; results are float32 and stay on the network's."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.device = device
-        self._network = network.eval().to(device)
+        self._network: Any = network.eval().to(device)
 
-    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        """batch (B, …) → features (B, …), logits (B, classes) or None"""
+    def __call__(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """batch (B, …), or a list of such → features (B, …), logits (B, classes) or None"""
         with torch.inference_mode():
-            features, logits = self._network(batch.to(self.device))
-        return features.float().cpu(), None if logits is None else logits.float().cpu()
+            features, logits = self._network(_on(self.device, batch))
+        return features.float(), None if logits is None else logits.float()
+
+    def encode(self, batch: Tensor) -> Any:
+        """batch (B, …) → what the network's `encode` makes of it: a tensor (B, …) or several"""
+        with torch.inference_mode():
+            return self._network.encode(_on(self.device, batch))
+
+
+def _on(device: torch.device, batch: Any) -> Any:
+    """A tensor, or tensors in lists in lists, on the device."""
+    return batch.to(device) if isinstance(batch, Tensor) else [_on(device, one) for one in batch]
 
 
 def release_free_memory() -> None:

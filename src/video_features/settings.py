@@ -24,17 +24,30 @@ T = TypeVar("T")
 
 
 def setting(
-    default: Any, help: str, *, metavar: str = "VALUE", changes_values: bool = True, parts: tuple[str, ...] = ()
+    default: Any,
+    help: str,
+    *,
+    metavar: str = "VALUE",
+    changes_values: bool = True,
+    names_network: bool = False,
+    parts: tuple[str, ...] = (),
 ) -> Any:
     """Declare a setting: a dataclass field with the sentence that the help page shows.
 
     metavar: what stands for the value on the help page
     changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
         and compared when a run is repeated.
+    names_network: whether its values are the names of the family's networks, as those of a `model_name` always are
     parts: of a setting of several files, `dict[str, Path]`, the keys it may have; each is given as `name.part`, and
         one without its part has the key ""
     """
-    metadata = {"help": help, "metavar": metavar, "changes_values": changes_values, "parts": parts}
+    metadata = {
+        "help": help,
+        "metavar": metavar,
+        "changes_values": changes_values,
+        "names_network": names_network,
+        "parts": parts,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -56,7 +69,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         if self.on_extraction not in (None, *ON_EXTRACTION):
             raise SettingsError(unknown("on_extraction", self.on_extraction, ON_EXTRACTION))
-        _positive(self, "source_fps")
+        check_positive(self, "source_fps")
 
 
 ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
@@ -83,7 +96,7 @@ class FeatureSettings:
     )
 
     def __post_init__(self) -> None:
-        _positive(self, "batch_size", "extraction_fps")
+        check_positive(self, "batch_size", "extraction_fps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +107,7 @@ class FrameSettings(FeatureSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "extraction_total")
+        check_positive(self, "extraction_total")
         if self.extraction_fps is not None and self.extraction_total is not None:
             raise SettingsError("extraction_fps and extraction_total exclude each other: give one of them")
 
@@ -116,12 +129,13 @@ class ClipSettings(FeatureSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(self, "stack_size", "step_size")
+        check_positive(self, "stack_size", "step_size")
         if self.tail not in TAILS:
             raise SettingsError(unknown("tail", self.tail, TAILS))
 
 
-def _positive(settings: Any, *names: str) -> None:
+def check_positive(settings: Any, *names: str) -> None:
+    """Raise SettingsError where one of these settings is given, and is no finite number above 0."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
@@ -140,6 +154,14 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     else:
         hint = f"there are {len(names)}, such as {', '.join(names[:3])}"
     return f"unknown {what} {str(given)!r}: {hint}"
+
+
+def default_network(cls: type) -> str | None:
+    """The network that settings of class `cls` choose by default; None where they choose none."""
+    for field in dataclasses.fields(cls):
+        if field.name == "model_name" or field.metadata["names_network"]:
+            return typing.cast("str | None", field.default)
+    return None
 
 
 def names_of(cls: type) -> list[str]:

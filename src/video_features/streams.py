@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
+from .errors import MediaError
 from .media import Frame
 from .predictions import Class, top_classes
 from .runtime import Runner, default_batch_size
 from .transforms import the_only
 from .weights import LocalWeights, Weights, obtain
 from .windows import Window, Windower
+
+
+def as_it_is(features: Tensor, preprocessed: torch.Size) -> Tensor:
+    """Features that are rows already."""
+    return features
 
 
 @dataclass(kw_only=True)
@@ -26,12 +34,19 @@ class Stream:
     key: the name of its values; the feature's own name where the feature has one stream
     model: the network's name, for messages
     weights: the checkpoint
-    build_network: the checkpoint's file → the network, which is batch (B, …) → features (B, *row_shape) and logits
-        (B, classes) or None
-    row_shape: the shape of one row
-    preprocess: done once to every frame, uint8 (H, W, 3) RGB, or to every row of `over`, → float32 tensor
+    weights_setting: the setting that takes another one, for messages
+    build_network: the checkpoint's file → the network, which is batch (B, …) → features (B, …) and logits (B, classes)
+        or None
+    row_shape: the shape of one row; of rows that are pictures, which do not fit in memory for a whole video, a
+        function of the video's height and width, which raises MediaError where these cannot be
+    preprocess: done once to every frame, uint8 (H, W, 3) RGB, or to every row of `over`, → float32 tensor, of one shape
+        for a whole video
+    encodes: whether the network's method `encode`, batch (B, …) → a tensor or several, each (B, …), is done once to
+        everything preprocessed, and windows are made of what it gives
     window: how many of them make a row
-    collate: those of a window → one input of the network
+    collate: those of a window → one input of the network: a tensor, or a list of such
+    postprocess: features (B, …) and the shape of what was preprocessed → rows (B, *row_shape)
+    dtype: of the rows as they are kept
     over: the stream whose rows the windows are made of; None: frames
     labels: the classes' names, where predictions were asked for
     """
@@ -39,11 +54,15 @@ class Stream:
     key: str
     model: str
     weights: Weights
+    weights_setting: str = "weights"
     build_network: Callable[[Path], nn.Module]
-    row_shape: tuple[int, ...]
+    row_shape: tuple[int, ...] | Callable[[int, int], tuple[int, ...]]
     preprocess: Callable[[Any], Tensor]
+    encodes: bool = False
     window: Window = field(default_factory=Window)
-    collate: Callable[[Sequence[Tensor]], Tensor] = the_only
+    collate: Callable[[Sequence[Any]], Any] = the_only
+    postprocess: Callable[[Tensor, torch.Size], Tensor] = as_it_is
+    dtype: type[np.floating[Any]] = np.float32
     over: Stream | None = None
     labels: Sequence[str] | None = None
     local_weights: LocalWeights = field(init=False, repr=False, compare=False)
@@ -53,9 +72,14 @@ class Stream:
         if self.over is not None and self.over.window.tail == "pad":
             raise ValueError(f"{self.key}: only the last of a chain of streams may pad its tail, not {self.over.key}")
 
+    @property
+    def rows_are_pictures(self) -> bool:
+        """Whether a row is as large as the video's pictures, or as they are once resized."""
+        return callable(self.row_shape)
+
     def on(self, device: torch.device) -> None:
         """Fetch the weights where they are not here, and put the network on `device`."""
-        self.local_weights = obtain(self.weights, model=self.model)
+        self.local_weights = obtain(self.weights, model=self.model, setting=self.weights_setting)
         self.run = Runner(self.build_network(self.local_weights.path), device)
 
     def chain(self) -> list[Stream]:
@@ -80,7 +104,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Timed:
-    """A tensor, made from a frame or from a window of such, and the seconds that it covers.
+    """A row, and the seconds that it covers.
 
     padding: how many items of its window repeat the last one
     classes: what it was taken for, where predictions were asked for
@@ -94,10 +118,10 @@ class Timed:
 
 
 class Chain:
-    """A stream, and those that it is over, for one source: frames in, rows out."""
+    """A stream, and those that it is over, for one source: frames in, rows out, on the CPU."""
 
     def __init__(self, stream: Stream, batch_size: int | None) -> None:
-        self._stages = [_Stage(one, batch_size) for one in stream.chain()]
+        self._stages = [_Stage(one, batch_size, is_last=one is stream) for one in stream.chain()]
 
     def push(self, frame: Frame) -> list[Timed]:
         """The rows that are ready once the frame has gone through."""
@@ -115,19 +139,39 @@ class Chain:
         return rows
 
 
+@dataclass
+class _Item:
+    """What windows are made of: a frame or a row, preprocessed, and once it is needed encoded."""
+
+    seconds: Fraction
+    end_seconds: Fraction
+    value: Any
+    is_encoded: bool = False
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A window that waits for its batch; the last `padding` of its items repeat the one before."""
+
+    items: Sequence[_Item]
+    padding: int
+
+
 class _Stage:
     """One stream of one video: frames or rows in, rows out. Holds a window and a batch."""
 
-    def __init__(self, stream: Stream, batch_size: int | None) -> None:
+    def __init__(self, stream: Stream, batch_size: int | None, *, is_last: bool) -> None:
         self._stream = stream
-        self._windower: Windower[Frame | Timed, Timed] = Windower(stream.window, self._prepared)
+        self._is_last = is_last
+        self._windower: Windower[Frame | Timed, _Item] = Windower(stream.window, self._prepared)
         self._batch_size = batch_size or default_batch_size(stream.window.size, stream.run.device)
-        self._waiting: list[Timed] = []
+        self._waiting: list[_Filled] = []
+        self._shape: torch.Size | None = None  # of what was preprocessed
 
     def push(self, item: Frame | Timed) -> list[Timed]:
         """The rows that are ready now."""
         window = self._windower.push(item)
-        return [] if window is None else self._add(window, padding=0)
+        return [] if window is None else self._add(_Filled(window, padding=0))
 
     def finish(self) -> list[Timed]:
         """The rows that are left when nothing more comes."""
@@ -135,27 +179,49 @@ class _Stage:
         rows = []
         if tail is not None:
             padding = self._stream.window.size - len(tail)
-            rows = self._add([*tail, *([tail[-1]] * padding)], padding)
+            rows = self._add(_Filled([*tail, *([tail[-1]] * padding)], padding))
         return rows + self._run()
 
-    def _prepared(self, item: Frame | Timed) -> Timed:
-        value = item.rgb if isinstance(item, Frame) else item.value
-        return Timed(item.seconds, item.end_seconds, self._stream.preprocess(value))
+    def _prepared(self, item: Frame | Timed) -> _Item:
+        value = self._stream.preprocess(item.rgb if isinstance(item, Frame) else item.value)
+        self._shape = self._shape or value.shape
+        if value.shape != self._shape:
+            before, now = (" × ".join(map(str, shape)) for shape in (self._shape, value.shape))
+            raise MediaError(
+                f"its pictures change their size at {float(item.seconds):.2f} s, and {self._stream.model} needs one "
+                f"(prepared as {before} so far, as {now} from there on)"
+            )
+        return _Item(item.seconds, item.end_seconds, value)
 
-    def _add(self, window: list[Timed], padding: int) -> list[Timed]:
-        network_input = self._stream.collate([item.value for item in window])
-        self._waiting.append(Timed(window[0].seconds, window[-1].end_seconds, network_input, padding))
+    def _add(self, window: _Filled) -> list[Timed]:
+        self._waiting.append(window)
         return self._run() if len(self._waiting) == self._batch_size else []
 
     def _run(self) -> list[Timed]:
         if not self._waiting:
             return []
-        batch, self._waiting = self._waiting, []
-        values, logits = self._stream.run(torch.stack([one.value for one in batch]))
-        classes: Sequence[tuple[Class, ...]] = [()] * len(batch)
+        windows, self._waiting = self._waiting, []
+        if self._stream.encodes:
+            self._encode([item for window in windows for item in window.items if not item.is_encoded])
+        batch = default_collate([self._stream.collate([item.value for item in window.items]) for window in windows])
+        features, logits = self._stream.run(batch)
+        assert self._shape is not None
+        values = self._stream.postprocess(features, self._shape)
+        if self._is_last:  # what another stream goes on with stays where it is
+            values = values.cpu()
+        classes: Iterable[tuple[Class, ...]] = [()] * len(windows)
         if logits is not None and self._stream.labels is not None:
-            classes = list(top_classes(logits, self._stream.labels))
+            classes = top_classes(logits, self._stream.labels)
         return [
-            Timed(one.seconds, one.end_seconds, value, one.padding, best)
-            for one, value, best in zip(batch, values, classes, strict=True)
+            Timed(window.items[0].seconds, window.items[-1].end_seconds, value, window.padding, best)
+            for window, value, best in zip(windows, values, classes, strict=True)
         ]
+
+    def _encode(self, items: Sequence[_Item]) -> None:
+        """Encode each of the items, which may be there twice, once."""
+        fresh = list({id(item): item for item in items}.values())
+        if not fresh:
+            return
+        codes = self._stream.run.encode(torch.stack([item.value for item in fresh]))
+        for item, code in zip(fresh, codes if isinstance(codes, Tensor) else zip(*codes, strict=True), strict=True):
+            item.value, item.is_encoded = code, True

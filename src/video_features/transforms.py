@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,29 @@ def resize_bilinear(image: Tensor, size: tuple[int, int] | None = None, *, scale
     return interpolate(image[None], size=size, scale_factor=scale, **how)[0]
 
 
-def resize_smaller_side(rgb: RGB, side: int) -> RGB:
-    """uint8 (H, W, 3) → the smaller side at `side`, the other at ⌊side · ratio⌋: PIL's bilinear, which antialiases."""
-    height, width = rgb.shape[:2]
-    smaller = min(height, width)
-    size = (side * width // smaller, side * height // smaller)
-    return np.asarray(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BILINEAR))
+@dataclass(frozen=True)
+class Resize:
+    """Resizes a picture by PIL's bilinear, which antialiases; the ratio of its sides stays, but for rounding down.
+
+    side: pixels of the smaller side, or of the larger one; None: pictures stay as they are
+    """
+
+    side: int | None
+    smaller: bool = True
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that a picture of this size gets."""
+        if self.side is None:
+            return height, width
+        known = min(height, width) if self.smaller else max(height, width)
+        return max(1, self.side * height // known), max(1, self.side * width // known)
+
+    def __call__(self, rgb: RGB) -> RGB:
+        """uint8 (H, W, 3) → uint8 (h, w, 3)"""
+        height, width = self.size(*rgb.shape[:2])
+        if (height, width) == rgb.shape[:2]:
+            return rgb
+        return np.asarray(PIL.Image.fromarray(rgb).resize((width, height), PIL.Image.Resampling.BILINEAR))
 
 
 def the_only(window: Sequence[Tensor]) -> Tensor:

@@ -78,16 +78,16 @@ def digits_in_name(url: str) -> str:
     return digits if re.fullmatch("[0-9a-f]{8,64}", digits) else ""
 
 
-def obtain(weights: Weights, *, model: str) -> LocalWeights:
+def obtain(weights: Weights, *, model: str, setting: str = "weights") -> LocalWeights:
     """The checkpoint as a verified local file, downloaded if it is not there yet.
 
-    model: what it is for, for the error
+    model, setting: what it is for, and which setting takes another one, for the error
     Raises WeightsError: not there and not to be had, or with another digest than the published one.
     """
     check_file(weights, model=model)
     if not (weights.path or weights.url or weights.repository):
-        raise WeightsError(f"{model}: no weights are published for it: give weights=PATH (--weights PATH)")
-    path = find(weights) or _download(weights, model)
+        raise WeightsError(f"{model}: no weights are published for it: give {setting}=PATH (--{setting} PATH)")
+    path = find(weights) or _download(weights, model, setting)
     return LocalWeights(path, verify(path, weights), weights)
 
 
@@ -170,15 +170,16 @@ def _hub_cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
 
 
-def _download(weights: Weights, model: str) -> Path:
+def _download(weights: Weights, model: str, setting: str) -> Path:
+    or_give = f"or give {setting}=PATH (--{setting} PATH)"
     try:
         return _download_url(weights) if weights.url else _download_from_hub(weights)
     except WeightsError as error:
-        raise WeightsError(f"{model}: {error}") from error
+        raise WeightsError(f"{model}: {error}, {or_give}") from error
     except Exception as error:  # the libraries raise many kinds: DNS, HTTP, disk, digest
         raise WeightsError(
             f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
-            f"Looked for {_where_looked(weights)}. {_what_to_do(weights)}, or give weights=PATH (--weights PATH)."
+            f"Looked for {_where_looked(weights)}. {_what_to_do(weights)}, {or_give}."
         ) from error
 
 
@@ -205,7 +206,7 @@ def _download_url(weights: Weights) -> Path:
         if difference := _compare(file, weights)[1]:
             raise WeightsError(
                 f"what came from {weights.url} is not the published file: {difference}. Is it a proxy's page, or a "
-                "login's? Fetch it on another network, or give weights=PATH (--weights PATH)"
+                "login's? Fetch it on another network"
             )
 
     _check_reachable(weights.url)
@@ -271,14 +272,21 @@ def read(path: Path) -> StateDict:
 
 
 def load_strictly(
-    network: torch.nn.Module, state: StateDict, path: Path, *, published_name: Callable[[str], str] = str
+    network: torch.nn.Module,
+    state: StateDict,
+    path: Path,
+    *,
+    published_name: Callable[[str], str] = str,
+    aliases: Mapping[str, str] | None = None,
 ) -> None:
     """Load every tensor into `network`; WeightsError names the file and the first keys or shapes that differ.
 
     published_name: the network's name of a tensor → its name in `state`, where these differ
+    aliases: names that must be in `state` too, each of a tensor that is there, and is read, under another one
     """
     names = {name: published_name(name) for name in network.state_dict()}
     expected = {names[name]: tensor.shape for name, tensor in network.state_dict().items()}
+    expected |= {alias: expected[name] for alias, name in (aliases or {}).items()}
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     reshaped = [

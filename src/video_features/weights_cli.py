@@ -11,6 +11,7 @@ import click
 from . import registry
 from .errors import VideoFeaturesError
 from .report import explained
+from .settings import default_network
 from .weights import Weights, fetch, find, is_digest_published, verify
 
 
@@ -45,10 +46,10 @@ def weights_list(feature: str | None, model_name: str | None) -> None:
 @_model
 def weights_fetch(feature: str, model_name: str | None) -> None:
     """Download the weights of FEATURE's models into the cache, and verify them: of its default model, or of all that
-    it needs where it has no model names. What is there and whole is not downloaded again; what is damaged is."""
+    it needs where there is no choice. What is there and whole is not downloaded again; what is damaged is."""
     with explained():
         family = registry.family(feature)
-        default = getattr(family.Settings, "model_name", None)  # its dataclass's default
+        default = default_network(family.Settings)
         wanted = [model_name] if model_name else family.list_models() if default is None else [default]
         for name in wanted:
             got = fetch(family.published_weights(name), model=name)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-FAMILIES = ("resnet", "timm", "clip", "r21d", "s3d", "i3d")
-NETWORKS = ("resnet", "clip", "r2plus1d", "s3d", "i3d_rgb")
+FAMILIES = ("resnet", "timm", "clip", "r21d", "s3d", "i3d", "raft", "pwc")
+NETWORKS = ("resnet", "clip", "r2plus1d", "s3d", "i3d", "raft", "pwc")
 
 
 def main(oracle: Path) -> None:
@@ -24,12 +24,12 @@ def main(oracle: Path) -> None:
     kept = {}
     for name in pipelines.files:
         _, case, key = name.split("|")
-        if case.startswith(FAMILIES) and key != "flow":
+        if case.startswith(FAMILIES):
             array = pipelines[name]
             kept[name] = array[::5] if key in FAMILIES and len(array) == 250 else array
     np.savez_compressed(HERE / "pipelines.npz", **kept)
 
-    for family in ("resnet", "clip", "r21d", "s3d", "i3d"):
+    for family in ("resnet", "clip", "r21d", "s3d", "i3d", "raft", "pwc"):
         keys = json.loads((oracle / "keys" / f"{family}.json").read_text())
         (HERE / f"{family}_keys.json").write_text(json.dumps(keys))
 

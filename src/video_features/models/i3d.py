@@ -5,7 +5,8 @@ https://arxiv.org/abs/1705.07750. Inception-v1, inflated; weights as hassony2 co
 (https://github.com/hassony2/kinetics_i3d_pytorch) and the reference tool, v-iashin/video_features at a2f61b7a4cf0,
 publishes them; windows and preprocessing are that tool's.
 
-    rgb   float32 (N, 1024): the last map, averaged over its area and then over time
+    rgb    float32 (N, 1024): the last map, averaged over its area and then over time
+    flow   the same of a network of its own, which sees the optical flow, RAFT's or PWC-Net's, as colours of 8 bits
 
 A row's stack is one frame longer than `stack_size`, so that the flow between its frames fills one too; the stream of
 colours sees all but the last.
@@ -13,7 +14,7 @@ colours sees all but the last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,27 +30,35 @@ from ..predictions import kinetics_400
 from ..runtime import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
-from ..transforms import as_clip, channels_first, resize_smaller_side
+from ..transforms import Resize, as_clip, channels_first
 from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
 from ..windows import Window
+from . import pwc, raft
 
-GIT_BLOBS = {"i3d_rgb": "2a7c22e23e6c74f50a0166ce61110bccd2ab48bb"}
-STREAMS = ("rgb",)
+RAFT = "sintel"  # of its weights
+GIT_BLOBS = {
+    "i3d_rgb": "2a7c22e23e6c74f50a0166ce61110bccd2ab48bb",
+    "i3d_flow": "5d552d2206f41089c428b0d9d8de3b1fccc85b5a",
+}
+STREAMS = ("rgb", "flow")
+FLOW_TYPES = ("raft", "pwc")
 LEAST_FRAMES = 10  # the last map is two deep then, and so is its pooling
-RESIZED, CROPPED = 256, 224
+CROPPED = 224
+resize = Resize(256)
+LARGEST_FLOW = 20  # pixels; longer ones are cut
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ClipSettings):
     weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # several networks, several files
         None,
-        "checkpoint to use instead of the published one, as its authors publish it (also --weights.rgb)",
+        "checkpoints to use instead of the published ones, as their authors publish them: --weights.rgb, "
+        "--weights.flow, --weights.raft, --weights.pwc",
         metavar="FILE",
-        parts=STREAMS,
+        parts=(*STREAMS, *FLOW_TYPES),
     )
-    streams: str | None = setting(
-        None, "rgb (must be given for now: flow, and both by default, come with optical flow)", metavar="NAME"
-    )
+    streams: str | None = setting(None, "rgb or flow; by default both", metavar="NAME")
+    flow_type: str = setting("raft", "which flow the stream of flow sees: raft or pwc", metavar="raft|pwc")
     stack_size: int = setting(
         64, f"frames in a row's window, at least {LEAST_FRAMES}; a row takes one more, for its flow", metavar="N"
     )
@@ -57,24 +66,30 @@ class Settings(ClipSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.streams in (None, "flow"):
-            raise SettingsError(
-                f"i3d with streams={self.streams or 'null'} needs optical flow, which is not here yet: "
-                "give streams=rgb (--streams rgb)"
-            )
-        if self.streams not in STREAMS:
+        if self.streams not in (None, *STREAMS):
             raise SettingsError(unknown("i3d streams", self.streams, STREAMS))
+        if self.flow_type not in FLOW_TYPES:
+            raise SettingsError(unknown("i3d flow_type", self.flow_type, FLOW_TYPES))
         if self.stack_size < LEAST_FRAMES:
             raise SettingsError(f"i3d needs a stack_size of at least {LEAST_FRAMES}, and it is {self.stack_size}")
+        if self.weights and "" in self.weights and self.streams != "rgb":
+            raise SettingsError(
+                f"i3d has several networks: give each its own file, weights.rgb=…, weights.flow=…, "
+                f"weights.{self.flow_type}=…, instead of weights={self.weights['']}"
+            )
 
 
 def list_models() -> list[str]:
-    return list(GIT_BLOBS)
+    return [*GIT_BLOBS, *FLOW_TYPES]
 
 
 def published_weights(model_name: str) -> Weights:
+    if model_name == "raft":
+        return raft.published_weights(RAFT)
+    if model_name == "pwc":
+        return pwc.published_weights(pwc.NETWORK)
     if model_name not in GIT_BLOBS:
-        raise SettingsError(unknown("network of i3d", model_name, GIT_BLOBS))
+        raise SettingsError(unknown("network of i3d", model_name, list_models()))
     return Weights(
         url=f"{REFERENCE_FILES}i3d/checkpoints/{model_name}.pt",
         git_blob=GIT_BLOBS[model_name],
@@ -85,24 +100,64 @@ def published_weights(model_name: str) -> Weights:
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     own = settings.weights or {}
-    own_rgb = own.get("rgb") or own.get("")  # the only network may be given without its name
-    rgb = Stream(
+    make = {"rgb": rgb_stream, "flow": flow_stream}
+    chosen = STREAMS if settings.streams is None else (settings.streams,)
+    labels = kinetics_400() if predict else None
+    streams = [make[key](settings, own, labels) for key in chosen]
+    return Extractor(feature="i3d", settings=settings, streams=streams)
+
+
+def rgb_stream(settings: Settings, own: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
+    return Stream(
         key="rgb",
         model="i3d_rgb",
-        weights=own_or_published(own_rgb, published_weights("i3d_rgb")),
+        weights=own_or_published(own.get("rgb") or own.get(""), published_weights("i3d_rgb")),
+        weights_setting="weights.rgb",
         build_network=partial(_network, 3),
         row_shape=(1024,),
         preprocess=preprocess_rgb,
         window=Window(settings.stack_size + 1, settings.step_size, settings.tail),
         collate=all_but_the_last,
-        labels=kinetics_400() if predict else None,
+        labels=labels,
     )
-    return Extractor(feature="i3d", settings=settings, streams=[rgb])
+
+
+def flow_stream(settings: Settings, own: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
+    own_of_flow = own.get(settings.flow_type)
+    if settings.flow_type == "raft":  # what the frames are padded with has its flow, too
+        between = raft.stream(RAFT, own_of_flow, resize, keeps_padding=True)
+    else:
+        between = pwc.stream(own_of_flow, resize)
+    between.weights_setting = f"weights.{settings.flow_type}"
+    return Stream(
+        key="flow",
+        model="i3d_flow",
+        weights=own_or_published(own.get("flow"), published_weights("i3d_flow")),
+        weights_setting="weights.flow",
+        build_network=partial(_network, 2),
+        row_shape=(1024,),
+        preprocess=preprocess_flow,
+        window=Window(settings.stack_size, settings.step_size, settings.tail),
+        collate=as_clip,
+        over=between,
+        labels=labels,
+    )
 
 
 def preprocess_rgb(rgb: RGB) -> Tensor:
     """uint8 (H, W, 3) → float32 (3, 224, 224) in −1 … 1: the smaller side at 256, then the centre."""
-    return centre(channels_first(resize_smaller_side(rgb, RESIZED)), CROPPED).float() * 2 / 255 - 1
+    return around_zero(centre(channels_first(resize(rgb)), CROPPED).float())
+
+
+def preprocess_flow(flow: Tensor) -> Tensor:
+    """float32 (2, H, W), pixels → (2, 224, 224) in −1 … 1: the centre, ±20 pixels in 256 steps, as colours have."""
+    short = centre(flow, CROPPED).clamp(-LARGEST_FLOW, LARGEST_FLOW)
+    return around_zero(torch.round(128 + 255 / (2 * LARGEST_FLOW) * short))
+
+
+def around_zero(levels: Tensor) -> Tensor:
+    """0 … 255 → −1 … 1"""
+    return levels * 2 / 255 - 1
 
 
 def centre(image: Tensor, side: int) -> Tensor:

@@ -1,0 +1,248 @@
+"""PWC-Net: optical flow, a field for each frame and the next one.
+
+Sun et al.: PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume, 2018,
+https://arxiv.org/abs/1709.02371. Network and weights (trained on Sintel) as sniklaus converted them
+(https://github.com/sniklaus/pytorch-pwc) and the reference tool, v-iashin/video_features at bd827df5e543, publishes
+them; here with PyTorch's operations alone, on any device.
+
+    pwc   float32 (N − 1, 2, H, W): how many pixels each one moves to the right and down, until the next frame
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, interpolate, leaky_relu, pad
+
+from ..errors import SettingsError
+from ..extraction import Extractor
+from ..flow import PAIRS, FlowSettings
+from ..settings import unknown
+from ..streams import Stream
+from ..transforms import Resize, unit_range
+from ..weights import Weights, load_strictly, own_or_published, read
+
+REFERENCE_FILES = "https://github.com/v-iashin/video_features/raw/bd827df5e543ef3270946bcf63e47e18abcdd9ab/models/"
+NETWORK = "pwc_net_sintel"
+MULTIPLE = 64  # of which the sides of the pictures are, so that all six levels of the pyramid are whole
+RADIUS = 4  # of the neighbourhood in which a pixel is looked for
+NEIGHBOURS = (2 * RADIUS + 1) ** 2
+TRAINED_SCALE = 20.0  # the network was trained on flow divided by this
+SLOPE = 0.1  # of the leaky ReLUs
+CHANNELS = {1: 16, 2: 32, 3: 64, 4: 96, 5: 128, 6: 196}  # of the pyramid's levels, each half as large as the one before
+GROWTH = (128, 128, 96, 64, 32)  # channels that a decoder's layers add, one after another
+
+Pyramid = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(FlowSettings):
+    pass
+
+
+def list_models() -> list[str]:
+    return [NETWORK]
+
+
+def published_weights(model_name: str) -> Weights:
+    if model_name not in list_models():
+        raise SettingsError(unknown("network of pwc", model_name, list_models()))
+    return Weights(
+        url=f"{REFERENCE_FILES}pwc/checkpoints/{NETWORK}.pt",
+        git_blob="003fc9d54635881f84758edb5c3fea5918e54f83",
+        paper="https://arxiv.org/abs/1709.02371",
+        trained_on="Sintel",
+    )
+
+
+def build(settings: Settings, *, predict: bool) -> Extractor:
+    flow = stream(settings.weights, settings.resize, dtype=settings.dtype)
+    return Extractor(feature="pwc", settings=settings, streams=[flow], previews=settings.preview)
+
+
+def stream(own_weights: Path | None, resize: Resize, *, dtype: type[np.floating[Any]] = np.float32) -> Stream:
+    """Flow between neighbours, of the size of the resized frames."""
+    return Stream(
+        key="pwc",
+        model=NETWORK,
+        weights=own_or_published(own_weights, published_weights(NETWORK)),
+        build_network=_network,
+        row_shape=lambda height, width: (2, *resize.size(height, width)),
+        preprocess=lambda rgb: unit_range(resize(rgb)).flip(0),  # BGR
+        encodes=True,
+        window=PAIRS,
+        collate=list,
+        postprocess=in_pixels,
+        dtype=dtype,
+    )
+
+
+def in_pixels(flow: Tensor, frame: torch.Size) -> Tensor:
+    """What the network gives, (B, 2, h, w) → flow (B, 2, H, W), in pixels of the frame, (3, H, W)"""
+    _, height, width = frame
+    scale = torch.tensor([width / rounded_up(width), height / rounded_up(height)], device=flow.device)
+    return interpolate(TRAINED_SCALE * flow, (height, width), mode="bilinear", align_corners=False) * scale.view(
+        2, 1, 1
+    )
+
+
+def rounded_up(side: int) -> int:
+    return -(-side // MULTIPLE) * MULTIPLE
+
+
+class PwcNet(nn.Module):
+    """The network under its published names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moduleExtractor = FeaturePyramid()
+        self.moduleTwo = Decoder(2)
+        self.moduleThr = Decoder(3)
+        self.moduleFou = Decoder(4)
+        self.moduleFiv = Decoder(5)
+        self.moduleSix = Decoder(6)
+        self.moduleRefiner = Refiner()
+
+    def encode(self, frames: Tensor) -> Pyramid:
+        """frames (B, 3, H, W), BGR in 0 … 1 → their pyramid, of pictures resized to (H', W')"""
+        size = [rounded_up(side) for side in frames.shape[2:]]
+        pyramid: Pyramid = self.moduleExtractor(interpolate(frames, size, mode="bilinear", align_corners=False))
+        return pyramid
+
+    def forward(self, pair: tuple[Pyramid, Pyramid]) -> tuple[Tensor, None]:
+        """Both frames' pyramids → a 20th of the flow, in pixels of (H', W'): (B, 2, H'/4, W'/4); and no logits"""
+        decoders = (self.moduleSix, self.moduleFiv, self.moduleFou, self.moduleThr, self.moduleTwo)
+        flow = features = None
+        for first, second, decoder in zip(*map(reversed, pair), decoders, strict=True):
+            flow, features = decoder(first, second, flow, features)
+        return flow + self.moduleRefiner(features), None
+
+
+class FeaturePyramid(nn.Module):
+    """(B, 3, H', W') → levels 2 to 6, level k (B, CHANNELS[k], H' / 2^k, W' / 2^k)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moduleOne = _level(3, CHANNELS[1])
+        self.moduleTwo = _level(CHANNELS[1], CHANNELS[2])
+        self.moduleThr = _level(CHANNELS[2], CHANNELS[3])
+        self.moduleFou = _level(CHANNELS[3], CHANNELS[4])
+        self.moduleFiv = _level(CHANNELS[4], CHANNELS[5])
+        self.moduleSix = _level(CHANNELS[5], CHANNELS[6])
+
+    def forward(self, images: Tensor) -> Pyramid:
+        two = self.moduleTwo(self.moduleOne(images))
+        three = self.moduleThr(two)
+        four = self.moduleFou(three)
+        five = self.moduleFiv(four)
+        return two, three, four, five, self.moduleSix(five)
+
+
+class Decoder(nn.Module):
+    """Flow of one level from its maps and the flow of the level above, which is half as large."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.warp_scale = TRAINED_SCALE / 2**level  # from what the network gives to pixels of this level
+        channels = decoded_channels(level)
+        if level < 6:
+            above = decoded_channels(level + 1) + sum(GROWTH)
+            self.moduleUpflow = nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1)
+            self.moduleUpfeat = nn.ConvTranspose2d(above, 2, 4, stride=2, padding=1)
+        self.moduleOne = _layer(channels, GROWTH[0])
+        self.moduleTwo = _layer(channels + sum(GROWTH[:1]), GROWTH[1])
+        self.moduleThr = _layer(channels + sum(GROWTH[:2]), GROWTH[2])
+        self.moduleFou = _layer(channels + sum(GROWTH[:3]), GROWTH[3])
+        self.moduleFiv = _layer(channels + sum(GROWTH[:4]), GROWTH[4])
+        self.moduleSix = nn.Sequential(nn.Conv2d(channels + sum(GROWTH), 2, 3, padding=1))
+
+    def forward(
+        self, first: Tensor, second: Tensor, flow: Tensor | None, features: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Maps (B, D, h, w), flow (B, 2, h/2, w/2) and features of the level above → flow and features of this one"""
+        if flow is None:
+            x = leaky_relu(correlation(first, second), SLOPE)
+        else:
+            flow, features = self.moduleUpflow(flow), self.moduleUpfeat(features)
+            volume = leaky_relu(correlation(first, warped(second, flow * self.warp_scale)), SLOPE)
+            x = torch.cat([volume, first, flow, features], dim=1)
+        for layer in (self.moduleOne, self.moduleTwo, self.moduleThr, self.moduleFou, self.moduleFiv):
+            x = torch.cat([layer(x), x], dim=1)
+        return self.moduleSix(x), x
+
+
+class Refiner(nn.Module):
+    """What is added to the last flow, from a wide neighbourhood: convolutions whose dilation grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = (decoded_channels(2) + sum(GROWTH), 128, 128, 128, 96, 64, 32)
+        dilations = (1, 2, 4, 8, 16, 1)
+        layers = [
+            layer
+            for before, after, dilation in zip(channels, channels[1:], dilations, strict=False)
+            for layer in _layer(before, after, dilation=dilation)
+        ]
+        self.moduleMain = nn.Sequential(*layers, nn.Conv2d(channels[-1], 2, 3, padding=1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        change: Tensor = self.moduleMain(features)
+        return change
+
+
+def decoded_channels(level: int) -> int:
+    """What a decoder starts with: correlations, and below the top its first map, the flow, and features, from above."""
+    return NEIGHBOURS if level == 6 else NEIGHBOURS + CHANNELS[level] + 2 + 2
+
+
+def _level(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        *_layer(channels_in, channels_out, stride=2),
+        *_layer(channels_out, channels_out),
+        *_layer(channels_out, channels_out),
+    )
+
+
+def _layer(channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride, padding=dilation, dilation=dilation), nn.LeakyReLU(SLOPE)
+    )
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Maps (B, D, h, w) → (B, 81, h, w): the mean over D of a pixel of the first times each one of the second in its
+    neighbourhood, row by row; zero outside"""
+    height, width = first.shape[2:]
+    around = pad(second, (RADIUS,) * 4)
+    return torch.stack(
+        [
+            (first * around[:, :, top : top + height, left : left + width]).mean(dim=1)
+            for top in range(2 * RADIUS + 1)
+            for left in range(2 * RADIUS + 1)
+        ],
+        dim=1,
+    )
+
+
+def warped(maps: Tensor, flow: Tensor) -> Tensor:
+    """Maps (B, D, h, w), each pixel taken from where flow (B, 2, h, w) points; zero where that is not wholly inside.
+
+    The grid is one for `align_corners=True` and sampled without, as the network was trained.
+    """
+    batch, _, height, width = maps.shape
+    x = torch.linspace(-1, 1, width, device=maps.device).view(1, 1, width).expand(batch, height, width)
+    y = torch.linspace(-1, 1, height, device=maps.device).view(1, height, 1).expand(batch, height, width)
+    grid = torch.stack([x + flow[:, 0] / ((width - 1) / 2), y + flow[:, 1] / ((height - 1) / 2)], dim=3)
+    sampled = grid_sample(torch.cat([maps, torch.ones_like(maps[:, :1])], dim=1), grid, align_corners=False)
+    return sampled[:, :-1] * (sampled[:, -1:] > 0.999)
+
+
+def _network(path: Path) -> nn.Module:
+    network = PwcNet()
+    load_strictly(network, read(path), path)
+    return network
