@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import standin
+from video_features.streams import Stream
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
 
@@ -97,3 +98,25 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def zero(flow: Stream) -> None:
+    before = flow.postprocess
+    flow.postprocess = lambda values, shape: torch.zeros_like(before(values, shape))
+
+
+def swap_x_and_y(flow: Stream) -> None:
+    before = flow.postprocess
+    flow.postprocess = lambda values, shape: before(values, shape).flip(1)
+
+
+def swap_the_pair(flow: Stream) -> None:
+    flow.collate = lambda pair: [pair[1], pair[0]]
+
+
+def swap_colours(flow: Stream) -> None:
+    before = flow.preprocess
+    flow.preprocess = lambda rgb: before(rgb).flip(0)
+
+
+MISTAKES_IN_FLOW = [zero, swap_x_and_y, swap_the_pair, swap_colours]

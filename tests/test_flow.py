@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,23 @@ from torchvision.utils import flow_to_image
 
 import standin
 from conftest import grey_levels, write_video
-from video_features import Extractor, MediaError, SettingsError, WeightsError, extract, load, plan, reference_cli
+from video_features import (
+    Extractor,
+    MediaError,
+    OutputError,
+    SettingsError,
+    WeightsError,
+    extract,
+    load,
+    plan,
+    reference_cli,
+)
 from video_features.cli import cli
 from video_features.features import Outcome, Values
 from video_features.models import i3d, pwc, raft
 from video_features.rows import RowsInFile
 from video_features.settings import default_network
+from video_features.sinks import FileSink
 from video_features.weights import load_strictly
 
 Standin = Callable[[str, str], Path]
@@ -80,6 +92,11 @@ def test_checkpoints_of_the_authors_that_differ_are_refused(tmp_path: Path, chan
     with pytest.raises(WeightsError) as error:
         load("raft", weights=tmp_path / "raft.pth")
     assert f"{tmp_path / 'raft.pth'}: not the weights of this network; {message}" in str(error.value)
+
+
+def test_the_large_networks_checkpoint_is_not_the_small_ones(standin_file: Standin) -> None:
+    with pytest.raises(WeightsError, match=r"raft\.pth: not the weights of this network; missing: module\.fnet"):
+        load("raft", finetuned_on="raft_small", weights=standin_file("raft", "raft"))
 
 
 def test_an_alias_is_not_what_is_read() -> None:
@@ -159,9 +176,8 @@ def test_pwc_correlates_with_the_neighbourhood_row_by_row() -> None:
 
 
 def counted(extractor: Extractor) -> dict[str, int]:
-    """How many frames RAFT encodes and how many fields it computes; both counts go on as it runs."""
-    flow = extractor.streams[-1].chain()[0]
-    counts = {"encoded": 0, "context": 0, "flows": 0}
+    """How many frames RAFT or PWC-Net encodes and how many fields it computes; both counts go on as it runs."""
+    counts = {"encoded": 0, "flows": 0}
 
     def count(what: str) -> Callable[..., None]:
         def hook(_: Any, inputs: tuple[torch.Tensor], output: Any) -> None:
@@ -169,24 +185,30 @@ def counted(extractor: Extractor) -> dict[str, int]:
 
         return hook
 
-    network = flow.run._network
-    network.parts.feature_encoder.register_forward_hook(count("encoded"))
-    network.parts.context_encoder.register_forward_hook(count("context"))
-    network.parts.update_block.register_forward_hook(count("flows"))
-    network.updates = 1
+    network = extractor.streams[-1].chain()[0].run._network
+    if isinstance(network, raft.Raft):
+        network.parts.feature_encoder.register_forward_hook(count("encoded"))
+        network.parts.update_block.register_forward_hook(count("flows"))
+        network.updates = 1
+    else:
+        network.moduleExtractor.register_forward_hook(count("encoded"))
+        network.moduleTwo.register_forward_hook(count("flows"))
     return counts
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 20])
+@pytest.mark.parametrize("feature", ["raft", "pwc"])
 def test_n_frames_are_encoded_n_times_for_n_less_one_flows(
-    quick_raft: Callable[..., Extractor], batch_size: int
+    standin_file: Standin, feature: str, batch_size: int
 ) -> None:
     frames = moving(9)
-    extractor = quick_raft(batch_size=batch_size)
+    weights = standin_file(feature, feature)
+    extractor, alone = (load(feature, batch_size=size, weights=weights, device="cpu") for size in (batch_size, 1))
+    counted(alone)  # one update, too
     counts = counted(extractor)
     together = flow_of(*frames, extractor=extractor)
-    assert counts == {"encoded": 9, "context": 9, "flows": 8}
-    one_by_one = [flow_of(*frames[k : k + 2], extractor=quick_raft())[0] for k in range(8)]
+    assert counts == {"encoded": 9, "flows": 8}
+    one_by_one = [flow_of(*frames[k : k + 2], extractor=alone)[0] for k in range(8)]
     assert np.abs(together - one_by_one).max() <= 1e-4 * np.abs(one_by_one).max()
 
 
@@ -196,11 +218,44 @@ def test_flow_is_computed_once_also_where_stacks_of_i3d_overlap(standin_file: St
     counts = counted(extractor)
     features = extractor.extract(moving(15, 64, 64), source_fps=25)
     assert features.values["flow"].shape == (3, 1024)
-    assert counts == {"encoded": 15, "context": 15, "flows": 14}
+    assert counts == {"encoded": 15, "flows": 14}
     alone = load("i3d", streams="flow", stack_size=10, weights=weights, device="cpu")
     counted(alone)  # one update, too
     last = alone.extract(moving(15, 64, 64)[4:], source_fps=25).values["flow"]
     assert np.abs(features.values["flow"][2] - last[0]).max() <= 1e-4 * np.abs(last).max()
+
+
+def test_flow_in_gaps_between_stacks_is_not_computed(standin_file: Standin) -> None:
+    weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
+    settings: dict[str, Any] = {"streams": "flow", "flow_type": "pwc", "stack_size": 10, "weights": weights}
+    extractor = load("i3d", step_size=14, device="cpu", **settings)
+    counts = counted(extractor)
+    frames = moving(28, 64, 64)
+    features = extractor.extract(frames, source_fps=25)
+    assert features.start_seconds.tolist() == [0, 14 / 25]
+    assert counts == {"encoded": 22, "flows": 20}
+    last = load("i3d", device="cpu", **settings).extract(frames[14:25], source_fps=25).values["flow"]
+    assert np.abs(features.values["flow"][1] - last[0]).max() <= 1e-4 * np.abs(last).max()
+
+
+def test_a_network_keeps_nothing_of_a_pair(quick_raft: Callable[..., Extractor]) -> None:
+    extractor = quick_raft()
+    extractor.extract(moving(2), source_fps=25)
+    kept = extractor.streams[0].run._network.parts.corr_block.corr_pyramid
+    assert sum(volume.numel() for volume in kept) <= 1
+    frames, others = moving(6), moving(6)[::-1].copy()
+    alone = [flow_of(*some, extractor=extractor) for some in (frames, others)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda some: flow_of(*some, extractor=extractor), (frames, others)))
+    for one, other in zip(alone, together, strict=True):
+        assert np.abs(one - other).max() <= 1e-4 * np.abs(one).max()
+
+
+def test_weights_that_are_not_used_are_told(standin_file: Standin, caplog: pytest.LogCaptureFixture) -> None:
+    weights = {"rgb": standin_file("i3d", "i3d_rgb"), "pwc": Path("nowhere.pt")}
+    with caplog.at_level(logging.WARNING, "video_features"):
+        load("i3d", streams="rgb", weights=weights, device="cpu")
+    assert "i3d does not use weights.pwc with streams=rgb and flow_type=raft" in caplog.text
 
 
 def test_i3d_with_pwc(standin_file: Standin) -> None:
@@ -289,7 +344,7 @@ def test_frames_too_small_for_raft(
     frames = np.zeros((2, height, width, 3), np.uint8)
     with pytest.raises(MediaError) as error:
         quick_raft(**settings).extract(frames, source_fps=25)
-    assert message in str(error.value)
+    assert str(error.value).startswith(f"array: {message}")
     (planned,) = plan(frames, "raft", source_fps=25, **settings)
     assert message in planned.reasons["raft"]
     enough = int(str(error.value).rpartition("--side-size ")[2].partition(")")[0])
@@ -340,8 +395,20 @@ def test_a_plan_tells_the_shape_and_there_is_a_row_less_than_frames(
 
 
 def test_one_frame_has_no_flow(quick_raft: Callable[..., Extractor]) -> None:
-    with pytest.raises(MediaError, match="too short for raft: 1 frame, and one row needs at least 2"):
+    with pytest.raises(MediaError, match=r"too short for raft: 1 frame, and one row needs at least 2$"):
         quick_raft().extract(moving(1), source_fps=25)
+    for name, value in (("extraction_fps", 3), ("extraction_total", 1)):
+        with pytest.raises(MediaError, match=f"and one row needs at least 2; a higher {name} takes more"):
+            quick_raft(**{name: value}).extract(moving(5), source_fps=25)
+
+
+def test_padding_is_offered_where_it_would_do(standin_file: Standin) -> None:
+    weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
+    extractor = load("i3d", streams="flow", flow_type="pwc", stack_size=10, weights=weights, device="cpu")
+    with pytest.raises(MediaError, match=r"1 frame, and one row needs at least 11$"):
+        extractor.extract(moving(1), source_fps=25)
+    with pytest.raises(MediaError, match="2 frames, and one row needs at least 11; tail=pad"):
+        extractor.extract(moving(2), source_fps=25)
 
 
 # Files
@@ -463,14 +530,56 @@ def test_a_full_disk_or_an_interrupt_leaves_what_was_there(
     )
     if isinstance(error, KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
-            run(overwrite=True, side_size=70)
+            run(overwrite=True, side_size=70, preview=True)
     else:
-        outcome = run(overwrite=True, side_size=70)
+        outcome = run(overwrite=True, side_size=70, preview=True)
         assert outcome.status == "failed"
         assert f"{tmp_path / 'out' / 'pwc'}: cannot be written (No space left on device)" in outcome.reason
     monkeypatch.undo()
     assert files(tmp_path / "out") == SAVED
     assert (tmp_path / "out" / "pwc" / "a_pwc.npy").read_bytes() == before and run().status == "skipped"
+
+
+def test_flow_that_is_gone_or_replaced_is_told(
+    run: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    features = run(output_path="out").features
+    assert features is not None
+    monkeypatch.chdir("/")
+    assert features.values["pwc"].shape == (5, 2, 64, 96) and str(tmp_path) in repr(features)
+    run(overwrite=True, side_size=70)
+    with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc is read from this file, and it was replaced"):
+        features.values["pwc"]
+    (tmp_path / "out" / "pwc" / "a_pwc.npy").unlink()
+    with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc is read from this file, and it cannot be \(No such file"):
+        features.values["pwc"]
+
+
+def test_a_disk_that_flow_fills_is_free_for_the_other_features(
+    tmp_path: Path, standin_file: Standin, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[set[str]] = []
+    append = RowsInFile.append
+
+    def full(rows: RowsInFile, row: npt.NDArray[Any]) -> None:
+        append(rows, row)
+        if left:
+            raise OSError(28, "No space left on device")
+        left.append(files(tmp_path / "out"))
+
+    monkeypatch.setattr(RowsInFile, "append", full)
+    write = FileSink.write
+
+    def written(sink: FileSink, *args: Any) -> Any:
+        left.append(files(tmp_path / "out"))
+        return write(sink, *args)
+
+    monkeypatch.setattr(FileSink, "write", written)
+    weights = {"pwc": {"weights": standin_file("pwc", "pwc")}, "timm": {"model_name": "tf_efficientnet_lite0"}}
+    failed, done = extract(video, ["pwc", "timm"], output_path=tmp_path / "out", device="cpu", **weights)
+    assert (failed.status, done.status) == ("failed", "done") and "No space left" in failed.reason
+    assert len(left[0]) == 1 and left[1] == set() and "a_timm.npy" in files(tmp_path / "out")
 
 
 def test_a_file_that_is_cut_is_made_again(run: Callable[..., Outcome]) -> None:
@@ -499,6 +608,8 @@ def test_a_preview_shows_each_frame_above_its_flow(
     assert outcome.status == "done" and path in outcome.files and files(tmp_path / "out") == {*SAVED, path.name}
     assert outcome.features is not None
     shown = list(pictures(path))
+    with av.open(str(path)) as container:
+        assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == pytest.approx(0.2)
     assert [seconds for seconds, _ in shown] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
     for (_, picture), frame, flow in zip(shown, moving(6, 64, 96), outcome.features.values["pwc"], strict=False):
         assert picture.shape == (130, 98, 3)
@@ -517,7 +628,13 @@ def test_a_preview_that_is_missing_is_made_and_one_of_other_values_is_removed(
     assert (made.status, again.status) == ("done", "skipped")
     assert "a_pwc_preview.mp4" in files(tmp_path / "out") and set(again.files) == set(made.files)
     assert run().status == "skipped"
+    preview = tmp_path / "out" / "pwc" / "a_pwc_preview.mp4"
+    preview.write_bytes(preview.read_bytes()[:-1])
+    assert run(preview=True).status == "done" and len(list(pictures(preview))) == 5
     assert run(overwrite=True, side_size=70).status == "done" and files(tmp_path / "out") == SAVED
+    run(overwrite=True, preview=True)
+    (tmp_path / "out" / "pwc" / "a_pwc.json").unlink()
+    assert run(side_size=70).status == "done" and files(tmp_path / "out") == SAVED
 
 
 def test_a_preview_needs_a_folder(run: Callable[..., Outcome], standin_file: Standin) -> None:

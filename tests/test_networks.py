@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import standin
+from conftest import MISTAKES_IN_FLOW
 from video_features import load
 from video_features.models import clip as clip_family
 from video_features.streams import Stream
@@ -81,24 +82,36 @@ def test_clip_networks(
     assert tuple(features.shape[1:]) == stream.row_shape
 
 
-def flow_between(stream: Stream, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Flow (B, 2, H, W) between prepared frames (B, 3, H, W)."""
-    flow, _ = stream.run([stream.run.encode(first), stream.run.encode(second)])
-    return stream.postprocess(flow, first.shape[1:])
+FLOW = [("raft", (2, 3, 128, 160)), ("pwc", (2, 3, 96, 130))]
 
 
-def test_raft(standin_file: Callable[[str, str], Path]) -> None:
-    (stream,) = load("raft", weights=standin_file("raft", "raft"), device="cpu").streams
-    first = standin.network_input("raft_a", (2, 3, 128, 160), 0, 255)
-    flow = flow_between(stream, first, torch.roll(first, (2, 3), (2, 3)))
-    assert_close(flow, GOLDEN["raft_128x160/flow"], 1e-4)
+def oracles_flow(stream: Stream, shape: tuple[int, ...]) -> torch.Tensor:
+    """Flow (B, 2, H, W) between the oracle's frames, in float as they are, the way that frames of a video go."""
+    first = standin.network_input(f"{stream.key}_a", shape, 0, 255)
+    second = torch.roll(first, (2, 3), (2, 3))
+    codes = []
+    for frames in (first, second):
+        prepared = [stream.preprocess(frame.permute(1, 2, 0).contiguous().numpy()) for frame in frames]
+        codes.append(stream.run.encode(torch.stack(prepared)))
+    flow, _ = stream.run(stream.collate(codes))
+    return stream.postprocess(flow, prepared[0].shape)
 
 
-def test_pwc(standin_file: Callable[[str, str], Path]) -> None:
-    (stream,) = load("pwc", weights=standin_file("pwc", "pwc"), device="cpu").streams
-    first = standin.network_input("pwc_a", (2, 3, 96, 130), 0, 255).flip(1) / 255  # BGR
-    flow = flow_between(stream, first, torch.roll(first, (2, 3), (2, 3)))
-    assert_close(flow, GOLDEN["pwc_96x130/flow"], 1e-4)
+@pytest.mark.parametrize(("name", "shape"), FLOW)
+def test_flow(standin_file: Callable[[str, str], Path], name: str, shape: tuple[int, ...]) -> None:
+    (stream,) = load(name, weights=standin_file(name, name), device="cpu").streams
+    assert_close(oracles_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-4)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES_IN_FLOW)
+@pytest.mark.parametrize(("name", "shape"), FLOW)
+def test_a_mistake_in_flow_is_told(
+    standin_file: Callable[[str, str], Path], name: str, shape: tuple[int, ...], mistake: Callable[[Stream], None]
+) -> None:
+    (stream,) = load(name, weights=standin_file(name, name), device="cpu").streams
+    mistake(stream)
+    with pytest.raises(AssertionError):
+        assert_close(oracles_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-2)
 
 
 def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callable[[str, str], Path]) -> None:

@@ -14,8 +14,9 @@ import pytest
 from conftest import grey_levels, write_video
 from video_features import Features, OutputError, extract
 from video_features.features import Outcome
+from video_features.layout import NUMPY, PICKLE
 from video_features.predictions import Class, Prediction
-from video_features.sinks import NUMPY, PICKLE, FileSink
+from video_features.sinks import FileSink
 
 LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
 FOLDER = Path("timm") / "tf_efficientnet_lite0"
@@ -151,6 +152,14 @@ def test_predictions_of_an_earlier_run_do_not_outlive_its_features(tmp_path: Pat
     without = dataclasses.replace(features(), predictions=None)
     write(FileSink(tmp_path, NUMPY, overwrite=True), without)
     assert "a_clip_pred.jsonl" not in names(tmp_path)
+
+
+def test_overwriting_removes_a_key_that_the_new_features_have_not(tmp_path: Path) -> None:
+    two = dataclasses.replace(features(), values={key: np.zeros((3, 4), np.float32) for key in ("clip", "other")})
+    write(FileSink(tmp_path, NUMPY), two)
+    assert "a_other.npy" in names(tmp_path)
+    write(FileSink(tmp_path, NUMPY, overwrite=True), features())
+    assert "a_other.npy" not in names(tmp_path) and "a_clip.npy" in names(tmp_path)
 
 
 def test_both_formats_of_one_run_stay_side_by_side(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 import standin
+from conftest import MISTAKES_IN_FLOW
 from video_features import Extractor, Features, load
 from video_features.media import open_source
 from video_features.streams import Stream
@@ -171,29 +171,7 @@ def test_i3d(bikes24: npt.NDArray[np.uint8], i3d: Extractor) -> None:
     assert features.end_timestamps_ms.tolist() == [440, 840]  # a stack is a frame longer, for its flow
 
 
-def zero(flow: Stream) -> None:
-    before = flow.postprocess
-    flow.postprocess = lambda values, shape: torch.zeros_like(before(values, shape))
-
-
-def swap_x_and_y(flow: Stream) -> None:
-    before = flow.postprocess
-    flow.postprocess = lambda values, shape: before(values, shape).flip(1)
-
-
-def swap_the_pair(flow: Stream) -> None:
-    flow.collate = lambda pair: [pair[1], pair[0]]
-
-
-def swap_colours(flow: Stream) -> None:
-    before = flow.preprocess
-    flow.preprocess = lambda rgb: before(rgb).flip(0)
-
-
-MISTAKES = [zero, swap_x_and_y, swap_the_pair, swap_colours]
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("mistake", MISTAKES_IN_FLOW)
 def test_a_mistake_in_raft_is_told(
     bikes24: npt.NDArray[np.uint8], raft: Extractor, mistake: Callable[[Stream], None]
 ) -> None:
@@ -203,7 +181,7 @@ def test_a_mistake_in_raft_is_told(
     assert np.abs(found - expected).max() > 10 * 1e-3 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("mistake", MISTAKES_IN_FLOW)
 def test_a_mistake_in_the_flow_of_i3d_is_told(
     bikes24: npt.NDArray[np.uint8], i3d: Extractor, mistake: Callable[[Stream], None]
 ) -> None:

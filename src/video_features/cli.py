@@ -194,8 +194,8 @@ def models(feature: str | None, containing: str) -> None:
             for name in registry.names():
                 click.echo(f"{name:{width}}{registry.summary(name)}")
             click.echo(
-                "\n`video-features models FEATURE` lists its networks: the values of --model-name, where it has that "
-                "(of raft: --finetuned-on)"
+                "\n`video-features models FEATURE` lists its networks, "
+                "`video-features extract FEATURE --help` says which setting chooses one"
             )
             return
         matching = [model for model in registry.family(feature).list_models() if containing in model]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from .errors import MediaError, counted
+from .errors import MediaError, counted, reason_of
 from .features import Features, Values
 from .media import Frame, FrameSource, Source, open_source
 from .predictions import Prediction
@@ -22,11 +22,10 @@ from .rows import Draft, Rows, RowsInMemory
 from .runtime import release_free_memory
 from .sampling import Sampler
 from .settings import ClipSettings, FeatureSettings, that_change_values
-from .streams import Chain, Stream, Timed
+from .streams import Chain, Row, Span, Stream
 from .weights import check_file
 
 RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
-NOTHING = torch.empty(0)
 
 
 @dataclass(kw_only=True)
@@ -46,7 +45,7 @@ class Extractor:
 
     def on(self, device: torch.device) -> Extractor:
         """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
-        for stream in self._all_streams():
+        for stream in self.all_streams():
             stream.on(device)
         return self
 
@@ -72,21 +71,22 @@ class Extractor:
         return {
             "feature": self.feature,
             "settings": that_change_values(self.settings),
-            "weights": {stream.key: describe_weights(stream.local_weights) for stream in self._all_streams()},
+            "weights": {stream.key: describe_weights(stream.local_weights) for stream in self.all_streams()},
             "versions": versions(),
         }
 
     def check_length(self, frames: int, sampler: Sampler, source: FrameSource) -> None:
         """Raise MediaError, with the least number of frames, where so many give no row."""
-        least = max(stream.least_frames() for stream in self.streams)
+        least = self._least_frames()
         if frames >= least:
             return
         at = "" if sampler.fps == source.fps else f" at {float(sampler.fps):g} fps"
         hint = ""
-        if frames and isinstance(self.settings, ClipSettings) and self.settings.tail == "drop":
+        if isinstance(self.settings, ClipSettings) and frames >= self._least_frames(padded=True):
             hint = "; tail=pad (--tail pad) repeats the last one to fill a row"
-        elif not frames:
-            hint = "; a higher extraction_fps takes more"
+        elif at:
+            name = "extraction_fps" if self.settings.extraction_fps else "extraction_total"
+            hint = f"; a higher {name} takes more"
         raise MediaError(
             f"{source.location}: too short for {self.feature}: {counted(frames, 'frame')}{at}, "
             f"and one row needs at least {least}{hint}"
@@ -94,14 +94,17 @@ class Extractor:
 
     def check_files(self) -> None:
         """Raise WeightsError where a checkpoint of the user's own is not there."""
-        for stream in self._all_streams():
+        for stream in self.all_streams():
             check_file(stream.weights, model=stream.model)
 
     def rows(self, frames: int) -> int:
         """The number of rows that so many frames give."""
         return min(stream.rows(frames) for stream in self.streams)
 
-    def _all_streams(self) -> list[Stream]:
+    def _least_frames(self, *, padded: bool = False) -> int:
+        return max(stream.least_frames(padded=padded) for stream in self.streams)
+
+    def all_streams(self) -> list[Stream]:
         """Every stream once, those that others are over before them."""
         return list({id(stream): stream for last in self.streams for stream in last.chain()}.values())
 
@@ -139,14 +142,14 @@ class _Line:
     def __init__(self, extractor: Extractor, source: FrameSource, draft: Draft) -> None:
         self._extractor = extractor
         self._source = source
-        self._preview = draft.preview
+        self._draft = draft
         self._sampler = Sampler(extractor.settings, source)
         self._chains = {stream.key: Chain(stream, extractor.settings.batch_size) for stream in extractor.streams}
         self._values: dict[str, Rows] = {
             stream.key: draft.rows(stream.key, stream.dtype) if stream.rows_are_pictures else RowsInMemory(stream.dtype)
             for stream in extractor.streams
         }
-        self._rows: dict[str, list[Timed]] = {key: [] for key in self._chains}  # without their values
+        self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
         self._error: Exception | None = None
 
     @property
@@ -157,12 +160,11 @@ class _Line:
         if self._error is None:
             try:
                 for shown in self._sampler.take(frame):
-                    if self._preview is not None:
-                        self._preview.add_frame(shown)
+                    self._draft.show(shown)
                     for key, chain in self._chains.items():
                         self._keep(key, chain.push(shown))
             except Exception as error:  # the other features of this video go on
-                self._error = error
+                self._fail(error)
 
     def finish(self) -> Features | Exception:
         if self._error is None:
@@ -171,39 +173,39 @@ class _Line:
                     self._keep(key, chain.finish())
                 self._extractor.check_length(self._sampler.taken, self._sampler, self._source)
                 self._drop_what_not_all_have()
-                if self._preview is not None:
-                    self._preview.finish()
                 return self._features()
             except Exception as error:
-                self._error = error
+                return self._fail(error)
         return self._error
 
-    def _keep(self, key: str, rows: list[Timed]) -> None:
+    def _fail(self, error: Exception) -> Exception:
+        self._draft.close()  # which may hold much of a disk that others need
+        self._error = MediaError(reason_of(error, self._source.location)) if isinstance(error, MediaError) else error
+        return self._error
+
+    def _keep(self, key: str, rows: list[Row]) -> None:
         for row in rows:
-            value = row.value.numpy()
-            self._values[key].append(value)
-            if self._preview is not None:
-                self._preview.add_row(value)
-            self._rows[key].append(replace(row, value=NOTHING))
+            self._values[key].append(row.value.numpy())
+            self._spans[key].append(row.span)
 
     def _drop_what_not_all_have(self) -> None:
         """A padded row, where the tail holds a frame but nothing between frames, as flow is."""
-        least = min(len(rows) for rows in self._rows.values())
-        for rows in self._rows.values():
-            if len(rows) > least and rows[-1].padding:
-                rows.pop()
+        least = min(len(spans) for spans in self._spans.values())
+        for spans in self._spans.values():
+            if len(spans) > least and spans[-1].padding:
+                spans.pop()
 
     def _features(self) -> Features:
         extractor = self._extractor
-        values = Values({key: self._values[key].finish(len(rows)) for key, rows in self._rows.items()})
-        rows = self._rows[extractor.streams[0].key]
+        values = Values({key: self._values[key].finish(len(spans)) for key, spans in self._spans.items()})
+        spans = self._spans[extractor.streams[0].key]
         padded = any(stream.window.tail == "pad" for stream in extractor.streams)
         return Features(
             values=values,
-            start_seconds=np.array([float(row.seconds) for row in rows]),
-            end_seconds=np.array([float(row.end_seconds) for row in rows]),
+            start_seconds=np.array([float(span.seconds) for span in spans]),
+            end_seconds=np.array([float(span.end_seconds) for span in spans]),
             fps=float(self._sampler.fps),
-            padded_frames=np.array([row.padding for row in rows], np.int64) if padded else None,
+            padded_frames=np.array([span.padding for span in spans], np.int64) if padded else None,
             predictions=self._predictions() if extractor.predicts else None,
             record={
                 **extractor.describe(),
@@ -215,7 +217,8 @@ class _Line:
     def _predictions(self) -> dict[str, list[Prediction]]:
         return {
             stream.key: [
-                Prediction(float(row.seconds), float(row.end_seconds), row.classes) for row in self._rows[stream.key]
+                Prediction(float(span.seconds), float(span.end_seconds), span.classes)
+                for span in self._spans[stream.key]
             ]
             for stream in self._extractor.streams
             if stream.labels is not None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .errors import OutputError
 from .predictions import Prediction
 
 
@@ -17,25 +18,41 @@ class Values(Mapping[str, npt.NDArray[Any]]):
     """Arrays by key, in memory or in `.npy` files; of a file, a read-only view, made anew each time it is asked for.
 
     So nothing is read before it is used, nor more of it than is used, and no file is held open.
+    Raises OutputError where a file is gone, or was replaced, by the time it is asked for.
     """
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any] | Path]) -> None:
-        self._arrays = dict(arrays)
+        self._arrays = {key: array for key, array in arrays.items() if not isinstance(array, Path)}
+        self.files = {key: array.absolute() for key, array in arrays.items() if isinstance(array, Path)}
+        self._versions = {key: _version(path) for key, path in self.files.items()}
+        self._keys = tuple(arrays)
 
     def __getitem__(self, key: str) -> npt.NDArray[Any]:
-        array = self._arrays[key]
-        return np.load(array, mmap_mode="r") if isinstance(array, Path) else array
+        if key not in self.files:
+            return self._arrays[key]
+        path = self.files[key]
+        try:
+            is_the_same = _version(path) == self._versions[key]
+            view: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+        except OSError as error:
+            raise OutputError(f"{path}: {key} is read from this file, and it cannot be ({error.strerror})") from error
+        if not is_the_same:
+            raise OutputError(f"{path}: {key} is read from this file, and it was replaced since it was written")
+        return view
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
+        return iter(self._keys)
 
     def __len__(self) -> int:
-        return len(self._arrays)
+        return len(self._keys)
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """Those that are in files."""
-        return {key: array for key, array in self._arrays.items() if isinstance(array, Path)}
+    def __repr__(self) -> str:
+        return f"Values({ {key: self.files.get(key, self._arrays.get(key)) for key in self} })"
+
+
+def _version(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ class FlowSettings(FrameSettings):
     side_size: int | None = setting(
         None, "resize frames until a side has so many pixels; by default they stay as they are", metavar="PIXELS"
     )
-    resize_to_smaller_edge: bool = setting(True, "whether side_size is that of the smaller side, or of the larger one")
+    resize_to_smaller_edge: bool = setting(
+        True, "whether side_size is that of the smaller side, as by default, or of the larger one"
+    )
     batch_size: int = setting(
         1,
         "pairs of frames per pass through the network; its memory grows with them and with the frames' size",

@@ -18,13 +18,14 @@ from tqdm import tqdm
 from .errors import OutputError, SettingsError, reason_of
 from .extraction import Extractor, extract_from
 from .features import Features, Outcome
+from .layout import NUMPY, PICKLE
 from .media import FrameSource, Source, open_source
 from .records import describe_source
 from .registry import family, split
 from .rows import Draft
 from .runtime import choose_device
 from .settings import FeatureSettings, RunSettings, from_mapping, unknown
-from .sinks import NUMPY, PICKLE, FileSink, NoSink, PrintSink, Sink
+from .sinks import FileSink, NoSink, PrintSink, Sink
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
 BAR_WITHOUT_END = "{desc}: {n:.1f} s of video, {elapsed} gone"  # where the file does not say how long it is

@@ -6,11 +6,9 @@ from collections import deque
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import PIL.Image
 import torch
 from av.container import OutputContainer
@@ -19,6 +17,7 @@ from torchvision.utils import flow_to_image
 
 from .errors import OutputError, in_one_line
 from .media import RGB, Frame
+from .rows import Array, Rows
 
 CODECS = ("libx264", "mpeg4")  # the better one that this FFmpeg has
 TIME_BASE = Fraction(1, 60000)  # in which all usual rates are whole, and MPEG-4 takes no finer one
@@ -26,27 +25,30 @@ NOMINAL_FPS = 25  # the codecs want one; frames are shown by their own times
 
 
 class Preview:
-    """An MP4 file that grows with the frames and rows that it is shown; `finish` makes it whole.
+    """Rows of flow that are also shown: an MP4 file grows with the frames and the rows, and `finish` makes it whole.
 
     Hue is the direction and saturation the length, relative to the longest of the same field (torchvision's
     `flow_to_image`). Row k is shown with frame k, when that is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: Rows) -> None:
         self.path = path
+        self._rows = rows
         self._waiting: deque[Frame] = deque()  # for their rows
-        self._ticks = -1
+        self._ticks = -1  # of the last frame
+        self._shown_ticks = 0
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
 
-    def add_frame(self, frame: Frame) -> None:
+    def show(self, frame: Frame) -> None:
         """Take the next frame that rows are made of."""
         self._waiting.append(frame)
 
-    def add_row(self, flow: npt.NDArray[Any]) -> None:
-        """Take the next row, flow (2, H, W) in pixels. Raises OutputError where the file cannot be written."""
+    def append(self, row: Array) -> None:
+        """Take the next row, flow (2, H, W) in pixels. Raises OutputError where a file cannot be written."""
+        self._rows.append(row)
         frame = self._waiting.popleft()
-        picture = self._picture(frame.rgb, flow)
+        picture = self._picture(frame.rgb, row)
         try:
             if self._container is None or self._stream is None:
                 self._container, self._stream = self._open(picture)
@@ -54,24 +56,29 @@ class Preview:
             self._ticks = max(self._ticks + 1, round(frame.seconds / TIME_BASE))
             encoded.pts, encoded.time_base = self._ticks, TIME_BASE
             self._container.mux(self._stream.encode(encoded))
+            self._shown_ticks = round((frame.end_seconds - frame.seconds) / TIME_BASE)
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
-    def finish(self) -> Path:
+    def finish(self, count: int) -> Array | Path:
         assert self._container is not None and self._stream is not None
         try:
-            self._container.mux(self._stream.encode())
+            for packet in self._stream.encode():
+                if packet.pts == self._ticks:  # nothing after it says how long it is shown
+                    packet.duration = self._shown_ticks
+                self._container.mux(packet)
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
-        return self.path
+        return self._rows.finish(count)
 
     def close(self) -> None:
         """Remove the file, if it is still there under its name."""
         if self._container is not None:
             with suppress(av.error.FFmpegError, OSError):
                 self._container.close()
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def _open(self, picture: RGB) -> tuple[OutputContainer, VideoStream]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +91,7 @@ class Preview:
         return container, stream
 
     @staticmethod
-    def _picture(rgb: RGB, flow: npt.NDArray[Any]) -> RGB:
+    def _picture(rgb: RGB, flow: Array) -> RGB:
         """uint8 (H, W, 3) and (2, h, w) → uint8 (2 h, w, 3), by a pixel more where that is odd, as the codec needs."""
         height, width = flow.shape[1:]
         frame = np.asarray(PIL.Image.fromarray(rgb).resize((width, height), PIL.Image.Resampling.BILINEAR))

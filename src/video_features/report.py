@@ -40,7 +40,9 @@ def report(outcomes: Iterable[Outcome]) -> int:
                 click.echo(tables(outcome.location, outcome.feature, outcome.features.predictions))
     except KeyboardInterrupt:
         click.echo(
-            f"interrupted: {_summary(counts)}; nothing half-written, the same command goes on from here", err=True
+            f"interrupted: {_summary(counts)}; nothing half-written: the same command goes on, and begins the video "
+            "that was under way anew",
+            err=True,
         )
         return INTERRUPTED
     if sum(counts.values()) > 1:
@@ -70,7 +72,8 @@ def report_plans(plans: Iterable[Plan]) -> int:
 def _ended(outcome: Outcome) -> str:
     assert outcome.features is not None
     shapes = ", ".join(f"{key} {array.shape}" for key, array in outcome.features.values.items())
-    where = f" → {outcome.files[0]}" if outcome.files else ""
+    to_tell = [*outcome.files[:1], *(path for path in outcome.files if path.suffix == ".mp4")]  # which is to look at
+    where = f" → {' and '.join(map(str, to_tell))}" if to_tell else ""
     took = f"{outcome.elapsed_seconds:.1f} s" if outcome.status == "done" else outcome.reason
     return f"{outcome.status}: {outcome.location}: {shapes}{where} ({took})"
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import OutputError
-
-if TYPE_CHECKING:
-    from .preview import Preview
+from .media import Frame
 
 Array = npt.NDArray[Any]
 
@@ -82,7 +80,8 @@ class RowsInFile:
         if self._file is not None:
             with suppress(OSError):  # of a full disk, told before
                 self._file.close()
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def _write_header(self, file: IO[bytes], count: int) -> None:
         # NumPy leaves room in it for any count, so that it is as long when it is written again.
@@ -91,12 +90,15 @@ class RowsInFile:
 
 
 class Draft:
-    """The outputs of one feature of one video while they are made: here, rows gather in memory and nobody looks on.
+    """The outputs of one feature of one video while they are made; here, rows gather in memory.
 
-    preview: shown every frame and every row, where one was asked for
+    preview: the file of one, as it is made
     """
 
-    preview: Preview | None = None
+    preview: Path | None = None
+
+    def show(self, frame: Frame) -> None:
+        """Take the next frame that rows are made of."""
 
     def rows(self, key: str, dtype: type[np.generic]) -> Rows:
         """Where the rows of `key` gather, which may not fit in memory."""

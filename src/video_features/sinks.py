@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import pickle
-import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .errors import OutputError
 from .features import Features, Values
-from .predictions import Class, Prediction
+from .layout import Format, Part, Paths, dump_predictions, load_predictions, temporary_path, write_together
+from .media import Frame
+from .preview import Preview
 from .records import check_same_settings, check_same_source
 from .rows import Array, Draft, Rows, RowsInFile
 
@@ -75,19 +74,6 @@ class PrintSink(NoSink):
         return Saved(features, ())
 
 
-@dataclass(frozen=True)
-class Format:
-    """A file format for one array."""
-
-    suffix: str
-    dump: Callable[[Array, IO[bytes]], None]
-    load: Callable[[Path], Array]
-
-
-NUMPY = Format(".npy", lambda array, file: np.save(file, array), lambda path: np.load(path))
-PICKLE = Format(".pkl", lambda array, file: pickle.dump(array, file), lambda path: pickle.loads(path.read_bytes()))
-
-
 class FileSink:
     """One file a key, in the reference tool's layout:
 
@@ -106,7 +92,7 @@ class FileSink:
     def existing(
         self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool = False
     ) -> Saved | None:
-        paths = _Paths(self._root, name, record)
+        paths = Paths(self._root, name, record)
         if (earlier := self._written.get(paths.record, record["source"]["path"])) != record["source"]["path"]:
             raise OutputError(
                 f"its outputs would have the names of those of {earlier}, written by this "
@@ -125,29 +111,28 @@ class FileSink:
             return None
 
     def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
-        folder = _Paths(self._root, name, record).folder
-        return _FileDraft(folder, rows_in_files=self._format is NUMPY, with_preview=with_preview)
+        folder = Paths(self._root, name, record).folder
+        return _FileDraft(folder, rows_in_files=self._format.grows, with_preview=with_preview)
 
     def write(self, name: str, features: Features, draft: Draft) -> Saved:
         gathered = features.values.files if isinstance(features.values, Values) else {}
         arrays = {key: array for key, array in features.arrays().items() if key not in gathered}
-        record = {**features.record, "arrays": [*gathered, *arrays]}
-        paths = _Paths(self._root, name, record)
+        record = {**features.record, "arrays": [*gathered, *arrays], "gathered": list(gathered)}
+        paths = Paths(self._root, name, record)
         parts: dict[Path, Part] = {paths.array(key, self._format): path for key, path in gathered.items()}
         for key, array in arrays.items():
             parts[paths.array(key, self._format)] = partial(self._format.dump, array)
         if features.predictions is not None:
-            parts[paths.predictions] = partial(_dump_predictions, features.predictions)
+            parts[paths.predictions] = partial(dump_predictions, features.predictions)
         if draft.preview is not None:
-            parts[paths.preview] = draft.preview.path
+            parts[paths.preview] = draft.preview
+            record["preview_bytes"] = draft.preview.stat().st_size
         parts[paths.record] = lambda file: file.write((json.dumps(record, indent=2) + "\n").encode())
-        # Files of another run, for which the new record would vouch. Without `overwrite`, what is there is this run's.
-        stale = paths.all_that_may_be() - parts.keys() if self._overwrite else set()
         try:
-            _write_together(parts, commit=paths.record, stale=stale)
+            write_together(parts, commit=paths.record, stale=self._stale(paths) - parts.keys())
         except OSError as error:
             raise OutputError(
-                f"{error.filename or paths.folder}: cannot be written ({error.strerror or error})"
+                f"{error.filename2 or error.filename or paths.folder}: cannot be written ({error.strerror or error})"
             ) from error
         self._written[paths.record] = record["source"]["path"]
         if gathered:
@@ -157,71 +142,45 @@ class FileSink:
             features = replace(features, values=Values(values))
         return Saved(features, tuple(parts))
 
-    def _load(self, paths: _Paths, record: dict[str, Any], *, with_predictions: bool, with_preview: bool) -> Saved:
+    def _stale(self, paths: Paths) -> set[Path]:
+        """Files of another run, for which the new record would vouch."""
+        keys = paths.made_by["arrays"]
+        try:
+            keys = {*keys, *json.loads(paths.record.read_text(encoding="utf-8"))["arrays"]}
+            is_this_runs = not self._overwrite
+        except Exception:  # there is no record, or a damaged one
+            is_this_runs = False
+        if self._overwrite:
+            return paths.all_of(keys)
+        return set() if is_this_runs else {paths.predictions, paths.preview}  # arrays may be another tool's
+
+    def _load(self, paths: Paths, record: dict[str, Any], *, with_predictions: bool, with_preview: bool) -> Saved:
         """Everything that the record promises; an error of any kind where it is not there or not whole."""
         shapes = record["shapes"]
         files = {key: paths.array(key, self._format) for key in record["arrays"]}
-        pictures = {key for key in shapes if len(shapes[key]) > 2 and self._format is NUMPY}
-        values = Values({key: files[key] if key in pictures else self._format.load(files[key]) for key in shapes})
+        in_files = record["gathered"] if self._format.grows else []
+        values = Values({key: files[key] if key in in_files else self._read(files[key]) for key in shapes})
+        arrays = {key: self._read(path) for key, path in files.items() if key not in shapes}
         for key, shape in shapes.items():
             if list(values[key].shape) != shape:
                 raise ValueError(f"{key} has shape {values[key].shape}, recorded as {shape}")
-        arrays = {key: self._format.load(path) for key, path in files.items() if key not in shapes}
         features = Features(
             values=values,
             start_seconds=arrays["timestamps_ms"] / 1000,
             end_seconds=arrays["end_timestamps_ms"] / 1000,
             fps=float(arrays["fps"]),
             padded_frames=arrays.get("padded_frames"),
-            predictions=_load_predictions(paths.predictions) if with_predictions else None,
+            predictions=load_predictions(paths.predictions) if with_predictions else None,
             record=record,
         )
         others = [paths.predictions] * with_predictions + [paths.preview] * with_preview + [paths.record]
-        if not all(path.is_file() for path in others):
-            raise ValueError(f"not all of {others} are there")
+        if with_preview and paths.preview.stat().st_size != record["preview_bytes"]:
+            raise ValueError("the preview is not whole")
         return Saved(features, (*files.values(), *others))
 
-
-@dataclass(frozen=True)
-class _Paths:
-    """Where the outputs of one feature of one video go.
-
-    name: the video's
-    outputs_record: with the feature and its settings
-    """
-
-    root: Path
-    name: str
-    outputs_record: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        model: str = self.outputs_record["settings"].get("model_name", "")
-        return self.root / str(self.outputs_record["feature"]) / model.replace("/", "_").replace(":", "_")
-
-    def array(self, key: str, format: Format) -> Path:
-        return self.folder / f"{self.name}_{key}{format.suffix}"
-
-    @property
-    def record(self) -> Path:
-        return self._of_feature(".json")
-
-    @property
-    def predictions(self) -> Path:
-        return self._of_feature("_pred.jsonl")
-
-    @property
-    def preview(self) -> Path:
-        return self._of_feature("_preview.mp4")
-
-    def all_that_may_be(self) -> set[Path]:
-        """Every file that an earlier run of the same feature may have left, in any format, but the record."""
-        keys = (*self.outputs_record["arrays"], "padded_frames")
-        arrays = {self.array(key, format) for key in keys for format in (NUMPY, PICKLE)}
-        return {*arrays, self.predictions, self.preview}
-
-    def _of_feature(self, ending: str) -> Path:
-        return self.folder / f"{self.name}_{self.outputs_record['feature']}{ending}"
+    def _read(self, path: Path) -> Array:
+        with path.open("rb") as file:
+            return self._format.load(file)
 
 
 class _FileDraft(Draft):
@@ -230,63 +189,25 @@ class _FileDraft(Draft):
     def __init__(self, folder: Path, *, rows_in_files: bool, with_preview: bool) -> None:
         self._folder = folder
         self._rows_in_files = rows_in_files
-        self._made: list[RowsInFile] = []
-        if with_preview:
-            from .preview import Preview
+        self._with_preview = with_preview
+        self._made: list[RowsInFile | Preview] = []
 
-            self.preview = Preview(_temporary(folder))
+    def show(self, frame: Frame) -> None:
+        for made in self._made:
+            if isinstance(made, Preview):
+                made.show(frame)
 
     def rows(self, key: str, dtype: type[np.generic]) -> Rows:
-        if not self._rows_in_files:
-            return super().rows(key, dtype)
-        self._made.append(RowsInFile(_temporary(self._folder), dtype))
-        return self._made[-1]
+        rows = super().rows(key, dtype)
+        if self._rows_in_files:
+            rows = RowsInFile(temporary_path(self._folder), dtype)
+            self._made.append(rows)
+        if self._with_preview:
+            rows = Preview(temporary_path(self._folder), rows)
+            self.preview = rows.path
+            self._made.append(rows)
+        return rows
 
     def close(self) -> None:
-        for rows in self._made:
-            rows.close()
-        if self.preview is not None:
-            self.preview.close()
-
-
-Part = Callable[[IO[bytes]], object] | Path  # what writes a file, or a file that is whole under a temporary name
-
-
-def _temporary(folder: Path) -> Path:
-    return folder / f".{uuid.uuid4().hex}.tmp"
-
-
-def _write_together(parts: Mapping[Path, Part], *, commit: Path, stale: set[Path]) -> None:
-    """Write all parts under temporary names, then rename them, `commit` last: it vouches for the others.
-
-    stale: files of an earlier run that these replace
-    """
-    commit.parent.mkdir(parents=True, exist_ok=True)
-    temporary = {path: part if isinstance(part, Path) else _temporary(path.parent) for path, part in parts.items()}
-    try:
-        for path, part in parts.items():
-            if not isinstance(part, Path):
-                with temporary[path].open("xb") as file:
-                    part(file)
-        for old in (commit, *stale):
-            old.unlink(missing_ok=True)
-        for path in parts:
-            temporary[path].replace(path)
-    finally:
-        for leftover in temporary.values():
-            leftover.unlink(missing_ok=True)
-
-
-def _dump_predictions(predictions: Mapping[str, list[Prediction]], file: IO[bytes]) -> None:
-    for key, rows in predictions.items():
-        for k, row in enumerate(rows):
-            file.write((json.dumps({"row": k, "key": key, **row.as_json()}) + "\n").encode())
-
-
-def _load_predictions(path: Path) -> dict[str, list[Prediction]]:
-    rows: dict[str, list[Prediction]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        classes = tuple(Class(**one) for one in row["classes"])
-        rows.setdefault(row["key"], []).append(Prediction(row["start_seconds"], row["end_seconds"], classes))
-    return rows
+        for made in self._made:
+            made.close()

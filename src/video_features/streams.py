@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -93,18 +93,18 @@ class Stream:
             items = stream.window.rows(items)
         return items
 
-    def least_frames(self) -> int:
-        """The number of frames below which there is no row."""
+    def least_frames(self, *, padded: bool = False) -> int:
+        """The number of frames below which there is no row; padded: if the tail were padded."""
         least = 1
         for stream in reversed(self.chain()):
-            if stream.window.tail == "drop":
+            if stream.window.tail == "drop" and not (padded and stream is self):
                 least = (least - 1) * stream.window.step + stream.window.size
         return least
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A row, and the seconds that it covers.
+class Span:
+    """The seconds that a row covers, and what else is known of it.
 
     padding: how many items of its window repeat the last one
     classes: what it was taken for, where predictions were asked for
@@ -112,18 +112,27 @@ class Timed:
 
     seconds: Fraction
     end_seconds: Fraction
-    value: Tensor
     padding: int = 0
     classes: tuple[Class, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row."""
+
+    span: Span
+    value: Tensor
 
 
 class Chain:
     """A stream, and those that it is over, for one source: frames in, rows out, on the CPU."""
 
     def __init__(self, stream: Stream, batch_size: int | None) -> None:
-        self._stages = [_Stage(one, batch_size, is_last=one is stream) for one in stream.chain()]
+        chain = stream.chain()
+        windows = [*(one.window for one in chain[1:]), None]
+        self._stages = [_Stage(one, over_it, batch_size) for one, over_it in zip(chain, windows, strict=True)]
 
-    def push(self, frame: Frame) -> list[Timed]:
+    def push(self, frame: Frame) -> list[Row]:
         """The rows that are ready once the frame has gone through."""
         first, *others = self._stages
         rows = first.push(frame)
@@ -131,9 +140,9 @@ class Chain:
             rows = [ready for row in rows for ready in stage.push(row)]
         return rows
 
-    def finish(self) -> list[Timed]:
+    def finish(self) -> list[Row]:
         """The rows that are left when all frames have gone through."""
-        rows: list[Timed] = []
+        rows: list[Row] = []
         for stage in self._stages:
             rows = [ready for row in rows for ready in stage.push(row)] + stage.finish()
         return rows
@@ -158,22 +167,30 @@ class _Filled:
 
 
 class _Stage:
-    """One stream of one video: frames or rows in, rows out. Holds a window and a batch."""
+    """One stream of one video: frames or rows in, rows out. Holds a window and a batch.
 
-    def __init__(self, stream: Stream, batch_size: int | None, *, is_last: bool) -> None:
+    over_it: the window of the stream that is over this one. Rows that lie in its gaps are not computed, and it gets
+        the others as if there were no gaps.
+    """
+
+    def __init__(self, stream: Stream, over_it: Window | None, batch_size: int | None) -> None:
+        window = stream.window
+        if stream.over is not None:
+            window = replace(window, step=min(window.step, window.size))
         self._stream = stream
-        self._is_last = is_last
-        self._windower: Windower[Frame | Timed, _Item] = Windower(stream.window, self._prepared)
-        self._batch_size = batch_size or default_batch_size(stream.window.size, stream.run.device)
+        self._over_it = over_it
+        self._windower: Windower[Frame | Row, _Item] = Windower(window, self._prepared)
+        self._batch_size = batch_size or self._default_batch_size()
+        self._windows = 0
         self._waiting: list[_Filled] = []
         self._shape: torch.Size | None = None  # of what was preprocessed
 
-    def push(self, item: Frame | Timed) -> list[Timed]:
+    def push(self, item: Frame | Row) -> list[Row]:
         """The rows that are ready now."""
         window = self._windower.push(item)
         return [] if window is None else self._add(_Filled(window, padding=0))
 
-    def finish(self) -> list[Timed]:
+    def finish(self) -> list[Row]:
         """The rows that are left when nothing more comes."""
         tail = self._windower.finish()
         rows = []
@@ -182,22 +199,33 @@ class _Stage:
             rows = self._add(_Filled([*tail, *([tail[-1]] * padding)], padding))
         return rows + self._run()
 
-    def _prepared(self, item: Frame | Timed) -> _Item:
-        value = self._stream.preprocess(item.rgb if isinstance(item, Frame) else item.value)
-        self._shape = self._shape or value.shape
-        if value.shape != self._shape:
-            before, now = (" × ".join(map(str, shape)) for shape in (self._shape, value.shape))
-            raise MediaError(
-                f"its pictures change their size at {float(item.seconds):.2f} s, and {self._stream.model} needs one "
-                f"(prepared as {before} so far, as {now} from there on)"
-            )
-        return _Item(item.seconds, item.end_seconds, value)
+    def _default_batch_size(self) -> int:
+        # The memory that pictures take on their way grows with their size, which is not known yet.
+        return (
+            1
+            if self._stream.rows_are_pictures
+            else default_batch_size(self._stream.window.size, self._stream.run.device)
+        )
 
-    def _add(self, window: _Filled) -> list[Timed]:
-        self._waiting.append(window)
+    def _prepared(self, item: Frame | Row) -> _Item:
+        span, value = (item, item.rgb) if isinstance(item, Frame) else (item.span, item.value)
+        prepared = self._stream.preprocess(value)
+        self._shape = self._shape or prepared.shape
+        if prepared.shape != self._shape:
+            before, now = (" × ".join(map(str, shape)) for shape in (self._shape, prepared.shape))
+            raise MediaError(
+                f"its pictures change their size at {float(span.seconds):.2f} s, and {self._stream.model} needs one "
+                f"(prepared as {before} so far, as {now} from there on); split the video there, or re-encode it"
+            )
+        return _Item(span.seconds, span.end_seconds, prepared)
+
+    def _add(self, window: _Filled) -> list[Row]:
+        self._windows += 1
+        if self._over_it is None or self._over_it.holds(self._windows - 1):
+            self._waiting.append(window)
         return self._run() if len(self._waiting) == self._batch_size else []
 
-    def _run(self) -> list[Timed]:
+    def _run(self) -> list[Row]:
         if not self._waiting:
             return []
         windows, self._waiting = self._waiting, []
@@ -207,13 +235,13 @@ class _Stage:
         features, logits = self._stream.run(batch)
         assert self._shape is not None
         values = self._stream.postprocess(features, self._shape)
-        if self._is_last:  # what another stream goes on with stays where it is
+        if self._over_it is None:  # what another stream goes on with stays where it is
             values = values.cpu()
         classes: Iterable[tuple[Class, ...]] = [()] * len(windows)
         if logits is not None and self._stream.labels is not None:
             classes = top_classes(logits, self._stream.labels)
         return [
-            Timed(window.items[0].seconds, window.items[-1].end_seconds, value, window.padding, best)
+            Row(Span(window.items[0].seconds, window.items[-1].end_seconds, window.padding, best), value)
             for window, value, best in zip(windows, values, classes, strict=True)
         ]
 

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .downloads import download
@@ -179,20 +180,17 @@ def _download(weights: Weights, model: str, setting: str) -> Path:
     except Exception as error:  # the libraries raise many kinds: DNS, HTTP, disk, digest
         raise WeightsError(
             f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
-            f"Looked for {_where_looked(weights)}. {_what_to_do(weights)}, {or_give}."
+            f"{_where_looked_and_what_to_do(weights)}, {or_give}."
         ) from error
 
 
-def _where_looked(weights: Weights) -> str:
+def _where_looked_and_what_to_do(weights: Weights) -> str:
     if weights.url:
-        return str(_hub_cache_path(weights.url))
-    return f"{' or '.join(weights.filenames)} of {weights.repository} in {_hub_folder(weights)}"
-
-
-def _what_to_do(weights: Weights) -> str:
-    if weights.url:
-        return f"Download {weights.url} and put it there"
-    return "Run `video-features weights fetch` where there is a network and copy that folder here"
+        return f"Looked for {_hub_cache_path(weights.url)}. Download {weights.url} and put it there"
+    return (
+        f"Looked for {' or '.join(weights.filenames)} of {weights.repository} in {_hub_folder(weights)}. "
+        "Run `video-features weights fetch` where there is a network and copy that folder here"
+    )
 
 
 def _hub_folder(weights: Weights) -> Path:
@@ -255,14 +253,12 @@ def read(path: Path) -> StateDict:
         import torch
 
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # PyTorch's own words advise to run what the file holds
+    except (pickle.UnpicklingError, KeyError) as error:  # PyTorch's own words advise to run what the file holds
         raise WeightsError(
             f"{path}: not a checkpoint that can be read safely (it is another kind of file, or holds more than tensors)"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+    except Exception as error:  # of many kinds; safetensors' own has no public base
         raise WeightsError(f"{path}: not a checkpoint that can be read safely ({in_one_line(error)})") from error
-    except Exception as error:  # safetensors' own error has no public base
-        raise WeightsError(f"{path}: not a checkpoint that can be read ({in_one_line(error)})") from error
     for wrapping in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
             loaded = loaded[wrapping]
@@ -277,7 +273,7 @@ def load_strictly(
     path: Path,
     *,
     published_name: Callable[[str], str] = str,
-    aliases: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Load every tensor into `network`; WeightsError names the file and the first keys or shapes that differ.
 
@@ -286,7 +282,7 @@ def load_strictly(
     """
     names = {name: published_name(name) for name in network.state_dict()}
     expected = {names[name]: tensor.shape for name, tensor in network.state_dict().items()}
-    expected |= {alias: expected[name] for alias, name in (aliases or {}).items()}
+    expected |= {alias: expected[name] for alias, name in aliases.items()}
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     reshaped = [

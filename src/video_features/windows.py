@@ -86,6 +86,10 @@ class Window:
         if self.size < 1 or self.step < 1 or self.tail not in TAILS:
             raise ValueError(f"expected a size and a step above 0 and a tail of {' or '.join(TAILS)}, found {self}")
 
+    def holds(self, item: int) -> bool:
+        """Whether an item, by its place, is in a window, and not in a gap between windows."""
+        return item % self.step < self.size
+
     def rows(self, items: int) -> int:
         """The number of rows that `items` items make."""
         whole = max(0, (items - self.size) // self.step + 1)

@@ -14,6 +14,7 @@ colours sees all but the last.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,8 @@ from ..transforms import Resize, as_clip, channels_first
 from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
 from ..windows import Window
 from . import pwc, raft
+
+log = logging.getLogger(__name__)
 
 RAFT = "sintel"  # of its weights
 GIT_BLOBS = {
@@ -67,7 +70,7 @@ class Settings(ClipSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streams not in (None, *STREAMS):
-            raise SettingsError(unknown("i3d streams", self.streams, STREAMS))
+            raise SettingsError(f"{unknown('i3d streams', self.streams, STREAMS)}; both are the default, null")
         if self.flow_type not in FLOW_TYPES:
             raise SettingsError(unknown("i3d flow_type", self.flow_type, FLOW_TYPES))
         if self.stack_size < LEAST_FRAMES:
@@ -104,7 +107,12 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     chosen = STREAMS if settings.streams is None else (settings.streams,)
     labels = kinetics_400() if predict else None
     streams = [make[key](settings, own, labels) for key in chosen]
-    return Extractor(feature="i3d", settings=settings, streams=streams)
+    extractor = Extractor(feature="i3d", settings=settings, streams=streams)
+    with_these = settings.streams or "null", settings.flow_type
+    used = {stream.weights_setting for stream in extractor.all_streams()}
+    for part in sorted(part for part in own if part and f"weights.{part}" not in used):
+        log.warning("i3d does not use weights.%s with streams=%s and flow_type=%s", part, *with_these)
+    return extractor
 
 
 def rgb_stream(settings: Settings, own: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
@@ -123,12 +131,10 @@ def rgb_stream(settings: Settings, own: Mapping[str, Path], labels: Sequence[str
 
 
 def flow_stream(settings: Settings, own: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
-    own_of_flow = own.get(settings.flow_type)
     if settings.flow_type == "raft":  # what the frames are padded with has its flow, too
-        between = raft.stream(RAFT, own_of_flow, resize, keeps_padding=True)
+        between = raft.stream(RAFT, own.get("raft"), resize, keeps_padding=True, weights_setting="weights.raft")
     else:
-        between = pwc.stream(own_of_flow, resize)
-    between.weights_setting = f"weights.{settings.flow_type}"
+        between = pwc.stream(own.get("pwc"), resize, weights_setting="weights.pwc")
     return Stream(
         key="flow",
         model="i3d_flow",

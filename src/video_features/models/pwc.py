@@ -27,7 +27,10 @@ from ..streams import Stream
 from ..transforms import Resize, unit_range
 from ..weights import Weights, load_strictly, own_or_published, read
 
-REFERENCE_FILES = "https://github.com/v-iashin/video_features/raw/bd827df5e543ef3270946bcf63e47e18abcdd9ab/models/"
+URL = (  # the reference tool dropped it later
+    "https://github.com/v-iashin/video_features/raw/bd827df5e543ef3270946bcf63e47e18abcdd9ab/"
+    "models/pwc/checkpoints/pwc_net_sintel.pt"
+)
 NETWORK = "pwc_net_sintel"
 MULTIPLE = 64  # of which the sides of the pictures are, so that all six levels of the pyramid are whole
 RADIUS = 4  # of the neighbourhood in which a pixel is looked for
@@ -53,7 +56,7 @@ def published_weights(model_name: str) -> Weights:
     if model_name not in list_models():
         raise SettingsError(unknown("network of pwc", model_name, list_models()))
     return Weights(
-        url=f"{REFERENCE_FILES}pwc/checkpoints/{NETWORK}.pt",
+        url=URL,
         git_blob="003fc9d54635881f84758edb5c3fea5918e54f83",
         paper="https://arxiv.org/abs/1709.02371",
         trained_on="Sintel",
@@ -65,12 +68,19 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     return Extractor(feature="pwc", settings=settings, streams=[flow], previews=settings.preview)
 
 
-def stream(own_weights: Path | None, resize: Resize, *, dtype: type[np.floating[Any]] = np.float32) -> Stream:
+def stream(
+    own_weights: Path | None,
+    resize: Resize,
+    *,
+    dtype: type[np.floating[Any]] = np.float32,
+    weights_setting: str = "weights",
+) -> Stream:
     """Flow between neighbours, of the size of the resized frames."""
     return Stream(
         key="pwc",
         model=NETWORK,
         weights=own_or_published(own_weights, published_weights(NETWORK)),
+        weights_setting=weights_setting,
         build_network=_network,
         row_shape=lambda height, width: (2, *resize.size(height, width)),
         preprocess=lambda rgb: unit_range(resize(rgb)).flip(0),  # BGR

@@ -2,18 +2,18 @@
 
 Teed, Deng: RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, 2020, https://arxiv.org/abs/2003.12039. The
 networks' parts are torchvision's `raft_large` and `raft_small`, and so are the weights: those without `v2` in their
-name are the authors' own (https://github.com/princeton-vl/RAFT), converted. A checkpoint as the authors publish it,
-whose names begin with `module.`, can be given too. Preprocessing, padding and the number of updates are those of the
-reference tool, v-iashin/video_features at a2f61b7a4cf0.
+name are the authors' own (https://github.com/princeton-vl/RAFT), converted. A checkpoint of the large network as the
+authors publish it, whose names begin with `module.`, can be given too. Preprocessing, padding and the number of updates
+are those of the reference tool, v-iashin/video_features at a2f61b7a4cf0.
 
     raft   float32 (N − 1, 2, H, W): how many pixels each one moves to the right and down, until the next frame
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,8 @@ REDUCED = 8  # how many times smaller than the frames the maps are
 LEAST_PADDED = 128  # the coarsest correlations are two by two then; of one row, sampling between rows gives NaN
 LEAST = LEAST_PADDED - REDUCED + 1  # is padded to that
 
-# torchvision's names of the parts → the authors'. What numbers stand for is theirs: 0 and 1 of what torchvision calls
-# `convnormrelu` are a convolution and its norm.
+# torchvision's names of the parts → the authors', replaced one after another. In torchvision's `convnormrelu`, 0 is a
+# convolution and 1 its norm.
 PUBLISHED_NAMES = {
     r"feature_encoder\.": "module.fnet.",
     r"context_encoder\.": "module.cnet.",
@@ -86,7 +86,7 @@ class Settings(FlowSettings):
     finetuned_on: str = setting(
         "sintel",
         "sintel, kitti or things: the authors' weights; sintel_v2, kitti_v2 or things_v2: torchvision's own training; "
-        "raft_small or raft_small_v2: the small network, on things",
+        "raft_small or raft_small_v2: the small network, on things; with weights, only whether the network is small",
         metavar="NAME",
         names_network=True,
     )
@@ -132,6 +132,7 @@ def stream(
     updates: int = UPDATES,
     dtype: type[np.floating[Any]] = np.float32,
     keeps_padding: bool = False,
+    weights_setting: str = "weights",
 ) -> Stream:
     """Flow between neighbours, of the size of the resized frames, or with `keeps_padding` as the network sees them."""
 
@@ -153,6 +154,7 @@ def stream(
         key="raft",
         model=f"raft {name}",
         weights=own_or_published(own_weights, published_weights(name)),
+        weights_setting=weights_setting,
         build_network=partial(_network, name, updates),
         row_shape=row_shape,
         preprocess=preprocess,
@@ -169,8 +171,7 @@ def check_size(height: int, width: int, resize: Resize) -> None:
     resized = resize.size(height, width)
     if min(resized) >= LEAST:
         return
-    sides = itertools.count(LEAST)
-    enough = next(side for side in sides if min(replace(resize, side=side).size(height, width)) >= LEAST)
+    enough = LEAST if resize.smaller else -(-LEAST * max(height, width) // min(height, width))
     by = "" if resize.side is None else f" with side_size={resize.side}"
     raise MediaError(
         f"frames of {resized[1]}×{resized[0]} pixels{by} are too small for raft, which needs {LEAST} on each side: "
@@ -201,7 +202,7 @@ class Raft(nn.Module):
     def forward(self, pair: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, None]:
         """Both frames' codes → flow (B, 2, H', W') in pixels, and no logits"""
         (first, context), (second, _) = pair
-        update, correlations = self.parts.update_block, self.parts.corr_block
+        update, correlations = self.parts.update_block, copy(self.parts.corr_block)  # which keeps the pair's, large
         correlations.build_pyramid(first, second)
         hidden, context = context[:, : update.hidden_state_size].tanh(), context[:, update.hidden_state_size :].relu()
         origin = target = pixels(first)  # (B, 2, H'/8, W'/8), of the maps
@@ -231,10 +232,11 @@ def pixels(maps: Tensor) -> Tensor:
 
 
 def _network(name: str, updates: int, path: Path) -> nn.Module:
-    parts = (raft_small if name.startswith("raft_small") else raft_large)()
+    is_small = name.startswith("raft_small")
+    parts = (raft_small if is_small else raft_large)()
     state = read(path)
     if any(key.startswith("module.") for key in state):
-        load_strictly(parts, state, path, published_name=published_name, aliases=ALIASES)
+        load_strictly(parts, state, path, published_name=published_name, aliases={} if is_small else ALIASES)
     else:
         load_strictly(parts, state, path)
     return Raft(parts, updates)

@@ -1,0 +1,114 @@
+"""The files of one feature of one video: their formats, their names, and writing them together."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .predictions import Class, Prediction
+from .rows import Array
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format for one array. grows: whether a file may be written row by row, and read in parts."""
+
+    suffix: str
+    dump: Callable[[Array, IO[bytes]], None]
+    load: Callable[[IO[bytes]], Array]
+    grows: bool
+
+
+NUMPY = Format(".npy", lambda array, file: np.save(file, array), lambda file: np.load(file), grows=True)
+PICKLE = Format(".pkl", lambda array, file: pickle.dump(array, file), lambda file: pickle.load(file), grows=False)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the outputs of one feature of one video go.
+
+    name: the video's
+    made_by: the record of these outputs, with the feature and its settings
+    """
+
+    root: Path
+    name: str
+    made_by: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        model: str = self.made_by["settings"].get("model_name", "")
+        return self.root / str(self.made_by["feature"]) / model.replace("/", "_").replace(":", "_")
+
+    def array(self, key: str, format: Format) -> Path:
+        return self.folder / f"{self.name}_{key}{format.suffix}"
+
+    @property
+    def record(self) -> Path:
+        return self._of_feature(".json")
+
+    @property
+    def predictions(self) -> Path:
+        return self._of_feature("_pred.jsonl")
+
+    @property
+    def preview(self) -> Path:
+        return self._of_feature("_preview.mp4")
+
+    def all_of(self, keys: Iterable[str]) -> set[Path]:
+        """Every file that there may be where the arrays have these keys, in any format; but not the record."""
+        arrays = {self.array(key, format) for key in (*keys, "padded_frames") for format in (NUMPY, PICKLE)}
+        return {*arrays, self.predictions, self.preview}
+
+    def _of_feature(self, ending: str) -> Path:
+        return self.folder / f"{self.name}_{self.made_by['feature']}{ending}"
+
+
+Part = Callable[[IO[bytes]], object] | Path  # what writes a file, or a file that is whole under a temporary name
+
+
+def temporary_path(folder: Path) -> Path:
+    return folder / f".{uuid.uuid4().hex}.tmp"
+
+
+def write_together(parts: Mapping[Path, Part], *, commit: Path, stale: set[Path]) -> None:
+    """Write all parts under temporary names, then rename them, `commit` last: it vouches for the others.
+
+    stale: files of an earlier run that these replace
+    """
+    commit.parent.mkdir(parents=True, exist_ok=True)
+    temporary = {path: part if isinstance(part, Path) else temporary_path(path.parent) for path, part in parts.items()}
+    try:
+        for path, part in parts.items():
+            if not isinstance(part, Path):
+                with temporary[path].open("xb") as file:
+                    part(file)
+        for old in (commit, *stale):
+            old.unlink(missing_ok=True)
+        for path in parts:
+            temporary[path].replace(path)
+    finally:
+        for leftover in temporary.values():
+            leftover.unlink(missing_ok=True)
+
+
+def dump_predictions(predictions: Mapping[str, list[Prediction]], file: IO[bytes]) -> None:
+    for key, rows in predictions.items():
+        for k, row in enumerate(rows):
+            file.write((json.dumps({"row": k, "key": key, **row.as_json()}) + "\n").encode())
+
+
+def load_predictions(path: Path) -> dict[str, list[Prediction]]:
+    rows: dict[str, list[Prediction]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        classes = tuple(Class(**one) for one in row["classes"])
+        rows.setdefault(row["key"], []).append(Prediction(row["start_seconds"], row["end_seconds"], classes))
+    return rows
