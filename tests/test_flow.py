@@ -225,6 +225,20 @@ def test_flow_is_computed_once_also_where_stacks_of_i3d_overlap(standin_file: St
     assert np.abs(features.values["flow"][2] - last[0]).max() <= 1e-4 * np.abs(last).max()
 
 
+@pytest.mark.parametrize(
+    ("frames", "step", "tail", "flows"), [(24, 10, "drop", 20), (24, 5, "drop", 20), (14, 10, "pad", 13)]
+)
+def test_flow_that_no_stack_holds_is_not_computed(
+    standin_file: Standin, frames: int, step: int, tail: str, flows: int
+) -> None:
+    weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
+    settings: dict[str, Any] = {"streams": "flow", "flow_type": "pwc", "stack_size": 10, "weights": weights}
+    extractor = load("i3d", step_size=step, tail=tail, device="cpu", **settings)
+    counts = counted(extractor)
+    extractor.extract(moving(frames, 64, 64), source_fps=25)
+    assert counts == {"encoded": flows + 1, "flows": flows}
+
+
 def test_flow_in_gaps_between_stacks_is_not_computed(standin_file: Standin) -> None:
     weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
     settings: dict[str, Any] = {"streams": "flow", "flow_type": "pwc", "stack_size": 10, "weights": weights}
@@ -549,7 +563,7 @@ def test_flow_that_is_gone_or_replaced_is_told(
     monkeypatch.chdir("/")
     assert features.values["pwc"].shape == (5, 2, 64, 96) and str(tmp_path) in repr(features)
     run(overwrite=True, side_size=70)
-    with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc is read from this file, and it was replaced"):
+    with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc is read from this file, which was changed or replaced"):
         features.values["pwc"]
     (tmp_path / "out" / "pwc" / "a_pwc.npy").unlink()
     with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc is read from this file, and it cannot be \(No such file"):

@@ -81,13 +81,16 @@ def test_the_reference_tools_layout(tmp_path: Path, format: Any, suffix: str) ->
 def test_what_is_there_and_whole_is_this_runs(tmp_path: Path) -> None:
     sink = FileSink(tmp_path, NUMPY)
     write(sink, features())
-    saved = sink.existing("a", record(), with_predictions=True)
+    saved = sink.existing("a", record(), with_predictions=True, with_preview=False)
     assert saved is not None
     assert np.array_equal(saved.features.values["clip"], features().values["clip"])
     assert saved.features.predictions == features().predictions
     assert np.allclose(saved.features.end_seconds, features().end_seconds)
-    assert sink.existing("b", record(), with_predictions=True) is None
-    assert FileSink(tmp_path, NUMPY, overwrite=True).existing("a", record(), with_predictions=True) is None
+    assert sink.existing("b", record(), with_predictions=True, with_preview=False) is None
+    assert (
+        FileSink(tmp_path, NUMPY, overwrite=True).existing("a", record(), with_predictions=True, with_preview=False)
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
             sidecar.write_text(sidecar.read_text()[:40])
         case "no predictions":
             (folder / "a_clip_pred.jsonl").unlink()
-    assert sink.existing("a", record(), with_predictions=True) is None
+    assert sink.existing("a", record(), with_predictions=True, with_preview=False) is None
 
 
 @pytest.mark.parametrize(
@@ -137,14 +140,14 @@ def test_what_was_made_otherwise_is_refused_with_both_values(
     write(FileSink(tmp_path, NUMPY), features())
     (tmp_path / "clip" / "ViT-B_32" / "a_clip_pred.jsonl").unlink()  # whether or not all of it is there
     with pytest.raises(OutputError, match=message):
-        FileSink(tmp_path, NUMPY).existing("a", record(**changes), with_predictions=True)
+        FileSink(tmp_path, NUMPY).existing("a", record(**changes), with_predictions=True, with_preview=False)
 
 
 def test_two_videos_of_one_name_in_one_run_are_refused_even_when_overwriting(tmp_path: Path) -> None:
     sink = FileSink(tmp_path, NUMPY, overwrite=True)
     write(sink, features())
     with pytest.raises(OutputError, match=r"would have the names of those of /videos/a\.mp4"):
-        sink.existing("a", record(source={"path": "/videos/b/a.mp4"}), with_predictions=False)
+        sink.existing("a", record(source={"path": "/videos/b/a.mp4"}), with_predictions=False, with_preview=False)
 
 
 def test_predictions_of_an_earlier_run_do_not_outlive_its_features(tmp_path: Path) -> None:
@@ -166,14 +169,16 @@ def test_both_formats_of_one_run_stay_side_by_side(tmp_path: Path) -> None:
     for format in (NUMPY, PICKLE):
         write(FileSink(tmp_path, format), features())
     for format in (NUMPY, PICKLE):
-        assert FileSink(tmp_path, format).existing("a", record(), with_predictions=True) is not None
+        assert FileSink(tmp_path, format).existing("a", record(), with_predictions=True, with_preview=False) is not None
 
 
 def test_overwriting_one_format_removes_the_other(tmp_path: Path) -> None:
     write(FileSink(tmp_path, PICKLE), features())
     write(FileSink(tmp_path, NUMPY, overwrite=True), features(sha256="cd"))
     assert not [name for name in names(tmp_path) if name.endswith(".pkl")]
-    assert FileSink(tmp_path, PICKLE).existing("a", record(sha256="cd"), with_predictions=True) is None
+    assert (
+        FileSink(tmp_path, PICKLE).existing("a", record(sha256="cd"), with_predictions=True, with_preview=False) is None
+    )
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

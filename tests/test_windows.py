@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
@@ -88,3 +89,18 @@ def test_the_number_of_ticks_is_that_of_the_frames_selected() -> None:
     assert ConstantRate(Fraction(5)).count(Fraction(0), Fraction(10)) == 50
     assert ConstantRate(Fraction(1, 2)).count(Fraction(0), Fraction(6)) == 3
     assert ConstantRate(Fraction(2)).count(Fraction(3), Fraction(4)) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "step", "held", "last"),
+    [
+        (4, 3, range(12), [3, 6, 9]),
+        (3, 3, range(12), [2, 5, 8, 11]),
+        (2, 5, [0, 1, 5, 6, 10, 11], [1, 6, 11]),
+        (1, 1, range(12), range(12)),
+    ],
+)
+def test_places_in_windows(size: int, step: int, held: Sequence[int], last: Sequence[int]) -> None:
+    window = Window(size, step)
+    assert [k for k in range(12) if window.holds(k)] == list(held)
+    assert [k for k in range(12) if window.completes(k)] == list(last)

@@ -32,13 +32,12 @@ class Values(Mapping[str, npt.NDArray[Any]]):
             return self._arrays[key]
         path = self.files[key]
         try:
-            is_the_same = _version(path) == self._versions[key]
+            if _version(path) != self._versions[key]:
+                raise OutputError(f"{path}: {key} is read from this file, which was changed or replaced meanwhile")
             view: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+            return view
         except OSError as error:
             raise OutputError(f"{path}: {key} is read from this file, and it cannot be ({error.strerror})") from error
-        if not is_the_same:
-            raise OutputError(f"{path}: {key} is read from this file, and it was replaced since it was written")
-        return view
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)

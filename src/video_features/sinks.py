@@ -23,7 +23,7 @@ class Sink(Protocol):
     """Takes the features of one video after another."""
 
     def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool = False
+        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
     ) -> Saved | None:
         """What this very run would write, if it is there already and whole; else None.
 
@@ -51,7 +51,7 @@ class NoSink:
     """Writes nothing: the features go to the caller alone."""
 
     def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool = False
+        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
     ) -> Saved | None:
         return None
 
@@ -90,7 +90,7 @@ class FileSink:
         self._written: dict[Path, str] = {}
 
     def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool = False
+        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
     ) -> Saved | None:
         paths = Paths(self._root, name, record)
         if (earlier := self._written.get(paths.record, record["source"]["path"])) != record["source"]["path"]:
@@ -115,7 +115,7 @@ class FileSink:
         return _FileDraft(folder, rows_in_files=self._format.grows, with_preview=with_preview)
 
     def write(self, name: str, features: Features, draft: Draft) -> Saved:
-        gathered = features.values.files if isinstance(features.values, Values) else {}
+        gathered = features.values.files if isinstance(features.values, Values) else {}  # while the video was read
         arrays = {key: array for key, array in features.arrays().items() if key not in gathered}
         record = {**features.record, "arrays": [*gathered, *arrays], "gathered": list(gathered)}
         paths = Paths(self._root, name, record)
@@ -144,15 +144,13 @@ class FileSink:
 
     def _stale(self, paths: Paths) -> set[Path]:
         """Files of another run, for which the new record would vouch."""
-        keys = paths.made_by["arrays"]
         try:
-            keys = {*keys, *json.loads(paths.record.read_text(encoding="utf-8"))["arrays"]}
-            is_this_runs = not self._overwrite
+            earlier = json.loads(paths.record.read_text(encoding="utf-8"))["arrays"]
         except Exception:  # there is no record, or a damaged one
-            is_this_runs = False
+            earlier = None
         if self._overwrite:
-            return paths.all_of(keys)
-        return set() if is_this_runs else {paths.predictions, paths.preview}  # arrays may be another tool's
+            return paths.all_of({*paths.made_by["arrays"], *(earlier or ())})
+        return {paths.predictions, paths.preview} if earlier is None else set()  # arrays may be another tool's
 
     def _load(self, paths: Paths, record: dict[str, Any], *, with_predictions: bool, with_preview: bool) -> Saved:
         """Everything that the record promises; an error of any kind where it is not there or not whole."""

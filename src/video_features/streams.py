@@ -39,8 +39,8 @@ class Stream:
         or None
     row_shape: the shape of one row; of rows that are pictures, which do not fit in memory for a whole video, a
         function of the video's height and width, which raises MediaError where these cannot be
-    preprocess: done once to every frame, uint8 (H, W, 3) RGB, or to every row of `over`, → float32 tensor, of one shape
-        for a whole video
+    preprocess: done once to every frame, uint8 (H, W, 3) RGB, or to every row of `over`, → a tensor, of one shape for a
+        whole video
     encodes: whether the network's method `encode`, batch (B, …) → a tensor or several, each (B, …), is done once to
         everything preprocessed, and windows are made of what it gives
     window: how many of them make a row
@@ -169,8 +169,8 @@ class _Filled:
 class _Stage:
     """One stream of one video: frames or rows in, rows out. Holds a window and a batch.
 
-    over_it: the window of the stream that is over this one. Rows that lie in its gaps are not computed, and it gets
-        the others as if there were no gaps.
+    over_it: the window of the stream that is over this one. Rows are computed once they fill it, and those that lie in
+        its gaps, or are dropped with the tail, never; it gets the others as if there were no gaps.
     """
 
     def __init__(self, stream: Stream, over_it: Window | None, batch_size: int | None) -> None:
@@ -197,15 +197,14 @@ class _Stage:
         if tail is not None:
             padding = self._stream.window.size - len(tail)
             rows = self._add(_Filled([*tail, *([tail[-1]] * padding)], padding))
+        if self._over_it is not None and self._over_it.tail == "drop":
+            return []
         return rows + self._run()
 
     def _default_batch_size(self) -> int:
-        # The memory that pictures take on their way grows with their size, which is not known yet.
-        return (
-            1
-            if self._stream.rows_are_pictures
-            else default_batch_size(self._stream.window.size, self._stream.run.device)
-        )
+        if self._stream.rows_are_pictures:  # the memory that these take grows with their size
+            return 1
+        return default_batch_size(self._stream.window.size, self._stream.run.device)
 
     def _prepared(self, item: Frame | Row) -> _Item:
         span, value = (item, item.rgb) if isinstance(item, Frame) else (item.span, item.value)
@@ -220,15 +219,18 @@ class _Stage:
         return _Item(span.seconds, span.end_seconds, prepared)
 
     def _add(self, window: _Filled) -> list[Row]:
-        self._windows += 1
-        if self._over_it is None or self._over_it.holds(self._windows - 1):
+        place, self._windows = self._windows, self._windows + 1
+        if self._over_it is None or self._over_it.holds(place):
             self._waiting.append(window)
-        return self._run() if len(self._waiting) == self._batch_size else []
+        are_enough = len(self._waiting) == self._batch_size if self._over_it is None else self._over_it.completes(place)
+        return self._run() if are_enough else []
 
     def _run(self) -> list[Row]:
-        if not self._waiting:
-            return []
         windows, self._waiting = self._waiting, []
+        batches = (windows[start : start + self._batch_size] for start in range(0, len(windows), self._batch_size))
+        return [row for batch in batches for row in self._run_batch(batch)]
+
+    def _run_batch(self, windows: Sequence[_Filled]) -> list[Row]:
         if self._stream.encodes:
             self._encode([item for window in windows for item in window.items if not item.is_encoded])
         batch = default_collate([self._stream.collate([item.value for item in window.items]) for window in windows])

@@ -90,6 +90,11 @@ class Window:
         """Whether an item, by its place, is in a window, and not in a gap between windows."""
         return item % self.step < self.size
 
+    def completes(self, item: int) -> bool:
+        """Whether an item, by its place, is the last of a window."""
+        past = item + 1 - self.size
+        return past >= 0 and past % self.step == 0
+
     def rows(self, items: int) -> int:
         """The number of rows that `items` items make."""
         whole = max(0, (items - self.size) // self.step + 1)

@@ -24,7 +24,7 @@ from ..extraction import Extractor
 from ..flow import PAIRS, FlowSettings
 from ..settings import unknown
 from ..streams import Stream
-from ..transforms import Resize, unit_range
+from ..transforms import Resize, channels_first
 from ..weights import Weights, load_strictly, own_or_published, read
 
 URL = (  # the reference tool dropped it later
@@ -83,7 +83,7 @@ def stream(
         weights_setting=weights_setting,
         build_network=_network,
         row_shape=lambda height, width: (2, *resize.size(height, width)),
-        preprocess=lambda rgb: unit_range(resize(rgb)).flip(0),  # BGR
+        preprocess=lambda rgb: channels_first(resize(rgb)),
         encodes=True,
         window=PAIRS,
         collate=list,
@@ -119,9 +119,10 @@ class PwcNet(nn.Module):
         self.moduleRefiner = Refiner()
 
     def encode(self, frames: Tensor) -> Pyramid:
-        """frames (B, 3, H, W), BGR in 0 … 1 → their pyramid, of pictures resized to (H', W')"""
+        """frames uint8 (B, 3, H, W), RGB → their pyramid, of pictures resized to (H', W')"""
         size = [rounded_up(side) for side in frames.shape[2:]]
-        pyramid: Pyramid = self.moduleExtractor(interpolate(frames, size, mode="bilinear", align_corners=False))
+        bgr = frames.flip(1).float() / 255
+        pyramid: Pyramid = self.moduleExtractor(interpolate(bgr, size, mode="bilinear", align_corners=False))
         return pyramid
 
     def forward(self, pair: tuple[Pyramid, Pyramid]) -> tuple[Tensor, None]:

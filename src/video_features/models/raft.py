@@ -143,7 +143,7 @@ def stream(
     def preprocess(rgb: RGB) -> Tensor:
         height, width, _ = rgb.shape
         check_size(height, width, resize)
-        return channels_first(resize(rgb)).float()
+        return channels_first(resize(rgb))
 
     def without_padding(flow: Tensor, frame: torch.Size) -> Tensor:
         _, height, width = frame
@@ -194,9 +194,9 @@ class Raft(nn.Module):
         self.updates = updates
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """frames (B, 3, H, W), 0 … 255 → what they look like, and the context, each (B, D, H'/8, W'/8)"""
+        """frames uint8 (B, 3, H, W) → what they look like, and the context, each (B, D, H'/8, W'/8)"""
         height, width = frames.shape[2:]
-        images = pad(frames / 255 * 2 - 1, padding(height, width), mode="replicate")
+        images = pad(frames.float() / 255 * 2 - 1, padding(height, width), mode="replicate")
         return self.parts.feature_encoder(images), self.parts.context_encoder(images)
 
     def forward(self, pair: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, None]:
