@@ -142,7 +142,7 @@ def _options(field: dataclasses.Field[Any], setting: str, *, hidden: bool = Fals
     default = DEFAULT_OUTPUT if setting == "output_path" else field.default
     if field.type in ("bool", bool):
         flag, name = _names(setting)
-        both = f"{flag}/--no-{flag.removeprefix('--')}" if field.default else flag  # what is on can only be put off
+        both = f"{flag}/--no-{flag.removeprefix('--')}" if field.default else flag  # to put off what is on
         return [click.Option([both, name], is_flag=True, default=None, help=help, hidden=hidden)]
     if default not in (None, ""):
         help = f"{help}  [default: {f'{default:g}' if isinstance(default, float) else default}]"

@@ -82,11 +82,10 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
             "load(…).extract(video, source_fps=…), and the others to the function video_features.extract"
         )
     run, by_feature = settle([feature], {**settings, "device": device, "show_pred": show_pred})
-    chosen = choose_device(run.device)
     extractor = _built(feature, by_feature[feature], run)
     if extractor.previews:
         raise SettingsError("load writes no files, and so no preview: use extract, with preview and an output_path")
-    return extractor.on(chosen)
+    return extractor.on(choose_device(run.device))
 
 
 def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
