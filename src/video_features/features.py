@@ -31,13 +31,16 @@ class Values(Mapping[str, npt.NDArray[Any]]):
         if key not in self.files:
             return self._arrays[key]
         path = self.files[key]
+        what_to_do = "keep the file as it was for as long as these features are used, or extract them again"
         try:
             if _version(path) != self._versions[key]:
-                raise OutputError(f"{path}: {key} is read from this file, which was changed or replaced meanwhile")
+                raise OutputError(f"{path}: {key} is read from this file, which was changed or replaced; {what_to_do}")
             view: npt.NDArray[Any] = np.load(path, mmap_mode="r")
             return view
         except OSError as error:
-            raise OutputError(f"{path}: {key} is read from this file, and it cannot be ({error.strerror})") from error
+            raise OutputError(
+                f"{path}: {key} is read from this file, and it cannot be ({error.strerror}); {what_to_do}"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -46,7 +49,7 @@ class Values(Mapping[str, npt.NDArray[Any]]):
         return len(self._keys)
 
     def __repr__(self) -> str:
-        return f"Values({ {key: self.files.get(key, self._arrays.get(key)) for key in self} })"
+        return f"Values({ {**self._arrays, **self.files} })"
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -62,7 +62,7 @@ class RowsInFile:
                 self._write_header(self._file, 0)
             self._file.write(np.ascontiguousarray(row, self._dtype).data)
         except OSError as error:
-            raise OutputError(f"{self.path.parent}: cannot be written ({error.strerror or error})") from error
+            raise self._failed(error) from error
 
     def finish(self, count: int) -> Path:
         assert self._file is not None
@@ -72,7 +72,7 @@ class RowsInFile:
                 self._write_header(file, count)
                 file.truncate(file.tell() + count * int(np.prod(self._shape)) * self._dtype.itemsize)
         except OSError as error:
-            raise OutputError(f"{self.path.parent}: cannot be written ({error.strerror or error})") from error
+            raise self._failed(error) from error
         return self.path
 
     def close(self) -> None:
@@ -82,6 +82,9 @@ class RowsInFile:
                 self._file.close()
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.path.parent}: cannot be written ({error.strerror or error})")
 
     def _write_header(self, file: IO[bytes], count: int) -> None:
         # NumPy leaves room in it for any count, so that it is as long when it is written again.

@@ -42,7 +42,7 @@ class PointwiseHead(nn.Module):
 
 
 class Runner:
-    """A network on its device. Batches come from any device, float32; results are float32 and stay on the network's."""
+    """A network on its device. Batches come from any device; results are float32 and stay on the network's."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.device = device

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from .errors import OutputError
 from .features import Features, Values
 from .layout import Format, Part, Paths, dump_predictions, load_predictions, temporary_path, write_together
 from .media import Frame
-from .preview import Preview
 from .records import check_same_settings, check_same_source
 from .rows import Array, Draft, Rows, RowsInFile
+
+if TYPE_CHECKING:
+    from .preview import Preview
 
 
 class Sink(Protocol):
@@ -189,11 +191,11 @@ class _FileDraft(Draft):
         self._rows_in_files = rows_in_files
         self._with_preview = with_preview
         self._made: list[RowsInFile | Preview] = []
+        self._drawn: Preview | None = None
 
     def show(self, frame: Frame) -> None:
-        for made in self._made:
-            if isinstance(made, Preview):
-                made.show(frame)
+        if self._drawn is not None:
+            self._drawn.show(frame)
 
     def rows(self, key: str, dtype: type[np.generic]) -> Rows:
         rows = super().rows(key, dtype)
@@ -201,7 +203,9 @@ class _FileDraft(Draft):
             rows = RowsInFile(temporary_path(self._folder), dtype)
             self._made.append(rows)
         if self._with_preview:
-            rows = Preview(temporary_path(self._folder), rows)
+            from .preview import Preview  # which loads torchvision and FFmpeg
+
+            rows = self._drawn = Preview(temporary_path(self._folder), rows)
             self.preview = rows.path
             self._made.append(rows)
         return rows

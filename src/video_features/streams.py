@@ -192,13 +192,13 @@ class _Stage:
 
     def finish(self) -> list[Row]:
         """The rows that are left when nothing more comes."""
+        if self._over_it is not None and self._over_it.tail == "drop":
+            return []
         tail = self._windower.finish()
         rows = []
         if tail is not None:
             padding = self._stream.window.size - len(tail)
             rows = self._add(_Filled([*tail, *([tail[-1]] * padding)], padding))
-        if self._over_it is not None and self._over_it.tail == "drop":
-            return []
         return rows + self._run()
 
     def _default_batch_size(self) -> int:
