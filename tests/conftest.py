@@ -93,6 +93,55 @@ def write_video(
     return path
 
 
+def tones(seconds: float, rate: int = 16_000, channels: int = 1) -> npt.NDArray[np.int16]:
+    """int16 (n, channels): a rising tone, another one in each channel, and quiet noise; so no two times sound alike."""
+    t = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(0).uniform(-0.02, 0.02, len(t))
+    waves = [0.4 * np.sin(2 * np.pi * (200 + 50 * channel + 60 * t) * t) + noise for channel in range(channels)]
+    return np.round(np.stack(waves, axis=1) * 32767).astype(np.int16)
+
+
+def write_sound(
+    path: Path,
+    samples: npt.NDArray[np.int16],
+    *,
+    rate: int = 16_000,
+    codec: str = "pcm_s16le",
+    layout: str | None = None,
+    pts: Callable[[int], int] = lambda k: k,
+    pictures: Pictures = (),
+    picture_pts: Callable[[int], int] = lambda k: k,
+) -> Path:
+    """Encode samples, int16 (n, channels), beside pictures at 25 fps if there are any.
+
+    pts(k): the time of sample k in ticks of 1/rate; picture_pts(k): that of picture k in ticks of 1/25
+    """
+    layout = layout or {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream.time_base = Fraction(1, rate)
+        frames = [av.VideoFrame.from_ndarray(rgb, format="rgb24") for rgb in pictures]
+        video = container.add_stream("libx264", rate=25) if frames else None
+        if video is not None:
+            video.width, video.height, video.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+            for k, frame in enumerate(frames):
+                frame.pts, frame.time_base = picture_pts(k), Fraction(1, 25)
+                container.mux(video.encode(frame))
+            container.mux(video.encode())
+        if not stream.codec_context.is_open:
+            stream.codec_context.open()  # which sets its frame size
+        convert = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
+        size = stream.codec_context.frame_size or 1024
+        for start in range(0, len(samples), size):
+            piece = np.ascontiguousarray(samples[start : start + size]).reshape(1, -1)
+            sound = av.AudioFrame.from_ndarray(piece, format="s16", layout=layout)
+            sound.sample_rate, sound.pts, sound.time_base = rate, pts(start), Fraction(1, rate)
+            for converted in convert.resample(sound):
+                container.mux(stream.encode(converted))
+        container.mux(stream.encode())
+    return path
+
+
 class Terminal(io.StringIO):
     """Standard error of somebody who watches."""
 

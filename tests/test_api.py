@@ -18,7 +18,7 @@ import standin
 import video_features
 from conftest import Terminal, grey_levels, write_video
 from video_features import Features, MediaError, SettingsError, extract, list_models, load, registry
-from video_features.media import open_source
+from video_features.media import frames_of, open_source
 from video_features.models import clip as clip_family
 from video_features.models import timm as timm_family
 from video_features.settings import coerce
@@ -68,7 +68,7 @@ def test_extract_refuses_wrong_settings_at_once() -> None:
 def test_an_array_gives_the_same_rows_as_the_file_it_was_read_from(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", grey_levels(7))
     with open_source(video) as source:
-        frames = np.stack([frame.rgb for frame in source.frames()])
+        frames = np.stack([frame.rgb for frame in frames_of(source)])
     extractor = load("timm", **LITE0)
     from_file, from_array = extractor.extract(video), extractor.extract(frames, source_fps=25)
     assert np.array_equal(from_file.values["timm"], from_array.values["timm"])
@@ -145,11 +145,11 @@ def test_extraction_total(bikes: Path) -> None:
 def test_several_features_decode_each_video_once(
     tmp_path: Path, standin_file: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from video_features.media.video import VideoFile
+    from video_features.media.container import MediaFile
 
     decodings: list[str] = []
-    frames = VideoFile.frames
-    monkeypatch.setattr(VideoFile, "frames", lambda self: decodings.append(self.name) or frames(self))
+    samples = MediaFile.samples
+    monkeypatch.setattr(MediaFile, "samples", lambda self, tracks: decodings.append(self.name) or samples(self, tracks))
     video = write_video(tmp_path / "a.mp4", grey_levels(10))
     settings: dict[str, Any] = {
         "timm": {"model_name": "tf_efficientnet_lite0", "extraction_fps": 5},

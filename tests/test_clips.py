@@ -19,7 +19,7 @@ from torchvision.models.video import s3d as torchvision_s3d
 import standin
 from conftest import grey_levels, write_video
 from video_features import SettingsError, WeightsError, extract, load
-from video_features.media import open_source
+from video_features.media import frames_of, open_source
 from video_features.models import i3d, r21d, s3d, torchvision_video
 from video_features.predictions import kinetics_400
 
@@ -52,7 +52,7 @@ def test_rows_are_those_of_their_frames_alone(
     assert features.end_seconds.tolist() == [min(start + size, 14) / 25 for start in starts]
     assert (features.padded_frames is None) if padding is None else (features.padded_frames.tolist() == padding)  # type: ignore[union-attr]
     with open_source(video) as source:
-        frames = np.stack([frame.rgb for frame in source.frames()])
+        frames = np.stack([frame.rgb for frame in frames_of(source)])
     for row, start in enumerate(starts):
         own = frames[[min(k, 13) for k in range(start, start + size)]]
         alone = load("r21d", weights=weights, stack_size=size).extract(own, source_fps=25).values["r21d"]
@@ -65,7 +65,7 @@ def test_a_video_shorter_than_a_window_names_the_least_number_of_frames(tmp_path
     (outcome,) = extract(video, "r21d", weights=standin_file("r21d", R18), output_path=tmp_path / "out")
     assert outcome.status == "failed" and outcome.files == ()
     assert outcome.reason == (
-        f"{video}: too short for r21d: 10 frames, and one row needs at least 16; "
+        f"{video}: too short for r21d: 10 frames, and one row needs at least 16 frames; "
         "tail=pad (--tail pad) repeats the last one to fill a row"
     )
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -109,7 +109,7 @@ def test_arrays_may_be_views(standin_file: Standin, feature: str) -> None:
 def test_the_same_frames_from_a_file_and_from_an_array(bikes: Path, standin_file: Standin) -> None:
     extractor = load("r21d", weights=standin_file("r21d", R18))
     with open_source(bikes) as source:
-        frames = np.stack([frame.rgb for frame in source.frames()])
+        frames = np.stack([frame.rgb for frame in frames_of(source)])
     from_array, from_file = extractor.extract(frames, source_fps=25), extractor.extract(bikes)
     assert len(from_file) == 15
     assert np.array_equal(from_array.values["r21d"], from_file.values["r21d"])

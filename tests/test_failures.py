@@ -5,28 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import numpy as np
 import PIL.Image
 import pytest
 from click.testing import CliRunner
 
-from conftest import grey_levels, write_video
+from conftest import grey_levels, tones, write_sound, write_video
 from test_video import faststart
 from video_features import MediaError, OutputError, extract, load
 from video_features.cli import cli
 
 LITE0 = ["--model-name", "tf_efficientnet_lite0", "--device", "cpu"]
-
-
-def audio_only(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
-        samples.rate = 8000
-        container.mux(stream.encode(samples))
-        container.mux(stream.encode())
-    return path
 
 
 def cut(path: Path, bikes: Path) -> Path:
@@ -46,8 +34,8 @@ def test_each_bad_file_costs_one_line_and_the_others_are_done(tmp_path: Path, bi
     bad = {
         tmp_path / "missing.mp4": "no such file",
         empty: "an empty file",
-        text: "not a video that FFmpeg can read",
-        audio_only(tmp_path / "audio.mp4"): "no video stream in it, only audio",
+        text: "not a file of video or sound that FFmpeg can read",
+        write_sound(tmp_path / "audio.mp4", tones(1), codec="aac"): "no video stream in it, only audio (aac)",
         cut(tmp_path / "cut.mp4", bikes): "truncated: it ends at",
         tmp_path / "frames": "a folder of images has no frame rate of its own",
     }
@@ -72,7 +60,7 @@ def test_a_rate_too_low_for_a_single_frame_is_a_failure_not_an_empty_file(tmp_pa
     extractor = load("timm", model_name="tf_efficientnet_lite0", extraction_fps=0.1)
     with pytest.raises(
         MediaError,
-        match=r"short\.mp4: too short for timm: 0 frames at 0\.1 fps, and one row needs at least 1; a",
+        match=r"short\.mp4: too short for timm: 0 frames at 0\.1 fps, and one row needs at least 1 frame at 0\.1 fps;",
     ):
         extractor.extract(video)
 

@@ -9,7 +9,7 @@ import av
 import pytest
 
 from conftest import grey_levels, write_video
-from video_features.media import open_source
+from video_features.media import frames_of, open_source
 from video_features.windows import ConstantRate, as_rate
 
 RATES = [1, 2, 5, 10, 12.5, 25, 30, 60]
@@ -61,7 +61,7 @@ def by_us(path: Path, fps: float) -> list[tuple[int, int]]:
     with open_source(path) as source:
         return [
             (tick, k)
-            for k, frame in enumerate(source.frames())
+            for k, frame in enumerate(frames_of(source))
             for tick in rate.ticks(frame.seconds, frame.end_seconds)
         ]
 

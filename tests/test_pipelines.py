@@ -17,7 +17,7 @@ import pytest
 import standin
 from conftest import MISTAKES_IN_FLOW
 from video_features import Extractor, Features, load
-from video_features.media import open_source
+from video_features.media import frames_of, open_source
 from video_features.streams import Stream
 
 GOLDEN = np.load(standin.GOLDEN / "pipelines.npz")
@@ -133,7 +133,7 @@ def test_clips_at_another_rate(
 @pytest.fixture(scope="module")
 def bikes24(bikes: Path) -> npt.NDArray[np.uint8]:
     with open_source(bikes) as source:
-        return np.stack([frame.rgb for frame in itertools.islice(source.frames(), 24)])
+        return np.stack([frame.rgb for frame in itertools.islice(frames_of(source), 24)])
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 from conftest import grey_levels, write_video
 from video_features import SettingsError, load, plan
-from video_features.media import open_source
-from video_features.sampling import Sampler
+from video_features.media import frames_of, open_source
+from video_features.sampling import FrameSampler
 from video_features.settings import FrameSettings
 
 
@@ -37,9 +37,9 @@ def test_the_number_of_frames_is_known_before_they_are_decoded(
         tmp_path / name, grey_levels(33), codec=codec, fps=fps, pix_fmt=pix_fmt, pts=lambda k: k + start
     )
     with open_source(video) as source:
-        sampler = Sampler(FrameSettings(**settings), source)
+        sampler = FrameSampler(FrameSettings(**settings), source.video)
         expected = sampler.expected()
-        taken = [shown for frame in source.frames() for shown in sampler.take(frame)]
+        taken = [shown for frame in frames_of(source) for shown in sampler.take(frame)]
     assert expected == len(taken) == sampler.taken
     assert expected > 0
 

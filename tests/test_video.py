@@ -18,15 +18,15 @@ import PIL.Image
 import pytest
 from av.video.reformatter import Colorspace
 
-from conftest import grey_levels, write_video
+from conftest import grey_levels, tones, write_sound, write_video
 from video_features import MediaError
-from video_features.media import Frame, open_source
+from video_features.media import Frame, frames_of, open_source
 from video_features.media.timestamps import DisplayTimes
 
 
 def read(path: object, **options: object) -> list[Frame]:
     with open_source(path, **options) as source:  # type: ignore[arg-type]
-        return list(source.frames())
+        return list(frames_of(source))
 
 
 def pictures_in(frames: list[Frame]) -> list[int]:
@@ -131,25 +131,10 @@ def test_the_containers_start_is_zero(tmp_path: Path) -> None:
     assert np.allclose(seconds(read(path)), np.arange(10) / 25, rtol=0, atol=1e-4)
 
 
-def write_with_sound(path: Path, sound_seconds: int, first_picture: int = 0) -> Path:
-    """Ten pictures at 25 fps, the first at tick `first_picture`, beside silence."""
-    with av.open(str(path), "w") as container:
-        sound = container.add_stream("pcm_s16le", rate=8000)
-        video = container.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "bgr0"
-        samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * sound_seconds), np.int16), format="s16", layout="mono")
-        samples.rate, samples.pts = 8000, 0
-        container.mux(sound.encode(samples))
-        for k, rgb in enumerate(grey_levels(10)):
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-            frame.pts, frame.time_base = k + first_picture, Fraction(1, 25)
-            container.mux(video.encode(frame))
-        container.mux(video.encode())
-    return path
-
-
 def test_a_video_that_starts_after_its_sound_keeps_the_offset(tmp_path: Path) -> None:
-    frames = read(write_with_sound(tmp_path / "offset.mkv", sound_seconds=1, first_picture=10))
+    frames = read(
+        write_sound(tmp_path / "offset.mkv", tones(1), pictures=grey_levels(10), picture_pts=lambda k: k + 10)
+    )
     assert seconds(frames)[0] == pytest.approx(0.4)
 
 
@@ -221,7 +206,7 @@ def test_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
         with open_source(path) as source:
             assert source.name == Path(name).stem
             assert source.address == str(tmp_path / name)
-            assert len(list(source.frames())) == 3
+            assert len(list(frames_of(source))) == 3
 
 
 def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
@@ -232,7 +217,7 @@ def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
         file.write(data)
     with open_source("memory://folder/a video.mp4") as source:
         assert source.name == "a video"
-        assert pictures_in(list(source.frames())) == list(range(12))
+        assert pictures_in(list(frames_of(source))) == list(range(12))
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -248,7 +233,7 @@ def test_http_with_a_query_that_is_not_recorded(tmp_path: Path) -> None:
         address = f"http://127.0.0.1:{server.server_address[1]}"
         with open_source(f"{address}/a.mp4?signature=secret") as source:
             assert (source.name, source.address) == ("a", f"{address}/a.mp4")
-            assert pictures_in(list(source.frames())) == list(range(12))
+            assert pictures_in(list(frames_of(source))) == list(range(12))
         with pytest.raises(MediaError, match=r"no\.mp4\?x=1: cannot be opened \(FileNotFoundError"):
             open_source(f"{address}/no.mp4?x=1")
         server.shutdown()
@@ -284,9 +269,9 @@ def test_an_array() -> None:
 def test_frames_that_nobody_asks_for_are_not_converted(bikes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     converted: list[int] = []
     with open_source(bikes) as source:
-        convert = source._to_rgb  # type: ignore[attr-defined]
-        monkeypatch.setattr(source, "_to_rgb", lambda frame: converted.append(frame.pts) or convert(frame))
-        for k, frame in enumerate(source.frames()):
+        convert = source.video._to_rgb  # type: ignore[attr-defined]
+        monkeypatch.setattr(source.video, "_to_rgb", lambda frame: converted.append(frame.pts) or convert(frame))
+        for k, frame in enumerate(frames_of(source)):
             if k in (0, 100):
                 assert frame.rgb is frame.shown(Fraction(0), Fraction(1)).rgb
     assert len(converted) == 2
@@ -296,14 +281,14 @@ def test_frames_that_nobody_asks_for_are_not_converted(bikes: Path, monkeypatch:
 def test_the_number_of_frames_where_the_header_does_not_say(tmp_path: Path, suffix: str) -> None:
     codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
     with open_source(write_video(tmp_path / f"a{suffix}", grey_levels(30), codec=codec)) as source:
-        assert source.frame_count() == 30
+        assert source.video.frame_count() == 30
 
 
 def test_the_number_of_frames_is_counted_where_there_is_no_duration(tmp_path: Path) -> None:
     with open_source(write_video(tmp_path / "raw.h264", grey_levels(30))) as source:
-        assert source.end_seconds is None
-        assert source.frame_count() == 30
-        assert len(list(source.frames())) == 30
+        assert source.video.end_seconds is None
+        assert source.video.frame_count() == 30
+        assert len(list(frames_of(source))) == 30
 
 
 def faststart(source: Path, target: Path) -> Path:
@@ -344,10 +329,10 @@ def test_an_avi_cut_in_the_middle_is_truncated(tmp_path: Path, bikes: Path) -> N
 def test_a_matroska_file_that_does_not_start_at_zero_is_not_truncated(tmp_path: Path) -> None:
     path = write_video(tmp_path / "segment.mkv", grey_levels(40), pts=lambda k: k + 200)
     with open_source(path) as source:
-        assert source.frame_count() == 40
-        assert float(source.end_seconds or 0) == pytest.approx(1.6, abs=0.05)
-        assert [float(frame.seconds) for frame in source.frames()][:2] == [0, 0.04]
+        assert source.video.frame_count() == 40
+        assert float(source.video.end_seconds or 0) == pytest.approx(1.6, abs=0.05)
+        assert [float(frame.seconds) for frame in frames_of(source)][:2] == [0, 0.04]
 
 
 def test_a_video_shorter_than_its_sound_is_not_truncated(tmp_path: Path) -> None:
-    assert len(read(write_with_sound(tmp_path / "sound.mkv", sound_seconds=5))) == 10
+    assert len(read(write_sound(tmp_path / "sound.mkv", tones(5), pictures=grey_levels(10)))) == 10

@@ -7,7 +7,15 @@ from fractions import Fraction
 
 import pytest
 
-from video_features.windows import ConstantRate, Window, Windower, as_rate, rate_for_total, round_half_away
+from video_features.windows import (
+    ConstantRate,
+    SoundWindow,
+    Window,
+    Windower,
+    as_rate,
+    rate_for_total,
+    round_half_away,
+)
 
 
 def selected(starts: list[Fraction], end: Fraction, fps: Fraction) -> list[tuple[int, int]]:
@@ -104,3 +112,26 @@ def test_places_in_windows(size: int, step: int, held: Sequence[int], last: Sequ
     window = Window(size, step)
     assert [k for k in range(12) if window.holds(k)] == list(held)
     assert [k for k in range(12) if window.completes(k)] == list(last)
+
+
+def whole_frames(window: SoundWindow, row: int, samples: int) -> set[int]:
+    """Where the frames of a row that lie wholly within so many samples end."""
+    start = round_half_away(row * window.step_seconds * window.rate)
+    ends = {start + k * window.frame.step + window.frame.size for k in range(window.frames)}
+    return {end for end in ends if end <= samples}
+
+
+@pytest.mark.parametrize("tail", ["drop", "pad"])
+@pytest.mark.parametrize("step", ["6/10", "9/10", "2", "4/30", "1/10"])
+def test_rows_of_sound_are_those_of_its_frames(step: str, tail: str) -> None:
+    # 10 samples a second; a frame is of 3 samples, every 2; a row of 4 frames stands for 0.8 s and takes 9 samples.
+    window = SoundWindow(rate=10, frame=Window(3, 2), frames=4, step_seconds=Fraction(step), tail=tail)
+    assert (window.size, window.seconds) == (9, Fraction(8, 10))
+    for samples in range(60):
+        row, seen = 0, 0
+        while len(frames := whole_frames(window, row, samples)) == 4:
+            seen, row = max(frames), row + 1
+        has_tail = tail == "pad" and any(end > seen for end in frames)
+        assert window.rows(samples) == row + has_tail
+        assert (samples >= window.least) == (window.rows(samples) > 0)
+        assert window.padding(row, samples) == 4 - len(frames)

@@ -1,29 +1,30 @@
 """The straight line, for one video and one or more features:
 
-frames → resample → windows → preprocess → batch → network → rows with start and end
+frames or sound → resample → windows → preprocess → batch → network → rows with start and end
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from .errors import MediaError, counted, reason_of
+from .errors import MediaError, reason_of
 from .features import Features, Values
-from .media import Frame, FrameSource, Source, open_source
+from .media import Frame, MediaSource, Sound, Source, Track, open_source
 from .predictions import Prediction
 from .records import describe_source, describe_weights, versions
 from .rows import Draft, Rows, RowsInMemory
 from .runtime import release_free_memory
-from .sampling import Sampler
-from .settings import ClipSettings, FeatureSettings, that_change_values
+from .sampling import Excerpt, FrameSampler, Sampler, SoundSampler
+from .settings import ClipSettings, FeatureSettings, PictureSettings, that_change_values
 from .streams import Chain, Row, Span, Stream
 from .weights import check_file
+from .windows import SoundWindow
 
 RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
 
@@ -35,12 +36,14 @@ class Extractor:
     feature: the feature's name
     settings: which networks, at which rate, in which batches
     streams: what it gives; all have equally many rows, of the same times
+    sound: the windows of sound that it takes, one a row, where it does not take frames
     previews: whether its rows, which are flow then, are also to be made into a video to look at
     """
 
     feature: str
     settings: FeatureSettings
     streams: Sequence[Stream] = field(repr=False)
+    sound: SoundWindow | None = None
     previews: bool = False
 
     def on(self, device: torch.device) -> Extractor:
@@ -55,7 +58,7 @@ class Extractor:
         return any(stream.labels is not None for stream in self.streams)
 
     def extract(self, source: Source, *, source_fps: float | None = None) -> Features:
-        """The features of one video, folder of images or array; see `open_source` for what these may be.
+        """The features of one video, sound, folder of images or array; see `open_source` for what these may be.
 
         source_fps: frames per second of a folder of images or an array
         Raises MediaError if it cannot be read to its end, or is too short for one row.
@@ -75,21 +78,30 @@ class Extractor:
             "versions": versions(),
         }
 
-    def check_length(self, frames: int, sampler: Sampler, source: FrameSource) -> None:
-        """Raise MediaError, with the least number of frames, where so many give no row."""
-        least = self._least_frames()
-        if frames >= least:
+    def track(self, source: MediaSource) -> Track:
+        """What it is made of. Raises MediaError where a source has no frames, or no sound."""
+        return source.video if self.sound is None else source.audio
+
+    def sampler(self, source: MediaSource) -> Sampler:
+        """What it takes of that track, from the beginning."""
+        if self.sound is not None:
+            return SoundSampler(self.sound, source.audio)
+        assert isinstance(self.settings, PictureSettings)
+        return FrameSampler(self.settings, source.video)
+
+    def check_length(self, taken: int, sampler: Sampler, source: MediaSource) -> None:
+        """Raise MediaError, with the least that is needed, where so much of a source gives no row."""
+        if self.rows(taken):
             return
-        at = "" if sampler.fps == source.fps else f" at {float(sampler.fps):g} fps"
         hint = ""
-        if isinstance(self.settings, ClipSettings) and frames >= self._least_frames(padded=True):
-            hint = "; tail=pad (--tail pad) repeats the last one to fill a row"
-        elif at:
+        if taken >= self._least(padded=True):
+            hint = f"; tail=pad (--tail pad) {sampler.padded_with}"
+        elif isinstance(self.settings, PictureSettings) and sampler.fps != source.video.fps:
             name = "extraction_fps" if self.settings.extraction_fps else "extraction_total"
             hint = f"; a higher {name} takes more"
         raise MediaError(
-            f"{source.location}: too short for {self.feature}: {counted(frames, 'frame')}{at}, "
-            f"and one row needs at least {least}{hint}"
+            f"{source.location}: too short for {self.feature}: {sampler.in_words(taken)}, "
+            f"and one row needs at least {sampler.in_words(self._least())}{hint}"
         )
 
     def check_files(self) -> None:
@@ -97,11 +109,21 @@ class Extractor:
         for stream in self.all_streams():
             check_file(stream.weights, model=stream.model)
 
-    def rows(self, frames: int) -> int:
-        """The number of rows that so many frames give."""
-        return min(stream.rows(frames) for stream in self.streams)
+    def rows(self, taken: int) -> int:
+        """The number of rows that so many frames, or samples of sound, give."""
+        items = taken if self.sound is None else self.sound.rows(taken)
+        return min(stream.rows(items) for stream in self.streams)
 
-    def _least_frames(self, *, padded: bool = False) -> int:
+    @property
+    def pads(self) -> bool:
+        """Whether the last row may be filled up."""
+        return any(part.tail == "pad" for part in (self.sound, *(stream.window for stream in self.streams)) if part)
+
+    def _least(self, *, padded: bool = False) -> int:
+        """How many frames, or samples of sound, one row needs; padded: if the tail could be, and were."""
+        if self.sound is not None:
+            return replace(self.sound, tail="pad").least if padded else self.sound.least
+        padded = padded and isinstance(self.settings, ClipSettings)
         return max(stream.least_frames(padded=padded) for stream in self.streams)
 
     def all_streams(self) -> list[Stream]:
@@ -110,26 +132,29 @@ class Extractor:
 
 
 def extract_from(
-    source: FrameSource,
+    source: MediaSource,
     extractors: Sequence[Extractor],
     drafts: Sequence[Draft] | None = None,
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> list[Features | Exception]:
-    """Decode the source once and give every extractor its frames: its features, or what kept it from them.
+    """Decode the source once and give every extractor its frames or sound: its features, or what kept it from them.
 
     drafts: where each extractor's rows gather; by default in memory
-    on_progress: told after each frame how many seconds of the source are done
-    Raises MediaError where the source itself fails: no extractor has features then.
+    on_progress: told after each frame or piece of sound how many seconds of the source are done
+    Raises MediaError where the source itself fails, or has no frames or sound for one of them.
     """
     drafts = [Draft() for _ in extractors] if drafts is None else drafts
     lines = [_Line(extractor, source, draft) for extractor, draft in zip(extractors, drafts, strict=True)]
     released = time.monotonic()
-    for frame in source.frames():
+    tracks = list({id(line.track): line.track for line in lines}.values())
+    for track, sample in source.samples(tracks):
         for line in lines:
-            line.push(frame)
+            if line.track is track:
+                line.push(sample)
         if all(line.failed for line in lines):
             break
-        on_progress(float(frame.end_seconds))
+        if not isinstance(sample, MediaError):
+            on_progress(float(sample.end_seconds))
         if time.monotonic() - released > RELEASE_EVERY_SECONDS:
             release_free_memory()
             released = time.monotonic()
@@ -137,13 +162,13 @@ def extract_from(
 
 
 class _Line:
-    """One extractor's way through one source: frames in, features out."""
+    """One extractor's way through one source: frames or sound in, features out."""
 
-    def __init__(self, extractor: Extractor, source: FrameSource, draft: Draft) -> None:
+    def __init__(self, extractor: Extractor, source: MediaSource, draft: Draft) -> None:
         self._extractor = extractor
         self._source = source
         self._draft = draft
-        self._sampler = Sampler(extractor.settings, source)
+        self._sampler = extractor.sampler(source)
         self._chains = {stream.key: Chain(stream, extractor.settings.batch_size) for stream in extractor.streams}
         self._values: dict[str, Rows] = {
             stream.key: draft.rows(stream.key, stream.dtype) if stream.rows_are_pictures else RowsInMemory(stream.dtype)
@@ -153,22 +178,27 @@ class _Line:
         self._error: Exception | None = None
 
     @property
+    def track(self) -> Track:
+        return self._sampler.track
+
+    @property
     def failed(self) -> bool:
         return self._error is not None
 
-    def push(self, frame: Frame) -> None:
+    def push(self, sample: Frame | Sound | MediaError) -> None:
+        """Take the next of the track's samples, or why there are no more."""
         if self._error is None:
             try:
-                for shown in self._sampler.take(frame):
-                    self._draft.show(shown)
-                    for key, chain in self._chains.items():
-                        self._keep(key, chain.push(shown))
+                if isinstance(sample, MediaError):
+                    raise sample
+                self._take(self._sampler.take(sample))
             except Exception as error:  # the other features of this video go on
                 self._fail(error)
 
     def finish(self) -> Features | Exception:
         if self._error is None:
             try:
+                self._take(self._sampler.finish())
                 for key, chain in self._chains.items():
                     self._keep(key, chain.finish())
                 self._extractor.check_length(self._sampler.taken, self._sampler, self._source)
@@ -177,6 +207,13 @@ class _Line:
             except Exception as error:
                 return self._fail(error)
         return self._error
+
+    def _take(self, items: Iterable[Frame | Excerpt]) -> None:
+        for item in items:
+            if isinstance(item, Frame):
+                self._draft.show(item)
+            for key, chain in self._chains.items():
+                self._keep(key, chain.push(item))
 
     def _fail(self, error: Exception) -> Exception:
         self._draft.close()  # which may hold much of a disk that others need
@@ -199,17 +236,16 @@ class _Line:
         extractor = self._extractor
         values = Values({key: self._values[key].finish(len(spans)) for key, spans in self._spans.items()})
         spans = self._spans[extractor.streams[0].key]
-        padded = any(stream.window.tail == "pad" for stream in extractor.streams)
         return Features(
             values=values,
             start_seconds=np.array([float(span.seconds) for span in spans]),
             end_seconds=np.array([float(span.end_seconds) for span in spans]),
             fps=float(self._sampler.fps),
-            padded_frames=np.array([span.padding for span in spans], np.int64) if padded else None,
+            padded_frames=np.array([span.padding for span in spans], np.int64) if extractor.pads else None,
             predictions=self._predictions() if extractor.predicts else None,
             record={
                 **extractor.describe(),
-                "source": describe_source(self._source),
+                "source": describe_source(self._source, self.track),
                 "shapes": {key: list(array.shape) for key, array in values.items()},
             },
         )

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from .errors import OutputError, SettingsError, reason_of
+from .errors import MediaError, OutputError, SettingsError, reason_of
 from .extraction import Extractor, extract_from
 from .features import Features, Outcome
 from .layout import NUMPY, PICKLE
-from .media import FrameSource, Source, open_source
+from .media import MediaSource, Source, open_source
 from .records import describe_source
 from .registry import family, split
 from .rows import Draft
@@ -31,6 +32,7 @@ BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elaps
 BAR_WITHOUT_END = "{desc}: {n:.1f} s of video, {elapsed} gone"  # where the file does not say how long it is
 log = logging.getLogger(__name__)
 
+MakeBar = Callable[[Fraction | None], "tqdm[Any]"]  # from the seconds of a video, where these are known
 RUN_SETTINGS = {field.name for field in fields(RunSettings)}
 
 
@@ -161,11 +163,8 @@ def _outcomes(
     for k, (name, source) in enumerate(sources.items()):
         label = f"[{k + 1}/{len(sources)}] {Path(name).name}"
         try:
-            with (
-                open_source(source, fps=run.source_fps, array_name=name) as opened,
-                _bar(label, opened.end_seconds, shown=progress) as bar,
-            ):
-                outcomes = _one_video(opened, extractors, sink, bar)
+            with open_source(source, fps=run.source_fps, array_name=name) as opened:
+                outcomes = _one_video(opened, extractors, sink, partial(_bar, label, shown=progress))
         except BrokenPipeError:  # nobody reads what is printed any more
             raise
         except Exception as error:  # whatever it is, the other videos go on
@@ -185,7 +184,7 @@ def _bar(label: str, seconds: Fraction | None, *, shown: bool) -> tqdm[Any]:
     )
 
 
-def _one_video(source: FrameSource, extractors: list[Extractor], sink: Sink, bar: tqdm[Any]) -> list[Outcome]:
+def _one_video(source: MediaSource, extractors: list[Extractor], sink: Sink, make_bar: MakeBar) -> list[Outcome]:
     """Every extractor's outcome for one opened video, in their order."""
     started = time.monotonic()
     ends = {extractor.feature: _already(source, extractor, sink) for extractor in extractors}
@@ -195,22 +194,23 @@ def _one_video(source: FrameSource, extractors: list[Extractor], sink: Sink, bar
             stack.enter_context(sink.draft(source.name, _record(source, extractor), with_preview=extractor.previews))
             for extractor in waiting
         ]
-        results = _extract_waiting(source, waiting, drafts, bar)
+        results = _extract_waiting(source, waiting, drafts, make_bar)
         for extractor, draft, result in zip(waiting, drafts, results, strict=True):
             ends[extractor.feature] = _written(source, extractor, result, sink, draft, started)
     return [outcome for outcome in ends.values() if outcome is not None]
 
 
-def _record(source: FrameSource, extractor: Extractor) -> dict[str, Any]:
-    return {**extractor.describe(), "source": describe_source(source)}
+def _record(source: MediaSource, extractor: Extractor) -> dict[str, Any]:
+    return {**extractor.describe(), "source": describe_source(source, extractor.track(source))}
 
 
-def _already(source: FrameSource, extractor: Extractor, sink: Sink) -> Outcome | None:
-    """The outcome where nothing is to be extracted: it is there, or something else is in its place."""
-    record, predicts, previews = _record(source, extractor), extractor.predicts, extractor.previews
+def _already(source: MediaSource, extractor: Extractor, sink: Sink) -> Outcome | None:
+    """The outcome where nothing is to be extracted: it is there, something else is in its place, or there is no track
+    of it in the source."""
     try:
-        saved = sink.existing(source.name, record, with_predictions=predicts, with_preview=previews)
-    except OutputError as error:
+        record = _record(source, extractor)
+        saved = sink.existing(source.name, record, with_predictions=extractor.predicts, with_preview=extractor.previews)
+    except (MediaError, OutputError) as error:
         return _failed(source.location, extractor, error)
     if saved is None:
         return None
@@ -218,21 +218,24 @@ def _already(source: FrameSource, extractor: Extractor, sink: Sink) -> Outcome |
 
 
 def _extract_waiting(
-    source: FrameSource, extractors: list[Extractor], drafts: list[Draft], bar: tqdm[Any]
+    source: MediaSource, extractors: list[Extractor], drafts: list[Draft], make_bar: MakeBar
 ) -> Sequence[Features | Exception]:
-    def show(seconds: float) -> None:
-        bar.update(min(seconds, bar.total or seconds) - bar.n)
-
     if not extractors:
         return []
-    try:
-        return extract_from(source, extractors, drafts, show)
-    except Exception as error:  # the video itself: none of them has features
-        return [error] * len(extractors)
+    ends = [extractor.track(source).end_seconds for extractor in extractors]
+    with make_bar(max(filter(None, ends), default=None)) as bar:
+
+        def show(seconds: float) -> None:
+            bar.update(max(0, min(seconds, bar.total or seconds) - bar.n))  # tracks are not wholly in step
+
+        try:
+            return extract_from(source, extractors, drafts, show)
+        except Exception as error:  # the video itself: none of them has features
+            return [error] * len(extractors)
 
 
 def _written(
-    source: FrameSource,
+    source: MediaSource,
     extractor: Extractor,
     result: Features | Exception,
     sink: Sink,

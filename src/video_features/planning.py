@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from .errors import MediaError, reason_of
 from .extraction import Extractor
 from .jobs import named, settle
-from .media import FrameSource, Source, open_source
+from .media import MediaSource, Source, frames_of, open_source
 from .registry import family, split
-from .sampling import Sampler
 from .streams import Stream
 
 
@@ -20,9 +19,12 @@ from .streams import Stream
 class Plan:
     """What one video would give.
 
-    seconds, fps: its length and average rate, as it states them; None where it does not, or cannot be read
-    is_estimate: whether the file does not state its number of frames, so that the numbers here may be off by a few
+    seconds: its length, as it states it; None where it does not, or cannot be read
+    fps: its average rate, where its frames are taken
+    is_estimate: whether the file does not state its number of frames, or how long its sound is, so that the numbers
+        here may be off by a few
     frames: {feature: how many frames it would take}
+    sound_seconds: {feature: how many seconds of sound it would take}
     shapes: {feature: {key: (N, …)}}, the shapes of its values
     reasons: {feature: why it would fail}
     """
@@ -32,6 +34,7 @@ class Plan:
     fps: float | None = None
     is_estimate: bool = False
     frames: dict[str, int] = field(default_factory=dict)
+    sound_seconds: dict[str, float] = field(default_factory=dict)
     shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -62,28 +65,34 @@ def _plan(name: str, source: Source, extractors: list[Extractor], source_fps: fl
         return Plan(name, reasons={extractor.feature: reason_of(error, name) for extractor in extractors})
 
 
-def _plan_opened(name: str, source: FrameSource, extractors: list[Extractor]) -> Plan:
-    end = source.end_seconds
-
+def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) -> Plan:
     @cache
     def picture_size() -> tuple[int, int]:
-        height, width, _ = next(source.frames()).rgb.shape
+        height, width, _ = next(frames_of(source)).rgb.shape
         return height, width
 
-    plan = Plan(name, None if end is None else float(end), float(source.fps), not source.is_length_stated)
+    seconds, fps, is_estimate = None, None, False
+    found = Plan(name)
     for extractor in extractors:
-        sampler = Sampler(extractor.settings, source)
-        frames = sampler.expected()
-        plan.frames[extractor.feature] = frames
+        feature = extractor.feature
         try:
-            extractor.check_length(frames, sampler, source)
-            rows = extractor.rows(frames)
-            plan.shapes[extractor.feature] = {
+            track, sampler = extractor.track(source), extractor.sampler(source)
+            taken = sampler.expected()
+            seconds = max(filter(None, (seconds, track.end_seconds)), default=None)
+            is_estimate = is_estimate or not track.is_length_stated
+            if extractor.sound is None:
+                fps, found.frames[feature] = source.video.fps, taken
+            else:
+                found.sound_seconds[feature] = taken / extractor.sound.rate
+            extractor.check_length(taken, sampler, source)
+            rows = extractor.rows(taken)
+            found.shapes[feature] = {
                 stream.key: (rows, *_row_shape(stream, picture_size)) for stream in extractor.streams
             }
         except MediaError as error:
-            plan.reasons[extractor.feature] = reason_of(error, name)
-    return plan
+            found.reasons[feature] = reason_of(error, name)
+    length = None if seconds is None else float(seconds)
+    return replace(found, seconds=length, fps=None if fps is None else float(fps), is_estimate=is_estimate)
 
 
 def _row_shape(stream: Stream, picture_size: Callable[[], tuple[int, int]]) -> tuple[int, ...]:

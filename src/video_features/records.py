@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
-from .media import FrameSource
+from .media import MediaSource, Track
 from .weights import LocalWeights
 
-LIBRARIES = ("video_features", "torch", "torchvision", "timm", "open_clip_torch", "av", "pillow", "numpy")
+LIBRARIES = ("video_features", "torch", "torchvision", "timm", "open_clip_torch", "av", "pillow", "numpy", "soxr")
 
 
 def describe_weights(weights: LocalWeights) -> dict[str, Any]:
@@ -33,14 +33,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
 
 
-def describe_source(source: FrameSource) -> dict[str, Any]:
-    """The video, by what tells whether it is still the same."""
-    end = source.end_seconds
+def describe_source(source: MediaSource, track: Track) -> dict[str, Any]:
+    """The video, by what tells whether it is still the same, and the track of it that was used."""
+    end = track.end_seconds
     return {
         "path": source.address,
         "size_bytes": source.size_bytes,
         "duration_seconds": None if end is None else float(end),
-        "fps": float(source.fps),
+        **track.describe(),
     }
 
 
@@ -62,7 +62,7 @@ def check_same_settings(sidecar: Path, found: dict[str, Any], ours: dict[str, An
     """Raise OutputError where `found`, the record at `sidecar`, tells of other settings or weights than ours."""
 
     def compared(record: dict[str, Any]) -> dict[str, Any]:
-        of_stills = {"source_fps": record["source"]["fps"]}  # a video's own cannot differ
+        of_stills = {"source_fps": record["source"].get("fps")}  # a video's own cannot differ
         weights = {f"weights of {key}": one["sha256"] for key, one in record["weights"].items()}
         return {**record["settings"], **of_stills, **weights}
 

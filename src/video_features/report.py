@@ -55,18 +55,23 @@ def report_plans(plans: Iterable[Plan]) -> int:
     failed = False
     for plan in plans:
         length = "unknown length" if plan.seconds is None else f"{plan.seconds:.2f} s"
-        if plan.fps is not None:
-            click.echo(f"{plan.location}: {length} at {plan.fps:.6g} fps")
+        if plan.frames or plan.sound_seconds:
+            click.echo(f"{plan.location}: {length}{'' if plan.fps is None else f' at {plan.fps:.6g} fps'}")
         for feature, shapes in plan.shapes.items():
             for key, shape in shapes.items():
                 what = feature if key == feature else f"{feature} {key}"
                 about = "about " if plan.is_estimate else ""
-                frames, rows = counted(plan.frames[feature], "frame"), counted(shape[0], "row")
-                click.echo(f"  {what}: {about}{frames} → {about}{rows}, {shape}")
+                click.echo(f"  {what}: {about}{_taken(plan, feature)} → {about}{counted(shape[0], 'row')}, {shape}")
         for feature, reason in plan.reasons.items():
             failed = True
             click.secho(f"would fail: {feature}: {reason}", fg="red", err=True)
     return FAILED if failed else OK
+
+
+def _taken(plan: Plan, feature: str) -> str:
+    if feature in plan.frames:
+        return counted(plan.frames[feature], "frame")
+    return f"{plan.sound_seconds[feature]:.2f} s of sound"
 
 
 def _ended(outcome: Outcome) -> str:

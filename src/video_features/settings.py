@@ -77,7 +77,7 @@ ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureSettings:
-    """What every feature of a video's pictures can be told. A family of several networks adds `model_name`."""
+    """What every feature can be told. A family of several networks adds `model_name`."""
 
     weights: Path | None = setting(
         None,
@@ -91,16 +91,26 @@ class FeatureSettings:
         metavar="N",
         changes_values=False,
     )
+
+    def __post_init__(self) -> None:
+        check_positive(self, "batch_size")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureSettings(FeatureSettings):
+    """What every feature of a video's pictures can be told."""
+
     extraction_fps: float | None = setting(
         None, "frames per second to take, as FFmpeg's fps filter does; by default every frame", metavar="FPS"
     )
 
     def __post_init__(self) -> None:
-        check_positive(self, "batch_size", "extraction_fps")
+        super().__post_init__()
+        check_positive(self, "extraction_fps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FrameSettings(FeatureSettings):
+class FrameSettings(PictureSettings):
     """What features of single frames can be told."""
 
     extraction_total: int | None = setting(None, "number of frames to take, spread evenly over the video", metavar="N")
@@ -113,7 +123,7 @@ class FrameSettings(FeatureSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipSettings(FeatureSettings):
+class ClipSettings(PictureSettings):
     """What features of clips, windows of frames, can be told. Families declare the sizes anew, with their defaults."""
 
     stack_size: int | None = setting(None, "frames in a row's window; by default the network's own", metavar="N")
@@ -130,8 +140,7 @@ class ClipSettings(FeatureSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "stack_size", "step_size")
-        if self.tail not in TAILS:
-            raise SettingsError(unknown("tail", self.tail, TAILS))
+        check_tail(self.tail)
 
 
 def check_positive(settings: Any, *names: str) -> None:
@@ -140,6 +149,12 @@ def check_positive(settings: Any, *names: str) -> None:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
             raise SettingsError(f"{name} must be above 0, and is {value}")
+
+
+def check_tail(tail: str) -> None:
+    """Raise SettingsError where a tail is to be neither dropped nor padded."""
+    if tail not in TAILS:
+        raise SettingsError(unknown("tail", tail, TAILS))
 
 
 def unknown(what: str, given: object, known: Iterable[str]) -> str:
@@ -193,9 +208,6 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iter
             given[field] = coerce(name, value, hints[field])
         elif (path := coerce(name, value, Path | None)) is not None:
             given.setdefault(field, {})[part] = path
-    for field in with_parts & given.keys():
-        if "" in given[field] and len(given[field]) > 1:
-            raise SettingsError(f"{field} and {field}.PART exclude each other: give each file by the name of its part")
     return cls(**given)
 
 

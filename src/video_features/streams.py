@@ -1,4 +1,4 @@
-"""From frames to the rows of one output: windows, batches, a network; and streams over the rows of other streams."""
+"""From frames or sound to the rows of one output: windows, batches, a network; and streams over others' rows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .errors import MediaError
 from .media import Frame
 from .predictions import Class, top_classes
 from .runtime import Runner, default_batch_size
+from .sampling import Excerpt
 from .transforms import the_only
 from .weights import LocalWeights, Weights, obtain
 from .windows import Window, Windower
@@ -29,7 +30,7 @@ def as_it_is(features: Tensor, preprocessed: torch.Size) -> Tensor:
 
 @dataclass(kw_only=True)
 class Stream:
-    """One output of a feature: windows, of frames or of another stream's rows, through one network.
+    """One output of a feature: windows, of frames, of excerpts of sound or of another stream's rows, and a network.
 
     key: the name of its values; the feature's own name where the feature has one stream
     model: the network's name, for messages
@@ -39,15 +40,15 @@ class Stream:
         or None
     row_shape: the shape of one row; of rows that are pictures, which do not fit in memory for a whole video, a
         function of the video's height and width, which raises MediaError where these cannot be
-    preprocess: done once to every frame, uint8 (H, W, 3) RGB, or to every row of `over`, → a tensor, of one shape for a
-        whole video
+    preprocess: done once to every frame, uint8 (H, W, 3) RGB, to every excerpt, float32 (n,), or to every row of
+        `over`, → a tensor, of one shape for a whole video
     encodes: whether the network's method `encode`, batch (B, …) → a tensor or several, each (B, …), is done once to
         everything preprocessed, and windows are made of what it gives
     window: how many of them make a row
     collate: those of a window → one input of the network: a tensor, or a list of such
     postprocess: features (B, …) and the shape of what was preprocessed → rows (B, *row_shape)
     dtype: of the rows as they are kept
-    over: the stream whose rows the windows are made of; None: frames
+    over: the stream whose rows the windows are made of; None: frames or excerpts
     labels: the classes' names, where predictions were asked for
     """
 
@@ -83,12 +84,11 @@ class Stream:
         self.run = Runner(self.build_network(self.local_weights.path), device)
 
     def chain(self) -> list[Stream]:
-        """The streams from frames to this one, which comes last."""
+        """The streams from frames or sound to this one, which comes last."""
         return [*(self.over.chain() if self.over else []), self]
 
-    def rows(self, frames: int) -> int:
-        """The number of rows that so many frames give."""
-        items = frames
+    def rows(self, items: int) -> int:
+        """The number of rows that so many frames, or excerpts, give."""
         for stream in self.chain():
             items = stream.window.rows(items)
         return items
@@ -106,7 +106,7 @@ class Stream:
 class Span:
     """The seconds that a row covers, and what else is known of it.
 
-    padding: how many items of its window repeat the last one
+    padding: how many frames of its window are not the video's own, but fill it up
     classes: what it was taken for, where predictions were asked for
     """
 
@@ -125,23 +125,24 @@ class Row:
 
 
 class Chain:
-    """A stream, and those that it is over, for one source: frames in, rows out, on the CPU."""
+    """A stream, and those that it is over, for one source: frames or excerpts in, rows out, on the CPU."""
 
     def __init__(self, stream: Stream, batch_size: int | None) -> None:
         chain = stream.chain()
-        windows = [*(one.window for one in chain[1:]), None]
+        # A stream over single rows waits for none, and has them in batches.
+        windows = [*(None if one.window == Window() else one.window for one in chain[1:]), None]
         self._stages = [_Stage(one, over_it, batch_size) for one, over_it in zip(chain, windows, strict=True)]
 
-    def push(self, frame: Frame) -> list[Row]:
-        """The rows that are ready once the frame has gone through."""
+    def push(self, item: Frame | Excerpt) -> list[Row]:
+        """The rows that are ready once the frame or excerpt has gone through."""
         first, *others = self._stages
-        rows = first.push(frame)
+        rows = first.push(item)
         for stage in others:
             rows = [ready for row in rows for ready in stage.push(row)]
         return rows
 
     def finish(self) -> list[Row]:
-        """The rows that are left when all frames have gone through."""
+        """The rows that are left when everything has gone through."""
         rows: list[Row] = []
         for stage in self._stages:
             rows = [ready for row in rows for ready in stage.push(row)] + stage.finish()
@@ -150,10 +151,9 @@ class Chain:
 
 @dataclass
 class _Item:
-    """What windows are made of: a frame or a row, preprocessed, and once it is needed encoded."""
+    """What windows are made of: a frame, an excerpt or a row, preprocessed, and once it is needed encoded."""
 
-    seconds: Fraction
-    end_seconds: Fraction
+    span: Span
     value: Any
     is_encoded: bool = False
 
@@ -165,12 +165,18 @@ class _Filled:
     items: Sequence[_Item]
     padding: int
 
+    @property
+    def span(self) -> Span:
+        padding = self.padding + sum(item.span.padding for item in self.items)
+        return Span(self.items[0].span.seconds, self.items[-1].span.end_seconds, padding)
+
 
 class _Stage:
-    """One stream of one video: frames or rows in, rows out. Holds a window and a batch.
+    """One stream of one video: frames, excerpts or rows in, rows out. Holds a window and a batch.
 
-    over_it: the window of the stream that is over this one. Rows are computed once they fill it, and those that lie in
-        its gaps, or are dropped with the tail, never; it gets the others as if there were no gaps.
+    over_it: the window of the stream that is over this one, where it is of several rows. Rows are computed once they
+        fill it, and those that lie in its gaps, or are dropped with the tail, never; it gets the others as if there
+        were no gaps.
     """
 
     def __init__(self, stream: Stream, over_it: Window | None, batch_size: int | None) -> None:
@@ -179,13 +185,13 @@ class _Stage:
             window = replace(window, step=min(window.step, window.size))
         self._stream = stream
         self._over_it = over_it
-        self._windower: Windower[Frame | Row, _Item] = Windower(window, self._prepared)
+        self._windower: Windower[Frame | Excerpt | Row, _Item] = Windower(window, self._prepared)
         self._batch_size = batch_size or self._default_batch_size()
         self._windows = 0
         self._waiting: list[_Filled] = []
         self._shape: torch.Size | None = None  # of what was preprocessed
 
-    def push(self, item: Frame | Row) -> list[Row]:
+    def push(self, item: Frame | Excerpt | Row) -> list[Row]:
         """The rows that are ready now."""
         window = self._windower.push(item)
         return [] if window is None else self._add(_Filled(window, padding=0))
@@ -206,9 +212,9 @@ class _Stage:
             return 1
         return default_batch_size(self._stream.window.size, self._stream.run.device)
 
-    def _prepared(self, item: Frame | Row) -> _Item:
-        span, value = (item, item.rgb) if isinstance(item, Frame) else (item.span, item.value)
-        prepared = self._stream.preprocess(value)
+    def _prepared(self, item: Frame | Excerpt | Row) -> _Item:
+        span = _span(item)
+        prepared = self._stream.preprocess(_value(item))
         self._shape = self._shape or prepared.shape
         if prepared.shape != self._shape:
             before, now = (" × ".join(map(str, shape)) for shape in (self._shape, prepared.shape))
@@ -216,7 +222,7 @@ class _Stage:
                 f"its pictures change their size at {float(span.seconds):.2f} s, and {self._stream.model} needs one "
                 f"(prepared as {before} so far, as {now} from there on); split the video there, or re-encode it"
             )
-        return _Item(span.seconds, span.end_seconds, prepared)
+        return _Item(span, prepared)
 
     def _add(self, window: _Filled) -> list[Row]:
         place, self._windows = self._windows, self._windows + 1
@@ -243,7 +249,7 @@ class _Stage:
         if logits is not None and self._stream.labels is not None:
             classes = top_classes(logits, self._stream.labels)
         return [
-            Row(Span(window.items[0].seconds, window.items[-1].end_seconds, window.padding, best), value)
+            Row(replace(window.span, classes=best), value)
             for window, value, best in zip(windows, values, classes, strict=True)
         ]
 
@@ -255,3 +261,15 @@ class _Stage:
         codes = self._stream.run.encode(torch.stack([item.value for item in fresh]))
         for item, code in zip(fresh, codes if isinstance(codes, Tensor) else zip(*codes, strict=True), strict=True):
             item.value, item.is_encoded = code, True
+
+
+def _span(item: Frame | Excerpt | Row) -> Span:
+    if isinstance(item, Row):
+        return item.span
+    return Span(item.seconds, item.end_seconds, item.padding if isinstance(item, Excerpt) else 0)
+
+
+def _value(item: Frame | Excerpt | Row) -> Any:
+    if isinstance(item, Row):
+        return item.value
+    return item.rgb if isinstance(item, Frame) else item.samples

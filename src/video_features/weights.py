@@ -1,30 +1,21 @@
-"""Where weights come from, whether they are what they should be, and how they are loaded: strictly."""
+"""Where weights come from, and whether they are what they should be."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-import pickle
 import re
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from .downloads import download
 from .errors import WeightsError, in_one_line
 
-if TYPE_CHECKING:
-    import torch
-
 log = logging.getLogger(__name__)
-
-StateDict = dict[str, "torch.Tensor"]
 
 # Files that the reference tool, v-iashin/video_features, publishes in its repository; the digests are git's.
 REFERENCE_FILES = "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/models/"
@@ -238,63 +229,3 @@ def _check_reachable(url: str) -> None:
         socket.getaddrinfo(address.hostname, address.port or 443)
     except OSError as error:
         raise OSError(f"no network: {address.hostname} cannot be found ({error.strerror or error})") from error
-
-
-def read(path: Path) -> StateDict:
-    """The tensors of a checkpoint by name: `.safetensors`, or PyTorch's format read with `weights_only`.
-
-    One wrapping level, `state_dict` or `model`, is taken off. Raises WeightsError, naming the file.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(str(path))
-        import torch
-
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, KeyError) as error:  # PyTorch's own words advise to run what the file holds
-        raise WeightsError(
-            f"{path}: not a checkpoint that can be read safely (it is another kind of file, or holds more than tensors)"
-        ) from error
-    except Exception as error:  # of many kinds; safetensors' own has no public base
-        raise WeightsError(f"{path}: not a checkpoint that can be read safely ({in_one_line(error)})") from error
-    for wrapping in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
-            loaded = loaded[wrapping]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path}: expected a checkpoint of named tensors, found {type(loaded).__name__}")
-    return dict(loaded)
-
-
-def load_strictly(
-    network: torch.nn.Module,
-    state: StateDict,
-    path: Path,
-    *,
-    published_name: Callable[[str], str] = str,
-    aliases: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Load every tensor into `network`; WeightsError names the file and the first keys or shapes that differ.
-
-    published_name: the network's name of a tensor → its name in `state`, where these differ
-    aliases: names that must be in `state` too, each of a tensor that is there, and is read, under another one
-    """
-    names = {name: published_name(name) for name in network.state_dict()}
-    expected = {names[name]: tensor.shape for name, tensor in network.state_dict().items()}
-    expected |= {alias: expected[name] for alias, name in aliases.items()}
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    reshaped = [
-        f"{name} {tuple(state[name].shape)} where {tuple(shape)} is needed"
-        for name, shape in expected.items()
-        if name in state and state[name].shape != shape
-    ]
-    found = [
-        f"{what}: {', '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}"
-        for what, wrong in (("missing", missing), ("not of this network", unexpected), ("wrong shape", reshaped))
-        if wrong
-    ]
-    if found:
-        raise WeightsError(f"{path}: not the weights of this network; {'; '.join(found)}")
-    network.load_state_dict({name: state[published] for name, published in names.items()})

@@ -1,4 +1,4 @@
-"""Which frames, and which of them together: rates, totals and windows.
+"""Which frames or samples, and which of them together: rates, totals and windows.
 
 Pure arithmetic on times: no torch, no I/O. Times are exact fractions of a second, because a frame that lies
 halfway between two ticks goes the wrong way after one rounding too many.
@@ -100,6 +100,63 @@ class Window:
         whole = max(0, (items - self.size) // self.step + 1)
         seen = max((whole - 1) * self.step + self.size, whole * self.step) if whole else 0  # by a window or in a gap
         return whole + (self.tail == "pad" and items > seen)
+
+
+@dataclass(frozen=True)
+class SoundWindow:
+    """Which samples of a sound make a row: those of so many frames of its spectrogram.
+
+    rate: samples per second, Hz
+    frame: samples of a frame of the spectrogram, and from one's start to the next one's
+    frames: how many make a row
+    step_seconds: from one row's start to the next one's, which lies at the nearest sample
+    tail: what becomes of the frames after the last whole window: `drop` them, or `pad` them to a window with silence
+    """
+
+    rate: int
+    frame: Window
+    frames: int
+    step_seconds: Fraction
+    tail: str = "drop"
+
+    @property
+    def size(self) -> int:
+        """Samples in a row. Its last frame reaches beyond the `seconds` for which the row stands."""
+        return self.samples(self.frames)
+
+    @property
+    def seconds(self) -> Fraction:
+        """What a row stands for."""
+        return Fraction(self.frames * self.frame.step, self.rate)
+
+    @property
+    def least(self) -> int:
+        """The number of samples below which there is no row."""
+        return self.size if self.tail == "drop" else self.frame.size
+
+    def samples(self, frames: int) -> int:
+        """How many samples so many frames cover."""
+        return (frames - 1) * self.frame.step + self.frame.size
+
+    def start(self, row: int) -> int:
+        """The first sample of a row."""
+        return round_half_away(row * self.step_seconds * self.rate)
+
+    def rows(self, samples: int) -> int:
+        """The number of rows that `samples` samples make."""
+        spare = samples - self.size  # the last start of a whole row is the one that rounds to this, or to less
+        whole = math.ceil((spare + Fraction(1, 2)) / (self.step_seconds * self.rate)) if spare >= 0 else 0
+        return whole + (self.tail == "pad" and self._has_new_frames(whole, samples))
+
+    def padding(self, row: int, samples: int) -> int:
+        """How many frames of a row are not wholly within the sound."""
+        return self.frames - min(self.frames, self.frame.rows(samples - self.start(row)))
+
+    def _has_new_frames(self, row: int, samples: int) -> bool:
+        """Whether the row that would be next has a whole frame, and one that is in no row before it."""
+        frames = self.frame.rows(samples - self.start(row))
+        seen = self.start(row - 1) + self.size if row else 0
+        return frames > 0 and self.start(row) + self.samples(frames) > seen
 
 
 class Windower(Generic[S, T]):

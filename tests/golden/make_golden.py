@@ -11,27 +11,20 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-FAMILIES = ("resnet", "timm", "clip", "r21d", "s3d", "i3d", "raft", "pwc")
-NETWORKS = ("resnet", "clip", "r2plus1d", "s3d", "i3d", "raft", "pwc")
 
 
 def main(oracle: Path) -> None:
-    networks = np.load(oracle / "nets.npz")
-    kept = {name: networks[name] for name in networks.files if name.startswith(NETWORKS)}
-    np.savez_compressed(HERE / "networks.npz", **kept)
+    np.savez_compressed(HERE / "networks.npz", **np.load(oracle / "nets.npz"))
 
-    pipelines = np.load(oracle / "pipelines.npz")
-    kept = {}
-    for name in pipelines.files:
+    thinned = {}
+    for name, array in np.load(oracle / "pipelines.npz").items():
         _, case, key = name.split("|")
-        if case.startswith(FAMILIES):
-            array = pipelines[name]
-            kept[name] = array[::5] if key in FAMILIES and len(array) == 250 else array
-    np.savez_compressed(HERE / "pipelines.npz", **kept)
+        is_feature = key == case.partition(":")[0]
+        thinned[name] = array[::5] if is_feature and len(array) == 250 else array
+    np.savez_compressed(HERE / "pipelines.npz", **thinned)
 
-    for family in ("resnet", "clip", "r21d", "s3d", "i3d", "raft", "pwc"):
-        keys = json.loads((oracle / "keys" / f"{family}.json").read_text())
-        (HERE / f"{family}_keys.json").write_text(json.dumps(keys))
+    for keys in (oracle / "keys").iterdir():
+        (HERE / f"{keys.stem}_keys.json").write_text(json.dumps(json.loads(keys.read_text())))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a path, a URL, a folder of images or an array to frames with their times."""
+"""From a path, a URL, a folder of images or an array to frames and sound with their times."""
 
 from __future__ import annotations
 
@@ -14,18 +14,30 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError, in_one_line
-from .frame import RGB, Frame, FrameSource
+from .samples import RGB, Frame, Sound
+from .source import FrameTrack, MediaSource, SoundTrack, Track, frames_of
 
-__all__ = ["RGB", "Frame", "FrameSource", "Source", "open_source"]
+__all__ = [
+    "RGB",
+    "Frame",
+    "FrameTrack",
+    "MediaSource",
+    "Sound",
+    "SoundTrack",
+    "Source",
+    "Track",
+    "frames_of",
+    "open_source",
+]
 
 Source = str | PathLike[str] | npt.NDArray[np.uint8]
 
 
-def open_source(source: Source, *, fps: float | None = None, array_name: str = "array") -> FrameSource:
-    """Open what frames come from; close it by `with`.
+def open_source(source: Source, *, fps: float | None = None, array_name: str = "array") -> MediaSource:
+    """Open what frames and sound come from; close it by `with`.
 
-    source: path of a video or of a folder of images, a URL (`file://`, or what fsspec knows: `https://`, `s3://` …),
-        or an array uint8 (T, H, W, 3), RGB
+    source: path of a file of video or sound, or of a folder of images; a URL (`file://`, or what fsspec knows:
+        `https://`, `s3://` …); or an array uint8 (T, H, W, 3), RGB
     fps: the rate of a folder of images or an array, which have none of their own; not used for videos
     array_name: what an array is called, there being no file
     Raises MediaError, naming the source, if there is nothing to read or no rate to read it at.
@@ -54,8 +66,8 @@ def _path_of(file_url: str) -> str:
     return urllib.request.url2pathname(host + parts.path)
 
 
-def _open_file(path: Path, location: str) -> FrameSource:
-    from .video import VideoFile
+def _open_file(path: Path, location: str) -> MediaSource:
+    from .container import MediaFile
 
     try:
         size = path.stat().st_size
@@ -65,11 +77,11 @@ def _open_file(path: Path, location: str) -> FrameSource:
     if size == 0:
         raise MediaError(f"{location}: an empty file")
     # `file:` keeps FFmpeg from taking a colon in the name for a protocol.
-    return VideoFile(f"file:{path}", name=path.stem, location=location, address=str(path.resolve()), size_bytes=size)
+    return MediaFile(f"file:{path}", name=path.stem, location=location, address=str(path.resolve()), size_bytes=size)
 
 
-def _open_url(url: str) -> FrameSource:
-    from .video import VideoFile
+def _open_url(url: str) -> MediaSource:
+    from .container import MediaFile
 
     try:
         from fsspec.core import url_to_fs
@@ -84,7 +96,7 @@ def _open_url(url: str) -> FrameSource:
     name = PurePosixPath(urllib.parse.unquote(parts.path)).stem
     address = parts._replace(query="", fragment="").geturl()  # a signature changes, and is nobody else's business
     try:
-        return VideoFile(file, name=name, location=url, address=address, size_bytes=getattr(file, "size", None))
+        return MediaFile(file, name=name, location=url, address=address, size_bytes=getattr(file, "size", None))
     except MediaError:
         file.close()
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,14 @@ import PIL.ImageOps
 
 from ..errors import MediaError
 from ..windows import as_rate
-from .frame import RGB, Frame
+from .samples import RGB, Frame
+from .source import SoundTrack, Track
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 class _Stills:
-    """A known number of frames at a constant rate. See `FrameSource`."""
+    """A known number of frames at a constant rate: a source, and its only track. See `MediaSource`, `FrameTrack`."""
 
     kind = "stills"
     size_bytes: int | None = None
@@ -49,15 +50,26 @@ class _Stills:
         return None
 
     @property
+    def video(self) -> _Stills:
+        return self
+
+    @property
+    def audio(self) -> SoundTrack:
+        raise MediaError(f"{self.location}: no sound in it: it is {self.kind}")
+
+    @property
     def end_seconds(self) -> Fraction:
         return self._count / self.fps
 
     def frame_count(self) -> int:
         return self._count
 
-    def frames(self) -> Iterator[Frame]:
-        for k in range(self._count):
-            yield Frame(k / self.fps, (k + 1) / self.fps, partial(self._picture, k))
+    def describe(self) -> dict[str, Any]:
+        return {"fps": float(self.fps)}
+
+    def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame]]:
+        for k in range(self._count) if self in tracks else ():
+            yield self, Frame(k / self.fps, (k + 1) / self.fps, partial(self._picture, k))
 
     def _picture(self, k: int) -> RGB:
         raise NotImplementedError

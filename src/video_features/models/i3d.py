@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, max_pool3d, pad, relu
 
+from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
 from ..extraction import Extractor
 from ..media import RGB
@@ -32,7 +33,7 @@ from ..runtime import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import Resize, as_clip, channels_first
-from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
+from ..weights import REFERENCE_FILES, Weights, own_or_published
 from ..windows import Window
 from . import pwc, raft
 
@@ -75,6 +76,8 @@ class Settings(ClipSettings):
             raise SettingsError(unknown("i3d flow_type", self.flow_type, FLOW_TYPES))
         if self.stack_size < LEAST_FRAMES:
             raise SettingsError(f"i3d needs a stack_size of at least {LEAST_FRAMES}, and it is {self.stack_size}")
+        if self.weights and "" in self.weights and len(self.weights) > 1:
+            raise SettingsError("weights and weights.PART exclude each other: give each file by the name of its part")
         if self.weights and "" in self.weights and self.streams != "rgb":
             raise SettingsError(
                 f"i3d has several networks: give each its own file, weights.rgb=…, weights.flow=…, "

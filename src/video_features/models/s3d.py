@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.models.video import s3d
 from torchvision.transforms.functional import center_crop
 
+from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
 from ..extraction import Extractor
 from ..media import RGB
@@ -27,7 +28,7 @@ from ..runtime import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import as_clip, resize_bilinear, unit_range
-from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
+from ..weights import REFERENCE_FILES, Weights, own_or_published
 from ..windows import Window
 
 LEAST_FRAMES = 13  # the last map is two deep then, and so is its pooling

@@ -1,0 +1,136 @@
+"""Files of video and sound, local or remote, read by PyAV (FFmpeg's libraries come in its wheel)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from fractions import Fraction
+from functools import cached_property
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+import av
+
+from ..errors import MediaError
+from .audio import AudioTrack
+from .samples import Frame, Sound
+from .source import Track
+from .track import FFMPEG_ERRORS, FileTrack, broken, reason, seconds_of
+from .video import VideoTrack
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+
+COVER = av.stream.Disposition.attached_pic
+DEFAULT = av.stream.Disposition.default
+
+
+class MediaFile:
+    """A file of any container and codec that FFmpeg reads. See `MediaSource`.
+
+    file: what PyAV opens: `file:PATH`, or an open binary file
+    Raises MediaError if FFmpeg cannot read the file.
+    """
+
+    def __init__(
+        self, file: str | IO[bytes], *, name: str, location: str, address: str, size_bytes: int | None
+    ) -> None:
+        self.name = name
+        self.location = location
+        self.address = address
+        self.size_bytes = size_bytes
+        self._file = file
+        self._container = self._open()
+
+    def __enter__(self) -> MediaFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+        if not isinstance(self._file, str):
+            self._file.close()
+
+    @cached_property
+    def video(self) -> VideoTrack:
+        """The first video stream that is not a song's cover."""
+        for stream in self._container.streams.video:
+            if not stream.disposition & COVER:
+                return VideoTrack(self._container, stream, self.location, self._reread)
+        raise self._lacks("video")
+
+    @cached_property
+    def audio(self) -> AudioTrack:
+        """The audio stream that FFmpeg's command takes: the default one; of several, that with the most channels."""
+        streams = self._container.streams.audio
+        if not streams:
+            raise self._lacks("audio")
+        best = max(streams, key=lambda stream: (bool(stream.disposition & DEFAULT), _channels(stream)))
+        return AudioTrack(self._container, best, self.location, self._reread, self.size_bytes)
+
+    def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
+        going: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
+        reached = Fraction(0)
+        try:
+            # All streams are read, so that a video shorter than its sound is not taken for truncated.
+            for packet in self._container.demux():
+                reached = max(reached, self._end(packet))
+                for track in going.copy():
+                    if packet.stream is track.stream:  # not its index: the last packet, which flushes, has none
+                        yield from _or_the_error(track, track.take(packet), going)
+                if not going:
+                    return
+        except FFMPEG_ERRORS as error:
+            raise broken(self.location, reached, error) from error
+        for track in going.copy():
+            yield from _or_the_error(track, track.finish(reached), going)
+
+    def _open(self) -> InputContainer:
+        try:
+            return av.open(self._file, mode="r", metadata_errors="replace")
+        except (*FFMPEG_ERRORS, ValueError) as error:
+            raise MediaError(
+                f"{self.location}: not a file of video or sound that FFmpeg can read ({reason(error)})"
+            ) from error
+
+    def _lacks(self, kind: str) -> MediaError:
+        streams = ", ".join(_in_words(stream) for stream in self._container.streams)
+        return MediaError(f"{self.location}: no {kind} stream in it, only {streams or 'nothing'}")
+
+    def _reread(self, stream: Any) -> Iterator[Packet[Any]]:
+        """The packets of a stream; the file is read for them, and is then where it was before."""
+        at = None if isinstance(self._file, str) else self._file.tell()
+        if not isinstance(self._file, str):
+            self._file.seek(0)
+        with self._open() as container:
+            yield from container.demux(container.streams[stream.index])
+        if not isinstance(self._file, str):
+            self._file.seek(at or 0)
+
+    def _end(self, packet: Packet[Any]) -> Fraction:
+        if packet.pts is None:
+            return Fraction(0)
+        return seconds_of(self._container, packet.stream, packet.pts + (packet.duration or 0))
+
+
+def _or_the_error(
+    track: FileTrack[Any], samples: Iterator[Frame | Sound], going: list[FileTrack[Any]]
+) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
+    """The samples of a track; where it breaks, the reason, and the track goes on no more."""
+    try:
+        for sample in samples:
+            yield track, sample
+    except MediaError as error:
+        going.remove(track)
+        yield track, error
+
+
+def _in_words(stream: Any) -> str:
+    """`audio (aac)`"""
+    kind = "a cover" if stream.disposition & COVER else stream.type
+    return f"{kind} ({stream.codec_context.name})" if stream.codec_context is not None else str(kind)
+
+
+def _channels(stream: Any) -> int:
+    return 0 if stream.codec_context is None else int(stream.codec_context.channels)

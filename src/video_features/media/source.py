@@ -1,0 +1,96 @@
+"""What every source of frames and sound offers: its tracks, and one reading of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Protocol
+
+from ..errors import MediaError
+from .samples import Frame, Sound
+
+
+class Track(Protocol):
+    """The frames of a source, or its sound: what can be told of them before they are read."""
+
+    @property
+    def start_seconds(self) -> Fraction:
+        """When it starts, as the source states it before it is decoded; the container's start is 0."""
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        """When it ends, as the source states it before it is decoded; None where it does not say."""
+
+    @property
+    def is_length_stated(self) -> bool:
+        """Whether the source itself says how long it is; else its end is an estimate."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a record tells of it."""
+
+
+class FrameTrack(Track, Protocol):
+    """The frames of a source.
+
+    fps: frames per second, on average
+    """
+
+    fps: Fraction
+
+    def frame_count(self) -> int:
+        """How many there are: as stated, else from duration and rate, else counted."""
+
+
+class SoundTrack(Track, Protocol):
+    """The sound of a source."""
+
+    def duration(self) -> Fraction:
+        """How many seconds it lasts: as stated, else as the file's packets tell, which are read for it."""
+
+
+class MediaSource(Protocol):
+    """A file of video or sound, a folder of images or an array, opened; also a context manager that closes it.
+
+    name: what the outputs are called after (a file's name without its ending)
+    location: where it came from, as the user wrote it, for messages
+    address: the same for the record: an absolute path, a URL, or the digest of an array
+    """
+
+    name: str
+    location: str
+    address: str
+
+    @property
+    def video(self) -> FrameTrack:
+        """Its frames. Raises MediaError where it has none, with what it has."""
+
+    @property
+    def audio(self) -> SoundTrack:
+        """Its sound. Raises MediaError where it has none, with what it has."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Size of the file; None where there is no file."""
+
+    def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
+        """One reading of the source: every frame and every piece of sound of these tracks, each track's in the order of
+        their times; instead of the rest of a track that cannot be decoded, or ends too early, a MediaError.
+
+        Raises MediaError where the source itself breaks.
+        """
+
+    def __enter__(self) -> MediaSource: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def frames_of(source: MediaSource) -> Iterator[Frame]:
+    """Every frame of a source once, in the order shown. Raises MediaError where decoding fails or ends too early."""
+    for _, sample in source.samples([source.video]):
+        if isinstance(sample, MediaError):
+            raise sample
+        assert isinstance(sample, Frame)
+        yield sample
