@@ -628,6 +628,13 @@ def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None
     assert message in str(error.value)
 
 
+def test_a_setting_of_one_feature_is_not_given_to_both() -> None:
+    with pytest.raises(SettingsError) as error:
+        extract("a.mp4", "timm,vggish", extraction_fps=1)
+    message = "extraction_fps is no setting of vggish: give it to timm alone, timm={'extraction_fps': …} (--timm."
+    assert str(error.value).startswith(message)
+
+
 def test_weights_that_are_not_used_are_told(weights: Path, pca: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "video_features"):
         load("vggish", weights={"vggish": weights, "pca": pca})

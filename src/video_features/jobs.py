@@ -25,7 +25,7 @@ from .records import describe_source
 from .registry import family, split
 from .rows import Draft
 from .runtime import choose_device
-from .settings import FeatureSettings, RunSettings, from_mapping, unknown
+from .settings import FeatureSettings, RunSettings, from_mapping, names_of, unknown
 from .sinks import FileSink, NoSink, PrintSink, Sink
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
@@ -113,6 +113,14 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
             raise SettingsError(unknown("feature of this run", feature, own))
         else:
             shared[name] = value
+    for name in shared:
+        having = [feature for feature, one in families.items() if name in names_of(one.Settings)]
+        if having and len(having) < len(families):
+            lacking = ", ".join(feature for feature in families if feature not in having)
+            raise SettingsError(
+                f"{name} is no setting of {lacking}: give it to {' and '.join(having)} alone, "
+                f"{having[0]}={{{name!r}: …}} (--{having[0]}.{name.replace('_', '-')})"
+            )
     chosen = {
         name: from_mapping(one.Settings, {**shared, **own[name]}, of=name, also=RUN_SETTINGS)
         for name, one in families.items()

@@ -50,7 +50,8 @@ LEAST_HOP_SECONDS = 0.01
 class Settings(FeatureSettings):
     weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # two files, where there is post_process
         None,
-        "checkpoint to use instead of the published one, as its authors publish it; --weights.pca for post_process's",
+        "checkpoint to use instead of the published one, as its authors publish it; that of post_process is given by "
+        "--weights.pca",
         metavar="FILE",
         parts=("vggish", "pca"),
     )
