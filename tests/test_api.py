@@ -89,7 +89,7 @@ def test_load_refuses_the_settings_of_a_run() -> None:
         load("timm", output_path="out", **LITE0)
 
 
-@pytest.mark.parametrize(("name", "shown"), [("raw.h264", "s of video"), ("a.mp4", "0% |")])
+@pytest.mark.parametrize(("name", "shown"), [("raw.h264", " s, "), ("a.mp4", "0% |")])
 def test_a_terminal_shows_a_bar_also_for_a_video_that_does_not_say_how_long_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
 ) -> None:

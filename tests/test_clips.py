@@ -176,7 +176,7 @@ def test_s3d_names_are_torchvisions_one_to_one_in_the_same_order() -> None:
         (
             "i3d",
             {"streams": "rgb", "weights": "a.pt", "weights.rgb": "b.pt"},
-            "weights and weights.PART exclude each other",
+            "weights and weights.rgb exclude each other",
         ),
         ("r21d", {"model_name": "r2plus1d_18"}, "unknown r21d model_name 'r2plus1d_18': did you mean"),
         ("r21d", {"tail": "padd"}, "unknown tail 'padd': did you mean pad?"),

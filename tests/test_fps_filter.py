@@ -10,7 +10,7 @@ import pytest
 
 from conftest import grey_levels, write_video
 from video_features.media import frames_of, open_source
-from video_features.windows import ConstantRate, as_rate
+from video_features.windows import ConstantRate, as_fraction
 
 RATES = [1, 2, 5, 10, 12.5, 25, 30, 60]
 # Ticks of 1/1000 s: bunched, spread out, on the halfway points of 10 and 25 fps, and with one long gap.
@@ -57,7 +57,7 @@ def by_libavfilter(path: Path, fps: float) -> list[tuple[int, int]]:
 
 
 def by_us(path: Path, fps: float) -> list[tuple[int, int]]:
-    rate = ConstantRate(as_rate(fps))
+    rate = ConstantRate(as_fraction(fps))
     with open_source(path) as source:
         return [
             (tick, k)

@@ -1,19 +1,18 @@
-"""Sound: the spectrogram and the network against the reference, windows, times, formats, and what goes wrong."""
+"""VGGish: the spectrogram, the network and the quantising against the reference; windows, settings, commands."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
-import wave
+import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -21,24 +20,18 @@ import torch
 from click.testing import CliRunner
 
 import standin
-from conftest import grey_levels, tones, write_sound, write_video
+from conftest import grey_levels, tones, write_sound
 from video_features import MediaError, SettingsError, WeightsError, extract, load, plan, reference_cli
 from video_features.cli import cli
 from video_features.extraction import Extractor
-from video_features.media import MediaSource, Sound, open_source
-from video_features.media.container import MediaFile
+from video_features.media import Sound
 from video_features.models import vggish
-from video_features.runtime import Runner
 from video_features.sampling import SoundSampler
 
 NETWORKS = np.load(standin.GOLDEN / "networks.npz")
 PIPELINES = np.load(standin.GOLDEN / "pipelines.npz")
 Array = npt.NDArray[Any]
-
-
-@pytest.fixture(scope="session")
-def weights(standin_file: Callable[[str, str], Path]) -> Path:
-    return standin_file("vggish", "vggish")
+Load = Callable[..., Extractor]
 
 
 @pytest.fixture(scope="session")
@@ -55,16 +48,8 @@ def pca_arrays() -> dict[str, Array]:
 
 
 @pytest.fixture(scope="session")
-def extractor(weights: Path) -> Extractor:
-    return load("vggish", weights=weights, device="cpu")
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that tells what it is given, at once: a row is the first 128 numbers of its log-mel spectrogram."""
-    monkeypatch.setattr(vggish, "load_strictly", lambda *given: None)
-    monkeypatch.setattr(vggish.Vggish, "__init__", torch.nn.Module.__init__)
-    monkeypatch.setattr(vggish.Vggish, "forward", lambda self, examples: examples.flatten(1)[:, :128])
+def extractor(vggish_weights: Path) -> Extractor:
+    return load("vggish", weights=vggish_weights, device="cpu")
 
 
 def golden_wave(rate: int, length: int) -> Array:
@@ -126,31 +111,37 @@ def symmetric_window(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(vggish, "periodic_hann", lambda: np.hanning(400))
 
 
-def at_8_khz(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+def bands_for_8_khz(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vggish, "RATE", 8000)
+    bands = vggish.mel_bands.__wrapped__()
+    monkeypatch.setattr(vggish, "mel_bands", lambda: bands)
+
+
+def resampled_to_8_khz(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
     assert extractor.sound is not None
-    object.__setattr__(extractor.sound, "rate", 8000)
+    extractor.sound = replace(extractor.sound, rate=8000, step_seconds=extractor.sound.step_seconds * 2)
 
 
-@pytest.mark.parametrize("mistake", [swap_time_and_frequency, symmetric_window, at_8_khz])
+@pytest.mark.parametrize("mistake", [swap_time_and_frequency, symmetric_window, bands_for_8_khz, resampled_to_8_khz])
 def test_a_mistake_is_told(
-    weights: Path,
+    vggish_weights: Path,
     bigbuckbunny: Path,
     monkeypatch: pytest.MonkeyPatch,
     mistake: Callable[[Extractor, pytest.MonkeyPatch], None],
 ) -> None:
-    extractor = load("vggish", weights=weights, device="cpu")
+    extractor = load("vggish", weights=vggish_weights, device="cpu")
     mistake(extractor, monkeypatch)
-    expected = NETWORKS["vggish_logmel_16000/examples"]
     found = examples(extractor, golden_wave(16_000, 48_000), 16_000)
-    assert found.shape != expected.shape or np.abs(found - expected).max() > 2 * 1e-4
+    expected = NETWORKS["vggish_logmel_16000/examples"].reshape(-1, *found.shape[1:])
+    assert np.abs(found - expected[: len(found)]).max() > 2 * 1e-4
     if mistake is not symmetric_window:  # which changes too little for a network behind a resampler
         rows = extractor.extract(bigbuckbunny).values["vggish"]
         expected = PIPELINES["bigbuckbunny|vggish|vggish"]
-        assert rows.shape != expected.shape or relative_error(rows, expected) > 2 * 1e-2
+        assert relative_error(rows, expected[: len(rows)]) > 2 * 1e-2
 
 
-def test_quantised_as_audioset(weights: Path, pca: Path) -> None:
-    given: dict[str, Any] = {"weights": weights, "weights.pca": pca}
+def test_quantised_as_audioset(vggish_weights: Path, pca: Path) -> None:
+    given: dict[str, Any] = {"weights": vggish_weights, "weights.pca": pca}
     (stream,) = load("vggish", post_process=True, device="cpu", **given).streams
     embeddings, expected = NETWORKS["vggish/features"], NETWORKS["vggish_pca/quantized"]
     found = stream.run(torch.from_numpy(embeddings))[0].numpy()
@@ -164,8 +155,10 @@ def test_quantised_as_audioset(weights: Path, pca: Path) -> None:
     assert len(np.unique(expected)) > 20
 
 
-def test_post_process_of_a_whole_file(weights: Path, pca: Path, bigbuckbunny: Path, extractor: Extractor) -> None:
-    features = load("vggish", weights={"vggish": weights, "pca": pca}, post_process=True).extract(bigbuckbunny)
+def test_post_process_of_a_whole_file(
+    vggish_weights: Path, pca: Path, bigbuckbunny: Path, extractor: Extractor
+) -> None:
+    features = load("vggish", weights={"vggish": vggish_weights, "pca": pca}, post_process=True).extract(bigbuckbunny)
     plain = extractor.extract(bigbuckbunny)
     arrays = pca_arrays()
     whitened = (plain.values["vggish"] - arrays["pca_means"]) @ arrays["pca_eigen_vectors"].T
@@ -173,7 +166,7 @@ def test_post_process_of_a_whole_file(weights: Path, pca: Path, bigbuckbunny: Pa
     assert np.abs(features.values["vggish"] - (np.clip(whitened, -2, 2) + 2) * 255 / 4).max() <= 0.51
     assert features.start_seconds.tolist() == plain.start_seconds.tolist()
     assert {key: one["file"] for key, one in features.record["weights"].items()} == {
-        "embeddings": str(weights),
+        "embeddings": str(vggish_weights),
         "vggish": str(pca),
     }
 
@@ -184,22 +177,23 @@ def test_post_process_of_a_whole_file(weights: Path, pca: Path, bigbuckbunny: Pa
         lambda arrays, path: torch.save(arrays, path, _use_new_zipfile_serialization=False),
         lambda arrays, path: torch.save({key: torch.from_numpy(one) for key, one in arrays.items()}, path),
         lambda arrays, path: torch.save({**arrays, "pca_means": arrays["pca_means"][:, None]}, path),
+        lambda arrays, path: torch.save({key: np.asfortranarray(one, ">f4") for key, one in arrays.items()}, path),
     ],
-    ids=["in the format before PyTorch 1.6", "tensors", "means as a column"],
+    ids=["in the format before PyTorch 1.6", "tensors", "means as a column", "by columns, of the other byte order"],
 )
 def test_the_forms_of_pca_files(
-    weights: Path, pca: Path, tmp_path: Path, as_saved: Callable[[dict[str, Array], Path], None]
+    vggish_weights: Path, pca: Path, tmp_path: Path, as_saved: Callable[[dict[str, Array], Path], None]
 ) -> None:
     as_saved(pca_arrays(), tmp_path / "pca.pth")
     embeddings = torch.from_numpy(NETWORKS["vggish/features"])
     rows = [
-        load("vggish", weights={"vggish": weights, "pca": file}, post_process=True).streams[0].run(embeddings)[0]
+        load("vggish", weights={"vggish": vggish_weights, "pca": file}, post_process=True).streams[0].run(embeddings)[0]
         for file in (pca, tmp_path / "pca.pth")
     ]
     assert torch.equal(*rows)
 
 
-def test_a_checkpoint_with_arrays_runs_nothing(weights: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_arrays_runs_nothing(vggish_weights: Path, tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "harm",)
@@ -207,15 +201,19 @@ def test_a_checkpoint_with_arrays_runs_nothing(weights: Path, tmp_path: Path) ->
     path = tmp_path / "pca.pth"
     torch.save({**pca_arrays(), "more": Harmful()}, path)
     with pytest.raises(WeightsError, match=r"pca\.pth: not a checkpoint that can be read safely"):
-        load("vggish", weights={"vggish": weights, "pca": path}, post_process=True)
+        load("vggish", weights={"vggish": vggish_weights, "pca": path}, post_process=True)
     assert not (tmp_path / "harm").exists()
+    for other in (np.zeros(128, "V8"), np.zeros(128, object), np.zeros(128, np.int64), [0.0] * 128):
+        torch.save({**pca_arrays(), "pca_means": other}, path)
+        with pytest.raises(WeightsError, match=r"pca\.pth: not a checkpoint that can be read safely"):
+            load("vggish", weights={"vggish": vggish_weights, "pca": path}, post_process=True)
     torch.save({**pca_arrays(), "pca_means": np.zeros(64, np.float32)}, path)
     with pytest.raises(WeightsError, match=r"wrong shape: pca_means \(64,\) where \(128,\) is needed"):
-        load("vggish", weights={"vggish": weights, "pca": path}, post_process=True)
+        load("vggish", weights={"vggish": vggish_weights, "pca": path}, post_process=True)
 
 
 def test_rows_are_in_step_with_those_of_r21d(
-    tmp_path: Path, weights: Path, standin_file: Callable[[str, str], Path]
+    tmp_path: Path, vggish_weights: Path, standin_file: Callable[[str, str], Path]
 ) -> None:
     path = write_sound(tmp_path / "a.mp4", tones(2.4, 44_100, 2), rate=44_100, codec="aac", pictures=grey_levels(40))
     r21d = standin_file("r21d", "r2plus1d_18_16_kinetics")
@@ -223,7 +221,7 @@ def test_rows_are_in_step_with_those_of_r21d(
         path,
         ["r21d", "vggish"],
         r21d={"stack_size": 24, "step_size": 8, "weights": r21d},
-        vggish={"hop_seconds": 0.32, "weights": weights},
+        vggish={"hop_seconds": 0.32, "weights": vggish_weights},
     )
     assert clips.features is not None and sound.features is not None, clips.reason + sound.reason
     assert clips.features.start_seconds.tolist() == [0, 0.32, 0.64]
@@ -231,172 +229,30 @@ def test_rows_are_in_step_with_those_of_r21d(
     assert sound.features.end_seconds.tolist()[:3] == clips.features.end_seconds.tolist()
 
 
-def test_a_hop_need_not_be_a_whole_number_of_samples(tmp_path: Path, small: None, weights: Path) -> None:
+def test_a_hop_need_not_be_a_whole_number_of_samples(tmp_path: Path, small_vggish: Load) -> None:
     path = write_sound(tmp_path / "a.wav", tones(4))
-    features = load("vggish", weights=weights, hop_seconds="8008/30000").extract(path)  # 8 frames at 30000/1001 fps
+    features = small_vggish(hop_seconds="8008/30000").extract(path)  # 8 frames at 30000/1001 fps
     assert np.array_equal(features.start_seconds, np.arange(len(features)) * 8008 / 30000)
     assert len(features) == (4 - 0.975) // (8008 / 30000) + 1
 
 
 @pytest.mark.parametrize("hop", [0.25, 0.96, 1.7, 0.3333])
-def test_rows_are_those_of_their_samples_alone(tmp_path: Path, small: None, weights: Path, hop: float) -> None:
+def test_rows_are_those_of_their_samples_alone(tmp_path: Path, small_vggish: Load, hop: float) -> None:
     samples = tones(5)
     path = write_sound(tmp_path / "a.wav", samples)
-    features = load("vggish", weights=weights, hop_seconds=hop).extract(path)
+    features = small_vggish(hop_seconds=hop).extract(path)
     assert len(features) == int((5 - 0.975) / hop) + 1
-    alone = load("vggish", weights=weights)
+    alone = small_vggish()
     for row, start in enumerate(features.start_seconds):
         first = round(start * 16_000)
         own = write_sound(tmp_path / f"{row}.wav", samples[first : first + 15_600])
         assert np.array_equal(alone.extract(own).values["vggish"][0], features.values["vggish"][row])
 
 
-FORMATS = {
-    "a.wav": "pcm_s16le",
-    "a.flac": "flac",
-    "a.mp3": "libmp3lame",
-    "a.m4a": "aac",
-    "alac.m4a": "alac",
-    "a.aac": "aac",
-    "a.opus": "libopus",
-    "a.webm": "libopus",
-    "a.mkv": "ac3",
-    "a.mov": "pcm_s24le",
-    "mp3.mp4": "libmp3lame",
-    "a.avi": "libmp3lame",
-    "a.ts": "aac",
-}
-
-
-@pytest.mark.parametrize(("name", "codec"), FORMATS.items())
-def test_any_format(tmp_path: Path, small: None, weights: Path, name: str, codec: str) -> None:
-    samples = tones(3, 48_000, 2)
-    extractor = load("vggish", weights=weights)
-    expected = extractor.extract(write_sound(tmp_path / "expected.wav", samples, rate=48_000))
-    path = write_sound(tmp_path / name, samples, rate=48_000, codec=codec)
-    found = extractor.extract(path)
-    assert found.start_seconds[:3].tolist() == pytest.approx([0, 0.96, 1.92], abs=1e-3)
-    # What a codec loses is most of what is quiet; the rising tone, the loudest, stays where it is. Where a container
-    # does not say how long an encoder's delay is, 21 or 23 ms, the first row begins with it.
-    first, within = (1, 1.0) if name in ("a.aac", "a.avi", "a.ts") else (0, 0.5)
-    loud = expected.values["vggish"] > 0
-    assert loud[first:].sum() > 6
-    differences = np.abs(found.values["vggish"][:3] - expected.values["vggish"])
-    assert differences[first:][loud[first:]].max() < within
-    (planned,) = plan(path, "vggish")
-    assert planned.shapes["vggish"]["vggish"] == found.values["vggish"].shape
-    assert planned.seconds == pytest.approx(3, abs=0.1)
-
-
-def test_more_channels_than_pyav_has_planes(tmp_path: Path, small: None, weights: Path) -> None:
-    samples = tones(1, channels=12)
-    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
-        file.setnchannels(12)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(samples.tobytes())
-    mean = np.round(samples.mean(axis=1, keepdims=True)).astype(np.int16)
-    extractor = load("vggish", weights=weights)
-    found = extractor.extract(tmp_path / "a.wav").values["vggish"]
-    expected = extractor.extract(write_sound(tmp_path / "mean.wav", mean)).values["vggish"]
-    assert np.abs(found - expected).max() < 0.05
-
-
-def test_the_mean_of_the_channels(tmp_path: Path, small: None, weights: Path) -> None:
-    one = tones(1)
-    extractor = load("vggish", weights=weights)
-    opposite = write_sound(tmp_path / "opposite.wav", np.concatenate([one, -one], axis=1))
-    silent = write_sound(tmp_path / "silent.wav", np.zeros_like(one))
-    found = extractor.extract(opposite).values["vggish"]
-    assert np.allclose(found, np.log(0.01), atol=1e-5)
-    assert np.array_equal(found, extractor.extract(silent).values["vggish"])
-
-
-def test_a_rate_and_channels_that_change_midway(tmp_path: Path, small: None, weights: Path) -> None:
-    first = write_sound(tmp_path / "1.aac", tones(2, 48_000, 2), rate=48_000, codec="aac")
-    second = write_sound(tmp_path / "2.aac", tones(2, 32_000), rate=32_000, codec="aac")
-    (tmp_path / "both.aac").write_bytes(first.read_bytes() + second.read_bytes())
-    extractor = load("vggish", weights=weights, tail="pad")
-    alone = extractor.extract(second)
-    both = extractor.extract(tmp_path / "both.aac")
-    assert both.end_seconds[-1] == pytest.approx(4, abs=0.15)
-    at = 2.027 - both.start_seconds[-3]  # when the second begins, in its row
-    assert 0 < at < 0.96
-    assert alone.end_seconds[-1] == pytest.approx(2, abs=0.1)
-
-
-@pytest.mark.parametrize("name", ["late.mp4", "late.mkv"])
-def test_a_sound_that_starts_after_the_pictures_keeps_its_offset(
-    tmp_path: Path, small: None, weights: Path, name: str
-) -> None:
-    samples = tones(2.5, 48_000)
-    settings: dict[str, Any] = {"rate": 48_000, "codec": "flac" if name.endswith("mkv") else "alac"}
-    extractor = load("vggish", weights=weights)
-    late = write_sound(tmp_path / name, samples, pictures=grey_levels(40), pts=lambda k: k + 72_000, **settings)
-    soon = write_sound(tmp_path / f"soon_{name}", samples, pictures=grey_levels(40), **settings)
-    features = extractor.extract(late)
-    assert features.start_seconds.tolist() == pytest.approx([1.5, 2.46], abs=1e-9)
-    assert features.end_seconds.tolist() == pytest.approx([2.46, 3.42], abs=1e-9)
-    assert np.array_equal(features.values["vggish"], extractor.extract(soon).values["vggish"])
-
-
-def test_a_gap_is_silence_and_is_told(
-    tmp_path: Path, small: None, weights: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    samples = tones(4)
-    in_pieces = {"codec": "pcm_s16le", "pts": lambda k: k if k < 32_768 else k + 48_000}  # 3 s
-    whole = write_sound(tmp_path / "gap.mkv", samples, **in_pieces)  # type: ignore[arg-type]
-    filled = np.concatenate([samples[:32_768], np.zeros((48_000, 1), np.int16), samples[32_768:]])
-    extractor = load("vggish", weights=weights)
-    with caplog.at_level(logging.WARNING, "video_features"):
-        found = extractor.extract(whole)
-    expected = extractor.extract(write_sound(tmp_path / "filled.wav", filled))
-    assert found.start_seconds.tolist() == expected.start_seconds.tolist()
-    assert np.array_equal(found.values["vggish"], expected.values["vggish"])
-    (message,) = caplog.messages
-    assert message == f"{whole}: its sound has 1 gap, 3.00 s in all, the first at 2.05 s: taken for silence"
-
-
-def test_no_sound(tmp_path: Path, weights: Path) -> None:
-    silent = write_video(tmp_path / "a.mp4", grey_levels(4))
-    text, folder = tmp_path / "a.mp3", tmp_path / "frames"
-    text.write_text("no sound")
-    folder.mkdir()
-    frames = np.zeros((4, 8, 8, 3), np.uint8)
-    outcomes = [
-        *extract([silent, text], "vggish", weights=weights, output_path=tmp_path / "out"),
-        *extract(frames, "vggish", weights=weights, source_fps=25),
-    ]
-    assert [outcome.status for outcome in outcomes] == ["failed"] * 3
-    assert outcomes[0].reason == f"{silent}: no audio stream in it, only video (h264)"
-    assert "a.mp3: not a file of video or sound that FFmpeg can read" in outcomes[1].reason
-    assert outcomes[2].reason == "array: no sound in it: it is an array"
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-
-
-def test_no_pictures_but_a_cover(tmp_path: Path, small: None, weights: Path) -> None:
-    song = write_sound(tmp_path / "song.mp3", tones(2, 48_000), rate=48_000, codec="libmp3lame")
-    with av.open(str(song)) as read, av.open(str(tmp_path / "cover.mp3"), "w") as written:
-        sound = written.add_stream_from_template(read.streams.audio[0])
-        cover = written.add_stream("png", rate=1)
-        cover.width, cover.height, cover.pix_fmt = 32, 32, "rgb24"
-        cover.disposition = av.stream.Disposition.attached_pic
-        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
-        packets = [packet for packet in read.demux() if packet.dts is not None]
-        for packet in packets:
-            packet.stream = sound
-        written.mux([*cover.encode(picture), *cover.encode()])
-        written.mux(packets)
-    settings: dict[str, Any] = {"vggish": {"weights": weights}, "timm": {"model_name": "tf_efficientnet_lite0"}}
-    heard, seen = extract(tmp_path / "cover.mp3", ["vggish", "timm"], **settings)
-    assert heard.features is not None and len(heard.features) == 2
-    assert seen.reason.endswith("cover.mp3: no video stream in it, only audio (mp3float), a cover (png)")
-
-
-def test_too_short(tmp_path: Path, small: None, weights: Path) -> None:
+def test_too_short(tmp_path: Path, small_vggish: Load) -> None:
     samples = tones(1)
     least = write_sound(tmp_path / "least.wav", samples[:15_600])
-    extractor = load("vggish", weights=weights)
+    extractor = small_vggish()
     assert extractor.extract(least).end_seconds.tolist() == [0.96]
     short = write_sound(tmp_path / "short.wav", samples[:15_599])
     with pytest.raises(MediaError) as error:
@@ -408,181 +264,41 @@ def test_too_short(tmp_path: Path, small: None, weights: Path) -> None:
     assert next(plan(short, "vggish")).reasons["vggish"] == str(error.value)
     click = write_sound(tmp_path / "click.wav", samples[:399])
     for tail, least_seconds in (("drop", "0.975"), ("pad", "0.025")):
-        with pytest.raises(MediaError, match=rf"0\.02494 s of sound, .* at least {least_seconds} s of sound$"):
-            load("vggish", weights=weights, tail=tail).extract(click)
+        with pytest.raises(MediaError, match=rf"0\.0249 s of sound, .* at least {least_seconds} s of sound$"):
+            small_vggish(tail=tail).extract(click)
 
 
-def test_a_padded_tail_is_silence(tmp_path: Path, small: None, weights: Path) -> None:
+def test_a_padded_tail_is_silence(tmp_path: Path, small_vggish: Load) -> None:
     samples = tones(1.5)
-    extractor = load("vggish", weights=weights, tail="pad")
+    extractor = small_vggish(tail="pad")
     features = extractor.extract(write_sound(tmp_path / "a.wav", samples))
     assert features.start_seconds.tolist() == [0, 0.96]
     assert features.end_seconds.tolist() == [0.96, 1.5]
     assert features.padded_frames is not None
     assert features.padded_frames.tolist() == [0, 96 - (1 + (24_000 - 15_360 - 400) // 160)]
     filled = np.concatenate([samples, np.zeros((16_000, 1), np.int16)])
-    expected = load("vggish", weights=weights).extract(write_sound(tmp_path / "filled.wav", filled))
+    expected = small_vggish().extract(write_sound(tmp_path / "filled.wav", filled))
     assert np.array_equal(features.values["vggish"], expected.values["vggish"])
 
 
-def damaged(path: Path) -> Path:
-    """Noise instead of some bytes in the middle."""
-    whole = path.read_bytes()
-    middle, noise = len(whole) // 2, np.random.default_rng(1).bytes(3000)
-    path.write_bytes(whole[:middle] + noise + whole[middle + len(noise) :])
-    return path
-
-
-def cut(path: Path) -> Path:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("break_it", "name", "codec", "reason"),
-    [
-        (damaged, "a.m4a", "aac", r"decoding failed after 5\.\d\d s \(Invalid data"),
-        (damaged, "a.mp3", "libmp3lame", r"decoding failed after (4\.9|5\.0)\d s \(Invalid data"),
-        (cut, "a.mp3", "libmp3lame", r"truncated: it ends at (4\.9|5\.0)\d s of the 10\.\d\d s it states"),
-        (cut, "a.flac", "flac", r"(decoding failed after|truncated: it ends at) 4\.\d\d s"),
-        (cut, "a.mkv", "ac3", r"truncated: it ends at (4\.9|5\.0)\d s of the 10\.\d\d s it states"),
-        (cut, "a.webm", "libopus", r"truncated: it ends at (4\.9|5\.0)\d s of the 10\.\d\d s it states"),
-        (cut, "a.avi", "libmp3lame", r"truncated: it ends at 5\.\d\d s of the 10\.\d\d s it states"),
-        (cut, "a.aac", "aac", r"decoding failed after (4\.9|5\.0)\d s \(Invalid data"),
-    ],
-)
-def test_a_sound_that_breaks_midway_fails_and_nothing_is_saved(
-    tmp_path: Path, small: None, weights: Path, break_it: Callable[[Path], Path], name: str, codec: str, reason: str
-) -> None:
-    path = break_it(write_sound(tmp_path / name, tones(10, 48_000), rate=48_000, codec=codec))
-    (outcome,) = extract(path, "vggish", weights=weights, output_path=tmp_path / "out")
-    assert outcome.status == "failed" and outcome.features is None
-    assert outcome.reason.startswith(f"{path}: ")
-    assert re.search(reason, outcome.reason), outcome.reason
-    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
-
-
-def test_a_length_guessed_from_the_bit_rate_is_no_reason_to_expect_more(
-    tmp_path: Path, small: None, weights: Path
-) -> None:
-    # Loud, then silent: FFmpeg takes the first frames' bit rate for that of the whole file, without a header.
-    quiet, loud = np.zeros((16_000 * 20, 1), np.int16), tones(10)
-    path = write_sound(tmp_path / "a.aac", np.concatenate([quiet, loud]), codec="aac")
-    with av.open(str(path)) as container:
-        assert container.duration is not None and container.duration / 1e6 > 32  # of 30
-    features = load("vggish", weights=weights).extract(path)
-    assert features.end_seconds[-1] == pytest.approx(30, abs=1)
-
-
-def test_broken_sound_does_not_cost_the_pictures(tmp_path: Path, small: None, weights: Path) -> None:
-    path = write_sound(
-        tmp_path / "a.mp4", tones(3, 48_000), rate=48_000, codec="aac", pictures=(p for p in grey_levels(40))
-    )
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(audio=0) if packet.pos is not None and packet.size > 50]
-        middle = packets[len(packets) // 2]
-        at, size = middle.pos, middle.size
-    whole = path.read_bytes()
-    path.write_bytes(whole[:at] + np.random.default_rng(1).bytes(size) + whole[at + size :])
-    settings: dict[str, Any] = {"vggish": {"weights": weights}, "timm": {"model_name": "tf_efficientnet_lite0"}}
-    heard, seen = extract(path, ["vggish", "timm"], **settings)
-    assert heard.status == "failed" and "decoding failed after 1." in heard.reason
-    assert seen.status == "done" and seen.features is not None and len(seen.features) == 40
-
-
-def test_sound_and_pictures_share_one_reading(
-    tmp_path: Path, small: None, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readings: list[str] = []
-    samples = MediaFile.samples
-    monkeypatch.setattr(MediaFile, "samples", lambda self, tracks: readings.append(self.name) or samples(self, tracks))
-    path = write_sound(tmp_path / "a.mp4", tones(2, 48_000), rate=48_000, codec="aac", pictures=grey_levels(40))
-    settings: dict[str, Any] = {"vggish": {"weights": weights}, "timm": {"model_name": "tf_efficientnet_lite0"}}
-    together = {outcome.feature: outcome.features for outcome in extract(path, "timm,vggish", **settings)}
-    assert readings == ["a"]
-    for feature, own in settings.items():
-        (alone,) = extract(path, feature, **own)
-        found = together[feature]
-        assert found is not None and alone.features is not None
-        assert np.array_equal(found.values[feature], alone.features.values[feature])
-
-
-def test_rows_are_computed_as_the_sound_is_read(
-    tmp_path: Path, small: None, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_sound(tmp_path / "a.flac", tones(60), codec="flac")
-    read_when_computed: list[float] = []
-    samples, run = MediaFile.samples, Runner.__call__
-    reached = [0.0]
-
-    def watched(self: MediaFile, tracks: Any) -> Iterator[Any]:
-        for track, sample in samples(self, tracks):
-            assert isinstance(sample, Sound) and len(sample.samples) <= 16_000
-            reached[0] = float(sample.end_seconds)
-            yield track, sample
-
-    def timed(self: Runner, batch: Any) -> Any:
-        read_when_computed.append(reached[0])
-        return run(self, batch)
-
-    monkeypatch.setattr(MediaFile, "samples", watched)
-    monkeypatch.setattr(Runner, "__call__", timed)
-    features = load("vggish", weights=weights, batch_size=1, device="cpu").extract(path)
-    assert len(features) == 62
-    assert (np.array(read_when_computed) - features.end_seconds).max() < 1
-
-
-def test_no_more_than_a_window_of_sound_is_held(extractor: Extractor) -> None:
+def test_no_more_than_is_needed_of_a_sound_is_held(extractor: Extractor) -> None:
     assert extractor.sound is not None
-    sampler = SoundSampler(extractor.sound, SimpleNamespace())  # type: ignore[arg-type]
     piece = np.zeros((4800, 2), np.int16)
-    for k in range(600):
-        list(sampler.take(Sound(Fraction(k, 10), Fraction(k + 1, 10), 48_000, piece)))
-        assert len(sampler._held) <= extractor.sound.size + 3200
-    assert sampler.taken == pytest.approx(60 * 16_000, abs=2000)
+    for step in (Fraction(96, 100), Fraction(10_000)):
+        sampler = SoundSampler(replace(extractor.sound, step_seconds=step), SimpleNamespace())  # type: ignore[arg-type]
+        tracemalloc.start()
+        for k in range(1200):
+            for _ in sampler.take(Sound(Fraction(k, 10), Fraction(k + 1, 10), 48_000, piece)):
+                pass
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1_000_000  # of the 7.7 MB that they are
+        assert sampler.taken == pytest.approx(120 * 16_000, abs=2000)
 
 
-def test_the_default_track_and_else_the_one_with_most_channels(tmp_path: Path) -> None:
-    def written(name: str, default: int | None) -> MediaSource:
-        with av.open(str(tmp_path / name), "w") as container:
-            streams = [container.add_stream("pcm_s16le", rate=rate) for rate in (8000, 16_000, 32_000)]
-            for k, (stream, layout) in enumerate(zip(streams, ("mono", "stereo", "mono"), strict=True)):
-                stream.layout = layout
-                stream.disposition = av.stream.Disposition.default if k == default else av.stream.Disposition(0)
-            for stream in streams:
-                channels = 2 if stream.layout.name == "stereo" else 1
-                frame = av.AudioFrame.from_ndarray(
-                    np.zeros((1, 8000 * channels), np.int16), format="s16", layout=stream.layout.name
-                )
-                frame.sample_rate, frame.pts = stream.rate, 0
-                container.mux(stream.encode(frame))
-        return open_source(tmp_path / name)
-
-    for name, default, rate in (("a.mkv", 2, 32_000), ("b.mkv", None, 16_000)):
-        with written(name, default) as source:
-            assert source.audio.describe()["sample_rate"] == rate
-
-
-def test_the_length_is_found_where_none_is_stated(tmp_path: Path, small: None, weights: Path) -> None:
-    whole = write_sound(tmp_path / "whole.webm", tones(3, 48_000), rate=48_000, codec="libopus")
-    live = tmp_path / "live.webm"
-    with av.open(str(whole)) as read, av.open(str(live), "w", options={"live": "1"}) as written:  # as browsers record
-        stream = written.add_stream_from_template(read.streams.audio[0])
-        for packet in read.demux():
-            if packet.dts is not None:
-                packet.stream = stream
-                written.mux(packet)
-    with open_source(live) as source:
-        assert source.audio.end_seconds is None and not source.audio.is_length_stated
-    (planned,) = plan(live, "vggish")
-    assert planned.is_estimate
-    features = load("vggish", weights=weights).extract(live)
-    assert planned.shapes["vggish"]["vggish"] == features.values["vggish"].shape == (3, 128)
-
-
-def test_the_commands(tmp_path: Path, weights: Path, pca: Path, bigbuckbunny: Path) -> None:
+def test_the_commands(tmp_path: Path, vggish_weights: Path, pca: Path, bigbuckbunny: Path) -> None:
     words = ["extract", "vggish", str(bigbuckbunny), "--hop-seconds", "0.32", "--post-process", "--device", "cpu"]
-    files = ["--weights", str(weights), "--weights.pca", str(pca), "--output-path", str(tmp_path / "ours")]
+    files = ["--weights", str(vggish_weights), "--weights.pca", str(pca), "--output-path", str(tmp_path / "ours")]
     result = CliRunner().invoke(cli, words + files)
     assert result.exit_code == 0, result.output
     assert "vggish (14, 128)" in result.stderr
@@ -604,8 +320,13 @@ def test_the_commands(tmp_path: Path, weights: Path, pca: Path, bigbuckbunny: Pa
     assert dry.stdout == f"{bigbuckbunny}: 5.31 s\n  vggish: 5.31 s of sound → 14 rows, (14, 128)\n"
 
 
-def test_the_reference_language(tmp_path: Path, weights: Path, bigbuckbunny: Path) -> None:
-    given = [f"video_paths={bigbuckbunny}", f"weights={weights}", f"output_path={tmp_path}", "keep_tmp_files=false"]
+def test_the_reference_language(tmp_path: Path, vggish_weights: Path, bigbuckbunny: Path) -> None:
+    given = [
+        f"video_paths={bigbuckbunny}",
+        f"weights={vggish_weights}",
+        f"output_path={tmp_path}",
+        "keep_tmp_files=false",
+    ]
     assert reference_cli.main(["feature_type=vggish", "on_extraction=save_numpy", "device=cpu", *given]) == 0
     rows = np.load(tmp_path / "vggish" / "bigbuckbunny_vggish.npy")
     assert relative_error(rows, PIPELINES["bigbuckbunny|vggish|vggish"]) <= 1e-2
@@ -618,7 +339,7 @@ def test_the_reference_language(tmp_path: Path, weights: Path, bigbuckbunny: Pat
         ({"hop_seconds": "soon"}, "hop_seconds must be a number, and is 'soon'"),
         ({"tail": "padd"}, "unknown tail 'padd': did you mean pad?"),
         ({"extraction_fps": 5}, "unknown setting of vggish 'extraction_fps'"),
-        ({"weights": "a.pth", "weights.vggish": "b.pth"}, "weights and weights.vggish are the same setting"),
+        ({"weights": "a.pth", "weights.vggish": "b.pth"}, "weights and weights.vggish exclude each other"),
         ({"weights.pcs": "a.pth"}, "unknown setting of vggish 'weights.pcs': did you mean weights.pca"),
     ],
 )
@@ -635,7 +356,7 @@ def test_a_setting_of_one_feature_is_not_given_to_both() -> None:
     assert str(error.value).startswith(message)
 
 
-def test_weights_that_are_not_used_are_told(weights: Path, pca: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_that_are_not_used_are_told(vggish_weights: Path, pca: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "video_features"):
-        load("vggish", weights={"vggish": weights, "pca": pca})
+        load("vggish", weights={"vggish": vggish_weights, "pca": pca})
     assert caplog.messages == ["vggish does not use weights.pca without post_process"]

@@ -253,7 +253,7 @@ def test_a_folder_of_images_in_natural_order(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_says_what_to_name_instead(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"no images in it \(for videos, name the files"):
+    with pytest.raises(MediaError, match=r"no images in it \(for videos or sounds, name the files"):
         read(tmp_path, fps=25)
 
 

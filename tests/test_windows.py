@@ -7,12 +7,14 @@ from fractions import Fraction
 
 import pytest
 
+from video_features.errors import MediaError
+from video_features.media.timestamps import SoundTimes
 from video_features.windows import (
     ConstantRate,
     SoundWindow,
     Window,
     Windower,
-    as_rate,
+    as_fraction,
     rate_for_total,
     round_half_away,
 )
@@ -55,9 +57,9 @@ def test_rounding_is_half_away_from_zero(value: str, expected: int) -> None:
 
 
 def test_rates_as_ffmpeg_reads_them() -> None:
-    assert as_rate(29.97) == Fraction(2997, 100)
-    assert as_rate(30000 / 1001) == Fraction(30000, 1001)
-    assert as_rate(0.1) == Fraction(1, 10)
+    assert as_fraction(29.97) == Fraction(2997, 100)
+    assert as_fraction(30000 / 1001) == Fraction(30000, 1001)
+    assert as_fraction(0.1) == Fraction(1, 10)
     assert rate_for_total(20, Fraction(25), 250) == 2
 
 
@@ -114,6 +116,33 @@ def test_places_in_windows(size: int, step: int, held: Sequence[int], last: Sequ
     assert [k for k in range(12) if window.completes(k)] == list(last)
 
 
+SECOND = Fraction(1)
+
+
+@pytest.mark.parametrize(
+    ("starts", "shifts"),
+    [
+        ([1, 2, 3], [0, 0, 0]),
+        (["1.09", "2.05", "2.95"], [0, 0, 0]),
+        ([1, "2.5", "3.5"], [0, "1/2", 0]),
+        ([1, "1.7", "2.7"], [0, "-3/10", 0]),  # an overlap: what is cut off does not count
+        ([1, 0, 1, "2.2"], [0, 0, 0, "1/5"]),  # a clock that starts anew, and then has a gap
+    ],
+)
+def test_the_places_of_pieces_of_sound(starts: list[object], shifts: list[object]) -> None:
+    times, reached = SoundTimes("a.ts", None), SECOND  # each piece lasts a second; the one before ends at 1 s
+    for start, shift in zip(starts, shifts, strict=True):
+        found = times.shift(Fraction(str(start)), reached)
+        assert found == Fraction(str(shift))
+        reached += found + SECOND
+
+
+def test_a_sound_cannot_go_on_beyond_its_end_nor_after_an_hour() -> None:
+    for end, start in ((Fraction(10), "11.5"), (None, "3700"), (Fraction(4000), "3700")):
+        with pytest.raises(MediaError, match=rf"a\.ts: the timestamps of its sound jump from 1\.00 s to {start}"):
+            SoundTimes("a.ts", end).shift(Fraction(start), SECOND)
+
+
 def whole_frames(window: SoundWindow, row: int, samples: int) -> set[int]:
     """Where the frames of a row that lie wholly within so many samples end."""
     start = round_half_away(row * window.step_seconds * window.rate)
@@ -133,5 +162,5 @@ def test_rows_of_sound_are_those_of_its_frames(step: str, tail: str) -> None:
             seen, row = max(frames), row + 1
         has_tail = tail == "pad" and any(end > seen for end in frames)
         assert window.rows(samples) == row + has_tail
-        assert (samples >= window.least) == (window.rows(samples) > 0)
+        assert all((samples >= window.least(rows)) == (window.rows(samples) >= rows) for rows in range(1, 4))
         assert window.padding(row, samples) == 4 - len(frames)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
+import io
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import WeightsError, in_one_line
 
@@ -30,6 +32,8 @@ def read(path: Path) -> StateDict:
             from safetensors.torch import load_file
 
             return load_file(str(path))
+        import torch
+
         loaded = _unpickled(path)
     except (pickle.UnpicklingError, KeyError) as error:  # PyTorch's own words advise to run what the file holds
         raise WeightsError(
@@ -40,10 +44,6 @@ def read(path: Path) -> StateDict:
     for wrapping in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
             loaded = loaded[wrapping]
-    import torch
-
-    if isinstance(loaded, Mapping):
-        loaded = {name: torch.from_numpy(value) if _is_array(value) else value for name, value in loaded.items()}
     if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise WeightsError(f"{path}: expected a checkpoint of named tensors, found {type(loaded).__name__}")
     return dict(loaded)
@@ -56,41 +56,66 @@ def _unpickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         try:
-            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PickleOfArrays)
-        except pickle.UnpicklingError:
+            arrays = _read_arrays(path)
+        except Exception:
             raise error from None
+        return {name: torch.from_numpy(array.values) for name, array in arrays.items()}
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+def _read_arrays(path: Path) -> dict[str, _Array]:
+    """What `torch.save` wrote of named NumPy arrays."""
+    with path.open("rb") as file:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                (record,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                found = _ArrayUnpickler(io.BytesIO(archive.read(record))).load()
+        else:  # before PyTorch 1.6: a magic number, the format's version, the machine, and then what was saved
+            file.seek(0)
+            *_, found = (_ArrayUnpickler(file).load() for _ in range(4))
+    if not isinstance(found, dict) or not all(isinstance(value, _Array) for value in found.values()):
+        raise pickle.UnpicklingError("more than named arrays")
+    return found
 
 
-class _UnpicklerOfArrays(pickle.Unpickler):
-    """Reads Python's own plain objects and NumPy's arrays; whatever else a file names is refused, not run."""
+class _Dtype:
+    """Stands for `numpy.dtype` in a pickle."""
+
+    def __init__(self, name: str, *_: Any) -> None:
+        if name not in ("f2", "f4", "f8"):
+            raise pickle.UnpicklingError(f"arrays of {name} are no weights")
+        self.name, self.order = name, "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+
+class _Array:
+    """Stands for `numpy.ndarray` in a pickle: NumPy's own trusts what a file says of its memory."""
+
+    values: npt.NDArray[np.floating[Any]]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, data = state
+        flat = np.frombuffer(data, dtype.order + dtype.name).astype(dtype.name)
+        self.values = flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads Python's own plain objects and NumPy's arrays of floats; whatever else a file names is refused, not run."""
+
+    # By the names under which NumPy writes them, and Python bytes in old pickles.
+    STAND_INS: ClassVar[dict[str, Any]] = {
+        "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
+        "numpy._core.multiarray._reconstruct": lambda *_: _Array(),
+        "numpy.ndarray": _Array,
+        "numpy.dtype": _Dtype,
+        "_codecs.encode": lambda text, _: text.encode("latin1"),
+    }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (found := ARRAYS.get((module.replace("numpy._core", "numpy.core"), name))) is None:
+        if (found := self.STAND_INS.get(f"{module}.{name}")) is None:
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
         return found
-
-
-# By the names under which NumPy of any version, and Python for bytes in old pickles, writes them.
-ARRAYS = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
-}
-
-
-class _PickleOfArrays:
-    """What `torch.load` uses of a module such as `pickle`."""
-
-    Unpickler = _UnpicklerOfArrays
-
-    @staticmethod
-    def load(file: IO[bytes], **how: Any) -> Any:
-        return _UnpicklerOfArrays(file, **how).load()
 
 
 def load_strictly(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from .errors import MediaError, reason_of
 from .features import Features, Values
 from .media import Frame, MediaSource, Sound, Source, Track, open_source
 from .predictions import Prediction
-from .records import describe_source, describe_weights, versions
+from .records import describe_source, describe_weights, that_change_values, versions
 from .rows import Draft, Rows, RowsInMemory
 from .runtime import release_free_memory
 from .sampling import Excerpt, FrameSampler, Sampler, SoundSampler
-from .settings import ClipSettings, FeatureSettings, PictureSettings, that_change_values
+from .settings import ClipSettings, FeatureSettings, PictureSettings
 from .streams import Chain, Row, Span, Stream
 from .weights import check_file
 from .windows import SoundWindow
@@ -91,17 +91,15 @@ class Extractor:
 
     def check_length(self, taken: int, sampler: Sampler, source: MediaSource) -> None:
         """Raise MediaError, with the least that is needed, where so much of a source gives no row."""
-        if self.rows(taken):
+        if self.rows(sampler.items(taken)):
             return
-        hint = ""
-        if taken >= self._least(padded=True):
+        hint = f"; {sampler.takes_more}" if sampler.takes_more else ""
+        if taken >= sampler.least(self._least_items(padded=True), padded=True):
             hint = f"; tail=pad (--tail pad) {sampler.padded_with}"
-        elif isinstance(self.settings, PictureSettings) and sampler.fps != source.video.fps:
-            name = "extraction_fps" if self.settings.extraction_fps else "extraction_total"
-            hint = f"; a higher {name} takes more"
+        least = sampler.least(self._least_items(), padded=False)
         raise MediaError(
             f"{source.location}: too short for {self.feature}: {sampler.in_words(taken)}, "
-            f"and one row needs at least {sampler.in_words(self._least())}{hint}"
+            f"and one row needs at least {sampler.in_words(least)}{hint}"
         )
 
     def check_files(self) -> None:
@@ -109,9 +107,8 @@ class Extractor:
         for stream in self.all_streams():
             check_file(stream.weights, model=stream.model)
 
-    def rows(self, taken: int) -> int:
-        """The number of rows that so many frames, or samples of sound, give."""
-        items = taken if self.sound is None else self.sound.rows(taken)
+    def rows(self, items: int) -> int:
+        """The number of rows that so many frames, or windows of sound, give."""
         return min(stream.rows(items) for stream in self.streams)
 
     @property
@@ -119,10 +116,8 @@ class Extractor:
         """Whether the last row may be filled up."""
         return any(part.tail == "pad" for part in (self.sound, *(stream.window for stream in self.streams)) if part)
 
-    def _least(self, *, padded: bool = False) -> int:
-        """How many frames, or samples of sound, one row needs; padded: if the tail could be, and were."""
-        if self.sound is not None:
-            return replace(self.sound, tail="pad").least if padded else self.sound.least
+    def _least_items(self, *, padded: bool = False) -> int:
+        """How many frames, or windows of sound, one row needs; padded: if the tail could be, and were."""
         padded = padded and isinstance(self.settings, ClipSettings)
         return max(stream.least_frames(padded=padded) for stream in self.streams)
 
@@ -146,13 +141,13 @@ def extract_from(
     drafts = [Draft() for _ in extractors] if drafts is None else drafts
     lines = [_Line(extractor, source, draft) for extractor, draft in zip(extractors, drafts, strict=True)]
     released = time.monotonic()
-    tracks = list({id(line.track): line.track for line in lines}.values())
-    for track, sample in source.samples(tracks):
-        for line in lines:
-            if line.track is track:
-                line.push(sample)
-        if all(line.failed for line in lines):
-            break
+    wanted = {line.track for line in lines}
+    for track, sample in source.samples(wanted):
+        takers = [line for line in lines if line.track is track]
+        for line in takers:
+            line.push(sample)
+        if all(line.failed for line in takers):
+            wanted.discard(track)
         if not isinstance(sample, MediaError):
             on_progress(float(sample.end_seconds))
         if time.monotonic() - released > RELEASE_EVERY_SECONDS:

@@ -28,8 +28,8 @@ from .runtime import choose_device
 from .settings import FeatureSettings, RunSettings, from_mapping, names_of, unknown
 from .sinks import FileSink, NoSink, PrintSink, Sink
 
-BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s of video, {elapsed} gone, {remaining} left"
-BAR_WITHOUT_END = "{desc}: {n:.1f} s of video, {elapsed} gone"  # where the file does not say how long it is
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s, {elapsed} gone, {remaining} left"
+BAR_WITHOUT_END = "{desc}: {n:.1f} s, {elapsed} gone"  # where the file does not say how long it is
 log = logging.getLogger(__name__)
 
 MakeBar = Callable[[Fraction | None], "tqdm[Any]"]  # from the seconds of a video, where these are known

@@ -85,7 +85,7 @@ def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) ->
             else:
                 found.sound_seconds[feature] = taken / extractor.sound.rate
             extractor.check_length(taken, sampler, source)
-            rows = extractor.rows(taken)
+            rows = extractor.rows(sampler.items(taken))
             found.shapes[feature] = {
                 stream.key: (rows, *_row_shape(stream, picture_size)) for stream in extractor.streams
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,17 @@ from .media import MediaSource, Track
 from .weights import LocalWeights
 
 LIBRARIES = ("video_features", "torch", "torchvision", "timm", "open_clip_torch", "av", "pillow", "numpy", "soxr")
+
+
+def that_change_values(settings: Any) -> dict[str, Any]:
+    """The settings that decide the numbers, by name, as JSON can hold them; `weights` go by their digest."""
+    declared = fields(settings)
+    chosen = {
+        field.name: getattr(settings, field.name)
+        for field in declared
+        if field.metadata["changes_values"] and field.name != "weights"
+    }
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 
 def describe_weights(weights: LocalWeights) -> dict[str, Any]:

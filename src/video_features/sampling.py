@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +14,7 @@ import soxr
 from .errors import counted
 from .media import Frame, FrameTrack, Sound, SoundTrack, Track
 from .settings import FrameSettings, PictureSettings
-from .windows import ConstantRate, SoundWindow, as_rate, rate_for_total
+from .windows import ConstantRate, SoundWindow, as_fraction, rate_for_total, round_half_away
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Sampler(Protocol):
     fps: frames per second taken, the source's average where every frame is; of sound, rows per second
     taken: how many frames, or samples of sound, so far
     padded_with: what `tail=pad` fills a row up with, in words
+    takes_more: which setting would make it take more, in words; empty where none does
     """
 
     fps: Fraction
     taken: int
     padded_with: ClassVar[str]
+    takes_more: str
 
     @property
     def track(self) -> Track: ...
@@ -56,6 +58,12 @@ class Sampler(Protocol):
 
     def expected(self) -> int:
         """How much it will take, by what the track states of itself before it is decoded."""
+
+    def items(self, taken: int) -> int:
+        """The number of frames, or of windows of sound, in so much of it."""
+
+    def least(self, items: int, *, padded: bool) -> int:
+        """How much it has to take for so many of them; padded: if the tail were."""
 
     def in_words(self, taken: int) -> str:
         """So much of it, in words."""
@@ -71,11 +79,13 @@ class FrameSampler:
         self._total = settings.extraction_total if isinstance(settings, FrameSettings) else None
         self._rate: ConstantRate | None = None
         if settings.extraction_fps is not None:
-            self._rate = ConstantRate(as_rate(settings.extraction_fps))
+            self._rate = ConstantRate(as_fraction(settings.extraction_fps))
         elif self._total is not None:
             self._rate = ConstantRate(rate_for_total(self._total, track.fps, track.frame_count()))
         self.fps = track.fps if self._rate is None else self._rate.fps
         self.taken = 0
+        setting = "extraction_total" if settings.extraction_fps is None else "extraction_fps"
+        self.takes_more = "" if self.fps == track.fps else f"a higher {setting} takes more"
 
     def take(self, sample: Frame) -> Iterator[Frame]:
         """The frame, once for every time that it is taken, shown when that is."""
@@ -96,6 +106,12 @@ class FrameSampler:
         count = self._rate.count(start, start + track.frame_count() / track.fps if end is None else end)
         return count if self._total is None else min(count, self._total)
 
+    def items(self, taken: int) -> int:
+        return taken
+
+    def least(self, items: int, *, padded: bool) -> int:
+        return items
+
     def in_words(self, taken: int) -> str:
         return counted(taken, "frame") + ("" if self.fps == self.track.fps else f" at {float(self.fps):g} fps")
 
@@ -108,9 +124,10 @@ class FrameSampler:
 
 
 class SoundSampler:
-    """Resamples a sound and cuts it into windows, of which it holds no more than one. See `Sampler`."""
+    """Resamples a sound and cuts it into windows; holds no more than one and a piece. See `Sampler`."""
 
     padded_with: ClassVar[str] = "fills a row up with silence"
+    takes_more = ""
 
     def __init__(self, window: SoundWindow, track: SoundTrack) -> None:
         self.track = track
@@ -120,7 +137,8 @@ class SoundSampler:
         self._started: Fraction | None = None  # when the sound did
         self._row = 0
         self._held = np.empty(0, np.float32)  # the samples from the next row's start on
-        self._resampler: tuple[int, soxr.ResampleStream] | None = None  # and the rate that it is for
+        self._from_rate: int | None = None
+        self._resampler: Any = None  # soxr's; none where the rate is the window's
 
     def take(self, sample: Sound) -> Iterator[Excerpt]:
         """The windows that the piece of sound completes."""
@@ -138,22 +156,28 @@ class SoundSampler:
             yield self._excerpt(np.concatenate([self._held, silence]))
 
     def expected(self) -> int:
-        return int(self.track.duration() * self._window.rate)
+        return round_half_away(self.track.duration() * self._window.rate)  # as soxr does
+
+    def items(self, taken: int) -> int:
+        return self._window.rows(taken)
+
+    def least(self, items: int, *, padded: bool) -> int:
+        return (replace(self._window, tail="pad") if padded else self._window).least(items)
 
     def in_words(self, taken: int) -> str:
-        return f"{taken / self._window.rate:.4g} s of sound"
+        return f"{round(taken / self._window.rate, 4):g} s of sound"
 
     def _at_the_rate(self, mono: npt.NDArray[np.float32], rate: int) -> Iterator[npt.NDArray[np.float32]]:
-        if self._resampler is None or self._resampler[0] != rate:  # it may change midway, as in broadcasts
+        if rate != self._from_rate:  # it may change midway, as in broadcasts
             yield self._flushed()
-            self._resampler = (rate, soxr.ResampleStream(rate, self._window.rate, 1, dtype="float32"))
-        yield mono if rate == self._window.rate else self._resampler[1].resample_chunk(mono)
+            self._from_rate, is_other = rate, rate != self._window.rate
+            self._resampler = soxr.ResampleStream(rate, self._window.rate, 1, dtype="float32") if is_other else None
+        yield mono if self._resampler is None else self._resampler.resample_chunk(mono)
 
     def _flushed(self) -> npt.NDArray[np.float32]:
-        if self._resampler is None or self._resampler[0] == self._window.rate:
-            return np.empty(0, np.float32)
-        rest: npt.NDArray[np.float32] = self._resampler[1].resample_chunk(np.empty(0, np.float32), last=True)
-        return rest
+        """What the resampler holds back."""
+        nothing = np.empty(0, np.float32)
+        return nothing if self._resampler is None else self._resampler.resample_chunk(nothing, last=True)
 
     def _cut(self, samples: npt.NDArray[np.float32]) -> Iterator[Excerpt]:
         self.taken += len(samples)

@@ -31,6 +31,7 @@ def setting(
     changes_values: bool = True,
     names_network: bool = False,
     parts: tuple[str, ...] = (),
+    main_part: str = "",
 ) -> Any:
     """Declare a setting: a dataclass field with the sentence that the help page shows.
 
@@ -38,8 +39,8 @@ def setting(
     changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
         and compared when a run is repeated.
     names_network: whether its values are the names of the family's networks, as those of a `model_name` always are
-    parts: of a setting of several files, `dict[str, Path]`, the keys it may have; each is given as `name.part`, and
-        one without its part has the key ""
+    parts: of a setting of several files, `dict[str, Path]`, the keys it may have; each is given as `name.part`
+    main_part: the key of a file that is given without its part
     """
     metadata = {
         "help": help,
@@ -47,6 +48,7 @@ def setting(
         "changes_values": changes_values,
         "names_network": names_network,
         "parts": parts,
+        "main_part": main_part,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -198,7 +200,11 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iter
     Raises SettingsError for a name that `cls` has not, or a value of the wrong type.
     """
     names, hints = names_of(cls), typing.get_type_hints(cls)
-    with_parts = {field.name for field in dataclasses.fields(cls) if _parts(field)}  # type: ignore[arg-type]
+    with_parts = {
+        field.name: field.metadata["main_part"]
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if _parts(field)
+    }
     given: dict[str, Any] = {}
     for name, value in _by_part(values, with_parts):
         if name not in names:
@@ -207,11 +213,15 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iter
         if field not in with_parts:
             given[field] = coerce(name, value, hints[field])
         elif (path := coerce(name, value, Path | None)) is not None:
-            given.setdefault(field, {})[part] = path
+            files = given.setdefault(field, {})
+            part = part or with_parts[field]
+            if part in files or (files and "" in (part, *files)):
+                raise SettingsError(f"{field} and {field}.{part or 'PART'} exclude each other: give each file once")
+            files[part] = path
     return cls(**given)
 
 
-def _by_part(values: Mapping[str, Any], with_parts: set[str]) -> Iterator[tuple[str, Any]]:
+def _by_part(values: Mapping[str, Any], with_parts: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """`weights={"rgb": a}` as `weights.rgb=a`."""
     for name, value in values.items():
         if name in with_parts and isinstance(value, Mapping):
@@ -282,14 +292,3 @@ _IN_WORDS: dict[Any, str] = {
     Path: "a path",
     tuple[str, ...]: 'a list of texts, such as "[a dog, a cat]"',
 }
-
-
-def that_change_values(settings: Any) -> dict[str, Any]:
-    """The settings that decide the numbers, by name, as JSON can hold them; `weights` go by their digest."""
-    fields = dataclasses.fields(settings)
-    chosen = {
-        field.name: getattr(settings, field.name)
-        for field in fields
-        if field.metadata["changes_values"] and field.name != "weights"
-    }
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}

@@ -70,15 +70,15 @@ def digits_in_name(url: str) -> str:
     return digits if re.fullmatch("[0-9a-f]{8,64}", digits) else ""
 
 
-def obtain(weights: Weights, *, model: str, setting: str = "weights") -> LocalWeights:
+def obtain(weights: Weights, *, model: str, setting: str | None = "weights") -> LocalWeights:
     """The checkpoint as a verified local file, downloaded if it is not there yet.
 
-    model, setting: what it is for, and which setting takes another one, for the error
+    model, setting: what it is for, and which setting takes another one, if any does, for the error
     Raises WeightsError: not there and not to be had, or with another digest than the published one.
     """
     check_file(weights, model=model)
     if not (weights.path or weights.url or weights.repository):
-        raise WeightsError(f"{model}: no weights are published for it: give {setting}=PATH (--{setting} PATH)")
+        raise WeightsError(f"{model}: no weights are published for it{_or_give(setting).replace(', or', ':')}")
     path = find(weights) or _download(weights, model, setting)
     return LocalWeights(path, verify(path, weights), weights)
 
@@ -93,7 +93,7 @@ def fetch(weights: Weights, *, model: str) -> LocalWeights:
             path.unlink(missing_ok=True)  # in the Hub's cache, a link to the former
         except OSError as error:
             raise WeightsError(f"{path}: cannot be replaced ({error.strerror})") from error
-    return obtain(weights, model=model)
+    return obtain(weights, model=model, setting=None)
 
 
 def check_file(weights: Weights, *, model: str) -> None:
@@ -162,16 +162,19 @@ def _hub_cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
 
 
-def _download(weights: Weights, model: str, setting: str) -> Path:
-    or_give = f"or give {setting}=PATH (--{setting} PATH)"
+def _or_give(setting: str | None) -> str:
+    return "" if setting is None else f", or give {setting}=PATH (--{setting} PATH)"
+
+
+def _download(weights: Weights, model: str, setting: str | None) -> Path:
     try:
         return _download_url(weights) if weights.url else _download_from_hub(weights)
     except WeightsError as error:
-        raise WeightsError(f"{model}: {error}, {or_give}") from error
+        raise WeightsError(f"{model}: {error}{_or_give(setting)}") from error
     except Exception as error:  # the libraries raise many kinds: DNS, HTTP, disk, digest
         raise WeightsError(
             f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
-            f"{_where_looked_and_what_to_do(weights)}, {or_give}."
+            f"{_where_looked_and_what_to_do(weights)}{_or_give(setting)}."
         ) from error
 
 

@@ -52,7 +52,7 @@ def weights_fetch(feature: str, model_name: str | None) -> None:
         default = default_network(family.Settings)
         wanted = [model_name] if model_name else family.list_models() if default is None else [default]
         for name in wanted:
-            got = fetch(family.published_weights(name), model=name)
+            got = fetch(family.published_weights(name), model=f"{feature} {name}")
             click.echo(f"{name}  {got.path}  sha256 {got.sha256}")
 
 

@@ -7,6 +7,7 @@ halfway between two ticks goes the wrong way after one rounding too many.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def as_rate(fps: float) -> Fraction:
-    """The rate that FFmpeg reads from this number: 29.97 is 2997/100, 30000/1001 is NTSC's."""
-    return Fraction(fps).limit_denominator(1001000)
+def as_fraction(number: float) -> Fraction:
+    """The fraction that is meant, and that FFmpeg reads, by this number: 29.97 is 2997/100, 30000/1001 is NTSC's."""
+    return Fraction(number).limit_denominator(1001000)
 
 
 def rate_for_total(total: int, fps: Fraction, frame_count: int) -> Fraction:
     """The rate at which a video of `frame_count` frames at `fps` gives `total` frames."""
-    return as_rate(float(total * fps / frame_count))
+    return as_fraction(float(total * fps / frame_count))
 
 
 def round_half_away(value: Fraction) -> int:
@@ -129,10 +130,9 @@ class SoundWindow:
         """What a row stands for."""
         return Fraction(self.frames * self.frame.step, self.rate)
 
-    @property
-    def least(self) -> int:
-        """The number of samples below which there is no row."""
-        return self.size if self.tail == "drop" else self.frame.size
+    def least(self, rows: int) -> int:
+        """The smallest number of samples that makes so many rows."""
+        return bisect_left(range(self.start(rows) + self.size), rows, key=self.rows)
 
     def samples(self, frames: int) -> int:
         """How many samples so many frames cover."""

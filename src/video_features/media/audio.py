@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,78 +11,107 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from ..errors import counted
+from . import wav
 from .samples import Sound
-from .track import FileTrack
+from .timestamps import SoundTimes
+from .track import FFMPEG_ERRORS, FileTrack, broken
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.packet import Packet
 
-log = logging.getLogger(__name__)
+    from .container import MediaFile
 
-# Timestamps that leave less than this between two pieces are a container's rounding, not a gap; as FFmpeg's aresample.
-GAP_SECONDS = Fraction(1, 10)
-# Formats without a header, of whose length FFmpeg only knows what the first bit rate makes of the file's size; but
-# for an MP3 with a table of contents.
-HEADERLESS = {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"}
+# These have no timestamps, but what FFmpeg counts at the first rate; and no length, but what it makes of the file's
+# size at the first bit rate, or of an MP3 its header.
+BARE = {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"}
+# What a packet of MP3 begins with that holds no sound, but its title and the like.
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 
 
 class AudioTrack(FileTrack[Sound]):
-    """A stream of audio. See `SoundTrack`. Where its timestamps leave a gap there is silence, and in the end a warning.
+    """A stream of audio. See `SoundTrack`.
+
+    Where its timestamps leave a gap there is silence, and where they overlap samples are left out; in the end a warning
+    tells of it.
 
     rate: samples per second, Hz
     channels: how many it has
     """
 
     kind = "audio"
-    of = "no sound"
+    nothing = "no sound"
 
-    def __init__(
-        self,
-        container: InputContainer,
-        stream: Any,
-        location: str,
-        reread: Callable[[Any], Iterator[Packet[Any]]],
-        size_bytes: int | None,
-    ) -> None:
-        super().__init__(container, stream, location, reread)
+    def __init__(self, file: MediaFile, stream: Any) -> None:
+        super().__init__(file, stream)
         self.rate: int = stream.codec_context.sample_rate
         self.channels: int = stream.codec_context.channels
-        self.is_end_guessed = container.format.name in HEADERLESS and self._fits(size_bytes)
+        self._bit_rate: int = stream.bit_rate or 0  # before a decoder corrects it
+        self._lacks_timestamps = file.format in BARE
+        self._first_byte = 0
+        self._wav_end: Fraction | None = None  # of a file that was cut, FFmpeg tells its own
+        if file.format == "wav":
+            self._wav_end = wav.stated_seconds(file.beginning(wav.HEADER_BYTES))
         self._resampler: tuple[object, AudioResampler] | None = None  # and what it is for
-        self._gaps: list[tuple[Fraction, Fraction]] = []  # from when until when
+        self._times = SoundTimes(file.location, self.end_seconds)
 
     @property
     def is_length_stated(self) -> bool:
-        return self.stream.duration is not None and not self.is_end_guessed
+        return self.stated_end() is not None and not self.is_end_guessed
+
+    @property
+    def is_end_guessed(self) -> bool:
+        """Whether FFmpeg knows its length by the size of the file alone: then it is no longer than that allows."""
+        stream, size = self.stream, self.file.size_bytes
+        if not self._lacks_timestamps:
+            return False
+        if size is None or stream.duration is None:
+            return True
+        stated_bytes = float(stream.duration * stream.time_base) * self._bit_rate / 8
+        return stated_bytes < (size - self._first_byte) * 1.001  # but for rounding
+
+    def stated_end(self) -> Fraction | None:
+        return super().stated_end() if self._wav_end is None else self._wav_end
 
     def duration(self) -> Fraction:
-        if (end := self.end_seconds) is None:
-            ends = ((packet.pts or 0) + (packet.duration or 0) for packet in self._reread(self.stream))
-            end = self._seconds(max(ends, default=0))
-        return end - self.start_seconds
+        if (end := self.end_seconds) is not None:
+            return end - self.start_seconds
+        total = Fraction(0)
+        try:
+            for packet in self.file.packets(self.stream):
+                total += sum(Fraction(sound.samples, sound.sample_rate) for sound in cast(Any, packet.decode()))
+        except FFMPEG_ERRORS as error:
+            raise broken(self.file.location, total, error) from error
+        return total
 
     def describe(self) -> dict[str, Any]:
         return {"sample_rate": self.rate, "channels": self.channels}
+
+    def take(self, packet: Packet[Any]) -> Iterator[Sound]:
+        if self.reached is None and packet.pos is not None:
+            self._first_byte = packet.pos
+        if self.file.format == "mp3" and bytes(packet).startswith(TAGS):
+            return
+        yield from super().take(packet)
+
+    def finish(self, file_reached: Fraction) -> Iterator[Sound]:
+        self._times.tell()
+        if self.file.format == "mp3" and self.is_end_guessed:
+            self._error = None  # a frame that was cut is no error there; what cannot be decoded at the end is no sound
+        yield from super().finish(file_reached)
 
     def _samples(self, decoded: AudioFrame) -> Iterator[Sound]:
         rate = decoded.sample_rate
         for converted in self._in_16_bits(decoded):
             interleaved = cast("npt.NDArray[np.int16]", converted.to_ndarray())  # (1, n · channels)
             samples = interleaved.reshape(converted.samples, -1)
-            if decoded.pts is not None:
-                yield from self._silence_until(self._seconds(decoded.pts), rate, channels=samples.shape[1])
-            yield self._following(samples, rate)
-
-    def _rest(self) -> Iterator[Sound]:
-        if self._gaps:
-            total = float(sum(end - start for start, end in self._gaps))
-            log.warning(
-                "%s: its sound has %s, %.2f s in all, the first at %.2f s: taken for silence",
-                *(self.location, counted(len(self._gaps), "gap"), total, self._gaps[0][0]),
-            )
-        return iter(())
+            if self.reached is None:
+                self.reached = self.start_seconds if decoded.pts is None else self._seconds(decoded.pts)
+            elif decoded.pts is not None and not self._lacks_timestamps:
+                shift = self._times.shift(self._seconds(decoded.pts), self.reached)
+                yield from self._silence(shift, rate, channels=samples.shape[1])
+                samples = samples[max(0, round(-shift * rate)) :]
+            if len(samples):
+                yield self._following(samples, rate)
 
     def _in_16_bits(self, decoded: AudioFrame) -> list[AudioFrame]:
         """The same samples as FFmpeg makes them 16-bit integers, at their own rate and with their own channels."""
@@ -93,25 +121,13 @@ class AudioTrack(FileTrack[Sound]):
             self._resampler = (form, AudioResampler(format="s16"))
         return self._resampler[1].resample(decoded)
 
-    def _silence_until(self, seconds: Fraction, rate: int, channels: int) -> Iterator[Sound]:
-        if self.reached is None:
-            self.reached = seconds  # the first piece starts when it says
-            return
-        if seconds - self.reached < GAP_SECONDS:
-            return
-        self._gaps.append((self.reached, seconds))
-        while (missing := round((seconds - self.reached) * rate)) > 0:
-            yield self._following(np.zeros((min(missing, rate), channels), np.int16), rate)
+    def _silence(self, seconds: Fraction, rate: int, channels: int) -> Iterator[Sound]:
+        """In pieces of a second at most."""
+        for start in range(0, round(seconds * rate), rate):
+            yield self._following(np.zeros((min(rate, round(seconds * rate) - start), channels), np.int16), rate)
 
     def _following(self, samples: npt.NDArray[np.int16], rate: int) -> Sound:
         """Samples that begin where the last ones ended."""
-        start = self.start_seconds if self.reached is None else self.reached
-        self.reached = start + Fraction(len(samples), rate)
+        assert self.reached is not None
+        start, self.reached = self.reached, self.reached + Fraction(len(samples), rate)
         return Sound(start, self.reached, rate, samples)
-
-    def _fits(self, size_bytes: int | None) -> bool:
-        """Whether its length is no more than its bit rate makes of the file's size."""
-        stream = self.stream
-        if size_bytes is None or stream.duration is None or stream.time_base is None:
-            return True
-        return float(stream.duration * stream.time_base) * (stream.bit_rate or 0) / 8 < size_bytes * 1.001

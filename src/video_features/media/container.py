@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ..errors import MediaError
 from .audio import AudioTrack
 from .samples import Frame, Sound
 from .source import Track
-from .track import FFMPEG_ERRORS, FileTrack, broken, reason, seconds_of
+from .track import FFMPEG_ERRORS, FileTrack, reason, seconds_of
 from .video import VideoTrack
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class MediaFile:
     """A file of any container and codec that FFmpeg reads. See `MediaSource`.
 
     file: what PyAV opens: `file:PATH`, or an open binary file
+    container: PyAV's
     Raises MediaError if FFmpeg cannot read the file.
     """
 
@@ -40,7 +42,7 @@ class MediaFile:
         self.address = address
         self.size_bytes = size_bytes
         self._file = file
-        self._container = self._open()
+        self.container = self._open()
 
     def __enter__(self) -> MediaFile:
         return self
@@ -48,43 +50,79 @@ class MediaFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._container.close()
+        self.container.close()
         if not isinstance(self._file, str):
             self._file.close()
 
     @cached_property
     def video(self) -> VideoTrack:
         """The first video stream that is not a song's cover."""
-        for stream in self._container.streams.video:
+        for stream in self.container.streams.video:
             if not stream.disposition & COVER:
-                return VideoTrack(self._container, stream, self.location, self._reread)
+                return VideoTrack(self, stream)
         raise self._lacks("video")
 
     @cached_property
     def audio(self) -> AudioTrack:
         """The audio stream that FFmpeg's command takes: the default one; of several, that with the most channels."""
-        streams = self._container.streams.audio
+        streams = self.container.streams.audio
         if not streams:
             raise self._lacks("audio")
         best = max(streams, key=lambda stream: (bool(stream.disposition & DEFAULT), _channels(stream)))
-        return AudioTrack(self._container, best, self.location, self._reread, self.size_bytes)
+        return AudioTrack(self, best)
+
+    @property
+    def format(self) -> str:
+        """The container's, by FFmpeg's name."""
+        return self.container.format.name
 
     def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
         going: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
         reached = Fraction(0)
         try:
             # All streams are read, so that a video shorter than its sound is not taken for truncated.
-            for packet in self._container.demux():
+            for packet in self.container.demux():
                 reached = max(reached, self._end(packet))
                 for track in going.copy():
                     if packet.stream is track.stream:  # not its index: the last packet, which flushes, has none
                         yield from _or_the_error(track, track.take(packet), going)
+                going = [track for track in going if track in tracks]
                 if not going:
                     return
         except FFMPEG_ERRORS as error:
-            raise broken(self.location, reached, error) from error
+            for track in going.copy():
+                yield from _or_the_error(track, track.stop(error), going)
         for track in going.copy():
             yield from _or_the_error(track, track.finish(reached), going)
+
+    def packets(self, stream: Any) -> Iterator[Packet[Any]]:
+        """The packets of a stream; the file is read anew for them, and is then where it was before.
+
+        Raises MediaError where it breaks.
+        """
+        at = None if isinstance(self._file, str) else self._file.tell()
+        try:
+            if not isinstance(self._file, str):
+                self._file.seek(0)
+            with self._open() as container:
+                yield from container.demux(container.streams[stream.index])
+        except FFMPEG_ERRORS as error:
+            raise MediaError(f"{self.location}: cannot be read to its end ({reason(error)})") from error
+        finally:
+            if not isinstance(self._file, str):
+                self._file.seek(at or 0)
+
+    def beginning(self, size: int) -> bytes:
+        """The first bytes of the file."""
+        if isinstance(self._file, str):
+            with Path(self._file.removeprefix("file:")).open("rb") as file:
+                return file.read(size)
+        at = self._file.tell()
+        self._file.seek(0)
+        try:
+            return self._file.read(size)
+        finally:
+            self._file.seek(at)
 
     def _open(self) -> InputContainer:
         try:
@@ -95,23 +133,13 @@ class MediaFile:
             ) from error
 
     def _lacks(self, kind: str) -> MediaError:
-        streams = ", ".join(_in_words(stream) for stream in self._container.streams)
+        streams = ", ".join(_in_words(stream) for stream in self.container.streams)
         return MediaError(f"{self.location}: no {kind} stream in it, only {streams or 'nothing'}")
-
-    def _reread(self, stream: Any) -> Iterator[Packet[Any]]:
-        """The packets of a stream; the file is read for them, and is then where it was before."""
-        at = None if isinstance(self._file, str) else self._file.tell()
-        if not isinstance(self._file, str):
-            self._file.seek(0)
-        with self._open() as container:
-            yield from container.demux(container.streams[stream.index])
-        if not isinstance(self._file, str):
-            self._file.seek(at or 0)
 
     def _end(self, packet: Packet[Any]) -> Fraction:
         if packet.pts is None:
             return Fraction(0)
-        return seconds_of(self._container, packet.stream, packet.pts + (packet.duration or 0))
+        return seconds_of(self.container, packet.stream, packet.pts + (packet.duration or 0))
 
 
 def _or_the_error(
@@ -129,7 +157,8 @@ def _or_the_error(
 def _in_words(stream: Any) -> str:
     """`audio (aac)`"""
     kind = "a cover" if stream.disposition & COVER else stream.type
-    return f"{kind} ({stream.codec_context.name})" if stream.codec_context is not None else str(kind)
+    context = stream.codec_context
+    return str(kind) if context is None else f"{kind} ({context.codec.canonical_name})"
 
 
 def _channels(stream: Any) -> int:

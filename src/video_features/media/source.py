@@ -46,7 +46,7 @@ class SoundTrack(Track, Protocol):
     """The sound of a source."""
 
     def duration(self) -> Fraction:
-        """How many seconds it lasts: as stated, else as the file's packets tell, which are read for it."""
+        """How many seconds it lasts: as stated, else it is decoded for that."""
 
 
 class MediaSource(Protocol):
@@ -74,10 +74,10 @@ class MediaSource(Protocol):
         """Size of the file; None where there is no file."""
 
     def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
-        """One reading of the source: every frame and every piece of sound of these tracks, each track's in the order of
-        their times; instead of the rest of a track that cannot be decoded, or ends too early, a MediaError.
+        """Every frame and every piece of sound of these tracks, each track's in the order of their times; instead of
+        the rest of a track that cannot be decoded, or ends too early, a MediaError. A source is read so once.
 
-        Raises MediaError where the source itself breaks.
+        tracks: those that are taken out of it meanwhile are decoded no further
         """
 
     def __enter__(self) -> MediaSource: ...

@@ -17,7 +17,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from ..errors import MediaError
-from ..windows import as_rate
+from ..windows import as_fraction
 from .samples import RGB, Frame
 from .source import SoundTrack, Track
 
@@ -36,7 +36,7 @@ class _Stills:
         if fps is None:
             raise MediaError(f"{location}: {self.kind} has no frame rate of its own: give source_fps, such as 25")
         self._count = count
-        self.fps = as_rate(fps)
+        self.fps = as_fraction(fps)
         self.name = name
         self.location = location
         self.address = address
@@ -68,7 +68,9 @@ class _Stills:
         return {"fps": float(self.fps)}
 
     def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame]]:
-        for k in range(self._count) if self in tracks else ():
+        for k in range(self._count):
+            if self not in tracks:
+                return
             yield self, Frame(k / self.fps, (k + 1) / self.fps, partial(self._picture, k))
 
     def _picture(self, k: int) -> RGB:
@@ -85,7 +87,7 @@ class ImageFolder(_Stills):
         self._images = sorted(images, key=_natural_key)
         if not self._images:
             raise MediaError(
-                f"{location}: a folder with no images in it (for videos, name the files: {location}/*.mp4)"
+                f"{location}: a folder with no images in it (for videos or sounds, name the files: {folder}/*)"
             )
         self.size_bytes = sum(path.stat().st_size for path in self._images)
         absolute = folder.resolve()

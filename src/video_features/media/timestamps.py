@@ -1,12 +1,22 @@
-"""When each decoded frame is shown: the container's timestamps, repaired where they cannot be right."""
+"""When frames are shown and sound is heard: the container's timestamps, repaired where they cannot be right."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from fractions import Fraction
+
+from ..errors import MediaError, counted
+
+log = logging.getLogger(__name__)
 
 # A frame this much before the one before it is not a small error of its timestamp: the clock has started anew, as it
 # does where transport streams were joined.
 RESTART_SECONDS = Fraction(1, 2)
+# A piece of sound that starts this much after, or before, the end of the one before it is out of place by more than
+# rounding; as FFmpeg's aresample. A gap of more than an hour, or beyond the end, is an error of timestamps.
+GAP_SECONDS = Fraction(1, 10)
+LONGEST_GAP_SECONDS = 3600
 
 
 class DisplayTimes:
@@ -60,3 +70,75 @@ class DisplayTimes:
         if pts is not None and (dts is None or self._faulty_pts <= self._faulty_dts):
             return pts
         return dts
+
+
+@dataclass
+class _Faults:
+    """Of one kind, in the timestamps of a sound.
+
+    last_at: where the last one was; pieces that are left out altogether do not make it another one
+    """
+
+    what: str
+    taken: str
+    count: int = 0
+    total: Fraction = Fraction(0)
+    first_at: Fraction = Fraction(0)
+    last_at: Fraction | None = None
+
+    def note(self, at: Fraction, seconds: Fraction) -> None:
+        if at == self.last_at:
+            return
+        self.first_at = self.first_at if self.count else at
+        self.last_at = at
+        self.count += 1
+        self.total += seconds
+
+
+@dataclass
+class SoundTimes:
+    """Places the pieces of a sound, so that each is heard when its timestamp says, as near as that can be.
+
+    location: of the file, for messages
+    end: of the sound, as far as that is known
+    """
+
+    location: str
+    end: Fraction | None
+    _gaps: _Faults = field(default_factory=lambda: _Faults("gap", "taken for silence"))
+    _overlaps: _Faults = field(default_factory=lambda: _Faults("overlap", "of which the later samples are left out"))
+    _restarts: _Faults = field(default_factory=lambda: _Faults("step back", "where what follows is joined"))
+    _restarted_by: Fraction = Fraction(0)
+
+    def shift(self, seconds: Fraction, reached: Fraction) -> Fraction:
+        """Seconds of silence before the piece that starts at `seconds`; below 0, how much of it comes too late.
+
+        reached: the end of the piece before it
+        Raises MediaError where its time cannot be.
+        """
+        ahead = seconds + self._restarted_by - reached
+        if abs(ahead) < GAP_SECONDS:
+            return Fraction(0)
+        if -ahead > RESTART_SECONDS:
+            self._restarts.note(reached, -ahead)
+            self._restarted_by -= ahead
+            return Fraction(0)
+        if ahead < 0:
+            self._overlaps.note(reached, -ahead)
+            return ahead
+        if ahead > LONGEST_GAP_SECONDS or (self.end is not None and seconds > self.end + 1):
+            raise MediaError(
+                f"{self.location}: the timestamps of its sound jump from {float(reached):.2f} s to "
+                f"{float(reached + ahead):.2f} s; is it damaged?"
+            )
+        self._gaps.note(reached, ahead)
+        return ahead
+
+    def tell(self) -> None:
+        """Warn of what was repaired."""
+        for faults in (self._gaps, self._overlaps, self._restarts):
+            if faults.count:
+                log.warning(
+                    "%s: the times of its sound have %s, %.2f s in all, the first at %.2f s, %s",
+                    *(self.location, counted(faults.count, faults.what), faults.total, faults.first_at, faults.taken),
+                )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
 
+    from .container import MediaFile
+
+log = logging.getLogger(__name__)
+
 S = TypeVar("S")
 
 FFMPEG_ERRORS = (av.error.FFmpegError, OSError)
@@ -24,29 +31,25 @@ MISSING_SECONDS = 1
 
 
 class FileTrack(Generic[S]):
-    """A stream, read once. See `Track`.
+    """A stream of a file, read once. See `Track`.
+
+    What cannot be decoded within a second of its beginning or its end is left out, as recordings are cut anywhere.
 
     stream: PyAV's
-    location: of the file, for messages
-    reread: reads the file anew, and gives the packets of a stream
     reached: the end of what was decoded so far, in seconds; None before anything was
     """
 
     kind: ClassVar[str]
-    of: ClassVar[str]
-    is_end_guessed = False  # by FFmpeg, which then is no reason to expect more
+    nothing: ClassVar[str]
 
-    def __init__(
-        self, container: InputContainer, stream: Any, location: str, reread: Callable[[Any], Iterator[Packet[Any]]]
-    ) -> None:
+    def __init__(self, file: MediaFile, stream: Any) -> None:
         if stream.codec_context is None:
-            raise MediaError(f"{location}: FFmpeg has no decoder for its {self.kind} stream")
+            raise MediaError(f"{file.location}: FFmpeg has no decoder for its {self.kind} stream")
         stream.thread_type = "AUTO"
+        self.file = file
         self.stream = stream
-        self.location = location
         self.reached: Fraction | None = None
-        self._container = container
-        self._reread = reread
+        self._error: Exception | None = None  # the first since something was decoded
 
     @property
     def start_seconds(self) -> Fraction:
@@ -55,7 +58,12 @@ class FileTrack(Generic[S]):
 
     @property
     def end_seconds(self) -> Fraction | None:
-        return self.stated_end() or container_end(self._container)
+        return self.stated_end() or container_end(self.file.container)
+
+    @property
+    def is_end_guessed(self) -> bool:
+        """Whether the end is only FFmpeg's guess, which is no reason to expect more."""
+        return False
 
     @property
     def is_length_stated(self) -> bool:
@@ -67,42 +75,73 @@ class FileTrack(Generic[S]):
     def stated_end(self) -> Fraction | None:
         """When the stream ends, as the file's header says; the container's start is 0."""
         stream = self.stream
-        if self._container.format.name == "avi" and stream.frames:  # its duration is guessed anew where the file is cut
-            return self.start_seconds + Fraction(stream.frames * stream.time_base)
+        if self.file.format == "avi" and stream.frames:  # its duration is guessed anew where the file is cut
+            return Fraction(stream.frames * stream.time_base)
         if stream.duration is not None and stream.time_base is not None:
             return self.start_seconds + Fraction(stream.duration * stream.time_base)
         try:  # Matroska: a tag with the end, such as 00:00:05.312000000, on the container's own clock
             hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - container_start(self._container)
+            return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - container_start(self.file.container)
         except ValueError:
             return None
 
     def take(self, packet: Packet[Any]) -> Iterator[S]:
-        """What the packet makes ready. Raises MediaError where it cannot be decoded."""
+        """What the packet makes ready. Raises MediaError where one before it could not be decoded."""
         try:
             for decoded in packet.decode():
+                if self._error is not None:
+                    self._go_on_at(decoded.pts)
                 yield from self._samples(decoded)
         except FFMPEG_ERRORS as error:
-            raise broken(self.location, self.reached, error) from error
+            self._error = self._error or error
 
-    def finish(self, container_reached: Fraction) -> Iterator[S]:
+    def stop(self, error: Exception) -> Iterator[S]:
+        """What the decoder holds back, where the file cannot be read on, and so sends no last packet."""
+        with suppress(*FFMPEG_ERRORS):
+            for decoded in self.stream.decode(None):
+                yield from self._samples(decoded)
+        self._error = self._error or error
+
+    def finish(self, file_reached: Fraction) -> Iterator[S]:
         """What is left when all packets were taken. Raises MediaError where there was nothing, or it ends too early.
 
-        container_reached: the end of the last packet of any stream
+        file_reached: the end of the last packet of any stream
         """
         yield from self._rest()
-        if self.reached is None:
-            raise MediaError(f"{self.location}: {self.of} in its {self.kind} stream could be decoded")
-        stated, reached = self.stated_end(), self.reached
+        location = self.file.location
+        if self.reached is None and self._error is None:
+            raise MediaError(f"{location}: {self.nothing} in its {self.kind} stream could be decoded")
+        stated, reached = self.stated_end(), self.reached or Fraction(0)
         if stated is None:  # then the container's end, which any of its streams may reach
-            stated, reached = container_end(self._container), max(reached, container_reached)
-        if stated is not None and not self.is_end_guessed and reached + MISSING_SECONDS < stated:
+            stated, reached = container_end(self.file.container), max(reached, file_reached)
+        is_short = stated is not None and not self.is_end_guessed and reached + MISSING_SECONDS < stated
+        if self._error is not None:
+            if is_short or self.reached is None or (stated is not None and self.is_end_guessed and reached < stated):
+                raise broken(location, self.reached, self._error)
+            log.warning(
+                "%s: the end of its %s, from %.2f s on, cannot be decoded (%s)",
+                *(location, self.kind, self.reached, reason(self._error)),
+            )
+        elif is_short:
             raise MediaError(
-                f"{self.location}: truncated: it ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
+                f"{location}: truncated: it ends at {float(reached):.2f} s of the {float(stated or 0):.2f} s it states"
             )
 
+    def _go_on_at(self, ticks: int | None) -> None:
+        """Forget the error where what could not be decoded lies before the beginning or after the end; else raise."""
+        assert self._error is not None
+        stated = self.stated_end()
+        if self.reached is None:
+            begins = self.start_seconds if ticks is None else self._seconds(ticks)
+            is_within = begins > self.start_seconds + MISSING_SECONDS
+        else:
+            is_within = stated is None or self.reached < stated
+        if is_within:
+            raise broken(self.file.location, self.reached, self._error)
+        self._error = None
+
     def _seconds(self, ticks: int) -> Fraction:
-        return seconds_of(self._container, self.stream, ticks)
+        return seconds_of(self.file.container, self.stream, ticks)
 
     def _samples(self, decoded: Any) -> Iterator[S]:
         raise NotImplementedError
@@ -118,6 +157,9 @@ def broken(location: str, reached: Fraction | None, error: Exception) -> MediaEr
 
 
 def reason(error: Exception) -> str:
+    # Codes of decoders, for which there are no words, or the wrong ones.
+    if isinstance(error, av.error.UndefinedError) or getattr(error, "errno", None) == errno.EPERM:
+        return "the decoder refuses it"
     return getattr(error, "strerror", None) or str(error)
 
 

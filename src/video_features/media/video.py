@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +16,19 @@ from .timestamps import DisplayTimes
 from .track import FileTrack, start_ticks
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.packet import Packet
+    from .container import MediaFile
 
 
 class VideoTrack(FileTrack[Frame]):
     """A stream of video. See `FrameTrack`."""
 
     kind = "video"
-    of = "no frame"
+    nothing = "no frame"
 
-    def __init__(
-        self, container: InputContainer, stream: Any, location: str, reread: Callable[[Any], Iterator[Packet[Any]]]
-    ) -> None:
-        super().__init__(container, stream, location, reread)
+    def __init__(self, file: MediaFile, stream: Any) -> None:
+        super().__init__(file, stream)
         self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(container, stream))
+        self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(file.container, stream))
         self._held: tuple[VideoFrame, Fraction] | None = None  # a frame and its start, until the next one's is known
         self._reformatter = VideoReformatter()
         self._display: tuple[int, tuple[int, int, int, int]] | None = None  # rotation, display matrix
@@ -44,7 +41,7 @@ class VideoTrack(FileTrack[Frame]):
         if self.stream.frames:
             return int(self.stream.frames)
         if self.end_seconds is None:
-            return sum(1 for packet in self._reread(self.stream) if packet.size)
+            return sum(1 for packet in self.file.packets(self.stream) if packet.size)
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
     def describe(self) -> dict[str, Any]:

@@ -56,8 +56,8 @@ LARGEST_FLOW = 20  # pixels; longer ones are cut
 class Settings(ClipSettings):
     weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # several networks, several files
         None,
-        "checkpoints to use instead of the published ones, as their authors publish them: --weights.rgb, "
-        "--weights.flow, --weights.raft, --weights.pwc",
+        "checkpoints to use instead of the published ones, as their authors publish them: weights.rgb, "
+        "weights.flow, weights.raft, weights.pwc",
         metavar="FILE",
         parts=(*STREAMS, *FLOW_TYPES),
     )
@@ -76,8 +76,6 @@ class Settings(ClipSettings):
             raise SettingsError(unknown("i3d flow_type", self.flow_type, FLOW_TYPES))
         if self.stack_size < LEAST_FRAMES:
             raise SettingsError(f"i3d needs a stack_size of at least {LEAST_FRAMES}, and it is {self.stack_size}")
-        if self.weights and "" in self.weights and len(self.weights) > 1:
-            raise SettingsError("weights and weights.PART exclude each other: give each file by the name of its part")
         if self.weights and "" in self.weights and self.streams != "rgb":
             raise SettingsError(
                 f"i3d has several networks: give each its own file, weights.rgb=…, weights.flow=…, "

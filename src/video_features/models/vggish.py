@@ -29,7 +29,7 @@ from ..runtime import WithHead
 from ..settings import FeatureSettings, check_tail, setting, unknown
 from ..streams import Stream
 from ..weights import Weights, digits_in_name, own_or_published
-from ..windows import SoundWindow, Window, as_rate
+from ..windows import SoundWindow, Window, as_fraction
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +43,17 @@ FFT_SIZE = 512
 BANDS, LOWEST_HZ, HIGHEST_HZ = 64, 125, 7500
 LOG_OFFSET = 0.01
 LARGEST = 2.0  # that whitened values may be; beyond it they are cut, and so below its negative
-LEAST_HOP_SECONDS = 0.01
+LEAST_HOP_SECONDS = 0.01  # from one frame of the spectrogram to the next one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(FeatureSettings):
     weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # two files, where there is post_process
         None,
-        "checkpoint to use instead of the published one, as its authors publish it; that of post_process is given by "
-        "--weights.pca",
+        "checkpoint to use instead of the published one, as its authors publish it; weights.pca is post_process's",
         metavar="FILE",
         parts=("vggish", "pca"),
+        main_part="vggish",
     )
     hop_seconds: float = setting(
         0.96,
@@ -73,8 +73,6 @@ class Settings(FeatureSettings):
         if not LEAST_HOP_SECONDS <= self.hop_seconds < float("inf"):
             raise SettingsError(f"hop_seconds must be at least {LEAST_HOP_SECONDS}, and is {self.hop_seconds}")
         check_tail(self.tail)
-        if self.weights and {"", "vggish"} <= self.weights.keys():
-            raise SettingsError("weights and weights.vggish are the same setting: give one of them")
 
 
 def list_models() -> list[str]:
@@ -99,7 +97,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     embeddings = Stream(
         key="embeddings" if settings.post_process else "vggish",
         model="vggish",
-        weights=own_or_published(own.get("vggish") or own.get(""), published_weights("vggish")),
+        weights=own_or_published(own.get("vggish"), published_weights("vggish")),
         build_network=_network,
         row_shape=(128,),
         preprocess=log_mel,
@@ -118,7 +116,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         feature="vggish",
         settings=settings,
         streams=[quantised if settings.post_process else embeddings],
-        sound=SoundWindow(RATE, FRAME, FRAMES, as_rate(settings.hop_seconds), settings.tail),
+        sound=SoundWindow(RATE, FRAME, FRAMES, as_fraction(settings.hop_seconds), settings.tail),
     )
 
 
