@@ -63,7 +63,7 @@ class Sampler(Protocol):
         """The number of frames, or of windows of sound, in so much of it."""
 
     def least(self, items: int, *, padded: bool) -> int:
-        """How much it has to take for so many of them; padded: if the tail were."""
+        """How much it has to take for so many of them; padded: if the tail were padded."""
 
     def in_words(self, taken: int) -> str:
         """So much of it, in words."""

@@ -26,7 +26,8 @@ S = TypeVar("S")
 
 FFMPEG_ERRORS = (av.error.FFmpegError, OSError)
 MICROSECOND = Fraction(1, av.time_base)  # a tick of a container's own clock
-# A stream that ends this much before its stated end is taken for truncated.
+# A stream that ends this much before its stated end is taken for truncated; less may be lost, there and where it
+# begins.
 MISSING_SECONDS = 1
 
 
@@ -50,6 +51,7 @@ class FileTrack(Generic[S]):
         self.stream = stream
         self.reached: Fraction | None = None
         self._error: Exception | None = None  # the first since something was decoded
+        self._broke_at: int | None = None  # the tick of what could not be
 
     @property
     def start_seconds(self) -> Fraction:
@@ -89,11 +91,11 @@ class FileTrack(Generic[S]):
         """What the packet makes ready. Raises MediaError where one before it could not be decoded."""
         try:
             for decoded in packet.decode():
-                if self._error is not None:
-                    self._go_on_at(decoded.pts)
+                self._check_goes_on(decoded.pts)
                 yield from self._samples(decoded)
         except FFMPEG_ERRORS as error:
-            self._error = self._error or error
+            if self._error is None:
+                self._error, self._broke_at = error, packet.pts
 
     def stop(self, error: Exception) -> Iterator[S]:
         """What the decoder holds back, where the file cannot be read on, and so sends no last packet."""
@@ -127,9 +129,13 @@ class FileTrack(Generic[S]):
                 f"{location}: truncated: it ends at {float(reached):.2f} s of the {float(stated or 0):.2f} s it states"
             )
 
-    def _go_on_at(self, ticks: int | None) -> None:
-        """Forget the error where what could not be decoded lies before the beginning or after the end; else raise."""
-        assert self._error is not None
+    def _check_goes_on(self, ticks: int | None) -> None:
+        """Raise where something before this tick could not be decoded, but for the beginning or beyond the end."""
+        is_earlier = (
+            ticks is not None and self._broke_at is not None and ticks < self._broke_at
+        )  # a decoder lags behind
+        if self._error is None or is_earlier:
+            return
         stated = self.stated_end()
         if self.reached is None:
             begins = self.start_seconds if ticks is None else self._seconds(ticks)
