@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import re
 import wave
@@ -18,6 +20,7 @@ from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Extractor, MediaError, extract, plan
 from video_features.media import Frame, MediaSource, Sound, open_source
 from video_features.media.container import MediaFile
+from video_features.media.source import samples_of
 from video_features.media.video import VideoTrack
 from video_features.runtime import Runner
 
@@ -189,6 +192,32 @@ def cut(path: Path) -> Path:
     return path
 
 
+def garbled_from_the_middle_on(path: Path) -> Path:
+    """Where packets are still told from one another, if there is a container."""
+    whole = bytearray(path.read_bytes())
+    for at, size in where_packets_are(path):
+        if at > len(whole) // 2:
+            whole[at : at + size] = np.random.default_rng(at).bytes(size)
+    path.write_bytes(whole)
+    return path
+
+
+def garbled_at_the_beginning(path: Path, seconds: float = 2) -> Path:
+    whole, packets = bytearray(path.read_bytes()), where_packets_are(path)
+    for at, size in packets[: round(len(packets) * seconds / 10)]:
+        whole[at : at + size] = np.random.default_rng(at).bytes(size)
+    path.write_bytes(whole)
+    return path
+
+
+def where_packets_are(path: Path) -> list[tuple[int, int]]:
+    """Byte and size of each but the smallest, which only begin a sound."""
+    header = 13 if path.suffix == ".flv" else 0  # before the sound itself
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(audio=0) if packet.pos is not None]
+    return [(at + header, size) for at, size in packets if size > 50]
+
+
 def behind_a_large_cover(path: Path) -> Path:
     size = 400_000
     tag = b"ID3\x04\x00\x00" + bytes(size >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(size)
@@ -214,7 +243,9 @@ def behind_a_large_cover(path: Path) -> Path:
             "libmp3lame",
             r"truncated: it ends at (4\.9|5\.0)\d s of the 10\.\d\d s it states",
         ),
-        (cut, "a.aac", "aac", r"decoding failed after (4\.9|5\.0)\d s \(Invalid data"),
+        (garbled_from_the_middle_on, "a.flv", "aac", r"decoding failed after (4\.9|5\.0)\d s"),
+        (garbled_from_the_middle_on, "a.mp3", "libmp3lame", r"decoding failed after (4\.9|5\.0)\d s"),
+        (garbled_at_the_beginning, "a.m4a", "aac", r"decoding failed after 0\.00 s"),
     ],
 )
 def test_a_sound_that_breaks_midway_fails_and_nothing_is_saved(
@@ -265,6 +296,7 @@ def of_unknown_size(path: Path) -> Path:
     [
         (without_its_last_bytes, "a.flv", "aac", 3),
         (without_its_last_bytes, "a.mp3", "libmp3lame", 3),
+        (without_its_last_bytes, "a.aac", "aac", 3),
         (from_the_middle_of_a_frame, "a.ac3", "ac3", 3),
         (with_junk_behind, "a.mp3", "libmp3lame", 3),
         (joined_to_itself, "a.mp3", "libmp3lame", 6),
@@ -275,9 +307,43 @@ def of_unknown_size(path: Path) -> Path:
 def test_what_is_lost_at_an_end_or_is_no_sound_costs_nothing(
     tmp_path: Path, small_vggish: Load, change_it: Callable[[Path], Path], name: str, codec: str, seconds: int
 ) -> None:
-    path = change_it(write_sound(tmp_path / name, tones(3, 44_100), rate=44_100, codec=codec))
-    features = small_vggish(tail="pad").extract(path)
+    path = write_sound(tmp_path / name, tones(3, 44_100), rate=44_100, codec=codec)
+    extractor = small_vggish(tail="pad")
+    whole = extractor.extract(path)
+    features = extractor.extract(change_it(path))
+    assert features.start_seconds[0] == pytest.approx(0, abs=0.1)
     assert features.end_seconds[-1] == pytest.approx(seconds, abs=0.15)
+    if change_it is not from_the_middle_of_a_frame:  # which begins later
+        assert np.allclose(features.values["vggish"][:2], whole.values["vggish"][:2], atol=1e-3)
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, small_vggish: Load, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_sound(tmp_path / "a.m4a", tones(10, 44_100), rate=44_100, codec="aac")
+    with caplog.at_level(logging.WARNING, "video_features"):
+        features = small_vggish().extract(garbled_at_the_beginning(path, seconds=0.5))
+    assert 0.3 < features.start_seconds[0] < 0.7
+    assert features.end_seconds[-1] == pytest.approx(10, abs=1)
+    (message,) = caplog.messages
+    pattern = r"a\.m4a: its audio from 0\.00 s to 0\.[3-6]\d s cannot be decoded \(Invalid data.*\), and is left out$"
+    assert re.search(pattern, message), message
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.mka", "flac"), ("a.ts", "aac")])
+def test_a_file_that_cannot_be_read_on_fails(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_sound(tmp_path / name, tones(10, 44_100), rate=44_100, codec=codec)
+
+    is_opened = False
+
+    class Breaking(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if is_opened and self.tell() > path.stat().st_size * 0.8:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    file = MediaFile(Breaking(path.read_bytes()), name="a", location="a", address="a", size_bytes=None)
+    is_opened = True
+    with pytest.raises(MediaError, match=r"a: decoding failed after \d\.\d\d s \(Input/output error\)"):
+        list(samples_of(file, file.audio))
 
 
 def test_a_length_guessed_from_the_bit_rate_is_no_reason_to_expect_more(tmp_path: Path, small_vggish: Load) -> None:

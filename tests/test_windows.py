@@ -127,20 +127,34 @@ SECOND = Fraction(1)
         ([1, "2.5", "3.5"], [0, "1/2", 0]),
         ([1, "1.7", "2.7"], [0, "-3/10", 0]),  # an overlap: what is cut off does not count
         ([1, 0, 1, "2.2"], [0, 0, 0, "1/5"]),  # a clock that starts anew, and then has a gap
+        ([1, 0, 3], [0, 0, 0]),  # one wrong timestamp
+        ([1, 1, 1, 1], [0, 0, 0, 0]),  # a clock that stands still
     ],
 )
 def test_the_places_of_pieces_of_sound(starts: list[object], shifts: list[object]) -> None:
     times, reached = SoundTimes("a.ts", None), SECOND  # each piece lasts a second; the one before ends at 1 s
     for start, shift in zip(starts, shifts, strict=True):
-        found = times.shift(Fraction(str(start)), reached)
+        found = times.shift(Fraction(str(start)), reached, SECOND)
         assert found == Fraction(str(shift))
         reached += found + SECOND
+
+
+def test_pieces_that_come_too_late_are_left_out_until_they_have_caught_up(caplog: pytest.LogCaptureFixture) -> None:
+    # Pieces of a tenth of a second, of which the second to the fifth are said to start 0.25 s too early.
+    times, reached, cut = SoundTimes("a.ts", None), Fraction(1, 10), []
+    for k in range(1, 6):
+        shift = times.shift(Fraction(k, 10) - Fraction(1, 4), reached, Fraction(1, 10))
+        cut.append(-shift)
+        reached += Fraction(1, 10) + shift
+    assert cut == [Fraction(1, 10), Fraction(1, 10), Fraction(1, 20), 0, 0]
+    times.tell()
+    assert "1 overlap, 0.25 s in all, the first at 0.10 s" in caplog.messages[0]
 
 
 def test_a_sound_cannot_go_on_beyond_its_end_nor_after_an_hour() -> None:
     for end, start in ((Fraction(10), "11.5"), (None, "3700"), (Fraction(4000), "3700")):
         with pytest.raises(MediaError, match=rf"a\.ts: the timestamps of its sound jump from 1\.00 s to {start}"):
-            SoundTimes("a.ts", end).shift(Fraction(start), SECOND)
+            SoundTimes("a.ts", end).shift(Fraction(start), SECOND, SECOND)
 
 
 def whole_frames(window: SoundWindow, row: int, samples: int) -> set[int]:

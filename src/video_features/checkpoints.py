@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,8 @@ StateDict = dict[str, "torch.Tensor"]
 
 
 def read(path: Path) -> StateDict:
-    """The tensors of a checkpoint by name: `.safetensors`, or PyTorch's format with tensors or NumPy's arrays in it,
-    and nothing that would run.
+    """The tensors of a checkpoint by name: `.safetensors`, or PyTorch's format with tensors, or with nothing but named
+    NumPy arrays, in it, and nothing that would run.
 
     One wrapping level, `state_dict` or `model`, is taken off. Raises WeightsError, naming the file.
     """
@@ -44,7 +44,9 @@ def read(path: Path) -> StateDict:
     for wrapping in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
             loaded = loaded[wrapping]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
+    ):
         raise WeightsError(f"{path}: expected a checkpoint of named tensors, found {type(loaded).__name__}")
     return dict(loaded)
 
@@ -96,6 +98,8 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, is_fortran, data = state
+        if not isinstance(dtype, _Dtype):
+            raise pickle.UnpicklingError("an array of no dtype")
         flat = np.frombuffer(data, dtype.order + dtype.name).astype(dtype.name)
         self.values = flat.reshape(shape, order="F" if is_fortran else "C")
 
@@ -103,19 +107,26 @@ class _Array:
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads Python's own plain objects and NumPy's arrays of floats; whatever else a file names is refused, not run."""
 
-    # By the names under which NumPy writes them, and Python bytes in old pickles.
-    STAND_INS: ClassVar[dict[str, Any]] = {
-        "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
-        "numpy._core.multiarray._reconstruct": lambda *_: _Array(),
-        "numpy.ndarray": _Array,
-        "numpy.dtype": _Dtype,
-        "_codecs.encode": lambda text, _: text.encode("latin1"),
-    }
-
     def find_class(self, module: str, name: str) -> Any:
-        if (found := self.STAND_INS.get(f"{module}.{name}")) is None:
+        stand_ins: dict[str, Any] = {  # made anew, because a file may change them
+            "_reconstruct": lambda *_: _Array(),
+            "ndarray": _Array,
+            "dtype": _Dtype,
+            "encode": lambda text, _: text.encode("latin1"),
+        }
+        if (module, name) not in WRITTEN_BY_NUMPY:
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
-        return found
+        return stand_ins[name]
+
+
+# What pickles of NumPy arrays name, in any version; and `_codecs` those of bytes in the format that PyTorch writes.
+WRITTEN_BY_NUMPY = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
 
 
 def load_strictly(

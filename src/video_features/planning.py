@@ -22,7 +22,7 @@ class Plan:
     seconds: its length, as it states it; None where it does not, or cannot be read
     fps: its average rate, where its frames are taken
     is_estimate: whether the file does not state its number of frames, or how long its sound is, so that the numbers
-        here may be off by a few
+        here are estimates
     frames: {feature: how many frames it would take}
     sound_seconds: {feature: how many seconds of sound it would take}
     shapes: {feature: {key: (N, …)}}, the shapes of its values

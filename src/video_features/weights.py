@@ -78,7 +78,7 @@ def obtain(weights: Weights, *, model: str, setting: str | None = "weights") -> 
     """
     check_file(weights, model=model)
     if not (weights.path or weights.url or weights.repository):
-        raise WeightsError(f"{model}: no weights are published for it{_or_give(setting).replace(', or', ':')}")
+        raise WeightsError(f"{model}: no weights are published for it{_give(setting, after=':')}")
     path = find(weights) or _download(weights, model, setting)
     return LocalWeights(path, verify(path, weights), weights)
 
@@ -162,19 +162,19 @@ def _hub_cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
 
 
-def _or_give(setting: str | None) -> str:
-    return "" if setting is None else f", or give {setting}=PATH (--{setting} PATH)"
+def _give(setting: str | None, *, after: str) -> str:
+    return "" if setting is None else f"{after} give {setting}=PATH (--{setting} PATH)"
 
 
 def _download(weights: Weights, model: str, setting: str | None) -> Path:
     try:
         return _download_url(weights) if weights.url else _download_from_hub(weights)
     except WeightsError as error:
-        raise WeightsError(f"{model}: {error}{_or_give(setting)}") from error
+        raise WeightsError(f"{model}: {error}{_give(setting, after=', or')}") from error
     except Exception as error:  # the libraries raise many kinds: DNS, HTTP, disk, digest
         raise WeightsError(
             f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
-            f"{_where_looked_and_what_to_do(weights)}{_or_give(setting)}."
+            f"{_where_looked_and_what_to_do(weights)}{_give(setting, after=', or')}."
         ) from error
 
 

@@ -13,8 +13,9 @@ from av.audio.resampler import AudioResampler
 
 from . import wav
 from .samples import Sound
+from .source import samples_of
 from .timestamps import SoundTimes
-from .track import FFMPEG_ERRORS, FileTrack, broken
+from .track import FileTrack
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -48,7 +49,7 @@ class AudioTrack(FileTrack[Sound]):
         self._bit_rate: int = stream.bit_rate or 0  # before a decoder corrects it
         self._lacks_timestamps = file.format in BARE
         self._first_byte = 0
-        self._wav_end: Fraction | None = None  # of a file that was cut, FFmpeg tells its own
+        self._wav_end: Fraction | None = None  # by its header; FFmpeg takes the file's own end for that
         if file.format == "wav":
             self._wav_end = wav.stated_seconds(file.beginning(wav.HEADER_BYTES))
         self._resampler: tuple[object, AudioResampler] | None = None  # and what it is for
@@ -75,13 +76,9 @@ class AudioTrack(FileTrack[Sound]):
     def duration(self) -> Fraction:
         if (end := self.end_seconds) is not None:
             return end - self.start_seconds
-        total = Fraction(0)
-        try:
-            for packet in self.file.packets(self.stream):
-                total += sum(Fraction(sound.samples, sound.sample_rate) for sound in cast(Any, packet.decode()))
-        except FFMPEG_ERRORS as error:
-            raise broken(self.file.location, total, error) from error
-        return total
+        with self.file.reopened() as again:
+            sounds = samples_of(again, again.audio)
+            return sum((sound.end_seconds - sound.seconds for sound in sounds), Fraction(0))
 
     def describe(self) -> dict[str, Any]:
         return {"sample_rate": self.rate, "channels": self.channels}
@@ -95,8 +92,6 @@ class AudioTrack(FileTrack[Sound]):
 
     def finish(self, file_reached: Fraction) -> Iterator[Sound]:
         self._times.tell()
-        if self.file.format == "mp3" and self.is_end_guessed:
-            self._error = None  # a frame that was cut is no error there; what cannot be decoded at the end is no sound
         yield from super().finish(file_reached)
 
     def _samples(self, decoded: AudioFrame) -> Iterator[Sound]:
@@ -107,7 +102,8 @@ class AudioTrack(FileTrack[Sound]):
             if self.reached is None:
                 self.reached = self.start_seconds if decoded.pts is None else self._seconds(decoded.pts)
             elif decoded.pts is not None and not self._lacks_timestamps:
-                shift = self._times.shift(self._seconds(decoded.pts), self.reached)
+                length = Fraction(len(samples), rate)
+                shift = self._times.shift(self._seconds(decoded.pts), self.reached, length)
                 yield from self._silence(shift, rate, channels=samples.shape[1])
                 samples = samples[max(0, round(-shift * rate)) :]
             if len(samples):

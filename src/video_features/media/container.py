@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,13 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import av
+import av.error
 
 from ..errors import MediaError
 from .audio import AudioTrack
 from .samples import Frame, Sound
 from .source import Track
-from .track import FFMPEG_ERRORS, FileTrack, reason, seconds_of
+from .track import FFMPEG_ERRORS, FileTrack, broken, reason, seconds_of
 from .video import VideoTrack
 
 if TYPE_CHECKING:
@@ -86,29 +88,30 @@ class MediaFile:
                 for track in going.copy():
                     if packet.stream is track.stream:  # not its index: the last packet, which flushes, has none
                         yield from _or_the_error(track, track.take(packet), going)
-                going = [track for track in going if track in tracks]
+                going = [track for track in going if track in tracks]  # which the caller may take out of it
                 if not going:
                     return
-        except FFMPEG_ERRORS as error:
+        except av.error.InvalidDataError as error:  # as where a file was cut
             for track in going.copy():
                 yield from _or_the_error(track, track.stop(error), going)
+        except FFMPEG_ERRORS as error:  # reading itself
+            raise broken(self.location, reached, error) from error
         for track in going.copy():
             yield from _or_the_error(track, track.finish(reached), going)
 
-    def packets(self, stream: Any) -> Iterator[Packet[Any]]:
-        """The packets of a stream; the file is read anew for them, and is then where it was before.
-
-        Raises MediaError where it breaks.
-        """
+    @contextmanager
+    def reopened(self) -> Iterator[MediaFile]:
+        """The same file, to read it once more; a remote one is then where it was before."""
         at = None if isinstance(self._file, str) else self._file.tell()
+        if not isinstance(self._file, str):
+            self._file.seek(0)
+        again = MediaFile(
+            self._file, name=self.name, location=self.location, address=self.address, size_bytes=self.size_bytes
+        )
         try:
-            if not isinstance(self._file, str):
-                self._file.seek(0)
-            with self._open() as container:
-                yield from container.demux(container.streams[stream.index])
-        except FFMPEG_ERRORS as error:
-            raise MediaError(f"{self.location}: cannot be read to its end ({reason(error)})") from error
+            yield again
         finally:
+            again.container.close()
             if not isinstance(self._file, str):
                 self._file.seek(at or 0)
 

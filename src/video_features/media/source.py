@@ -89,8 +89,12 @@ class MediaSource(Protocol):
 
 def frames_of(source: MediaSource) -> Iterator[Frame]:
     """Every frame of a source once, in the order shown. Raises MediaError where decoding fails or ends too early."""
-    for _, sample in source.samples([source.video]):
+    return samples_of(source, source.video)
+
+
+def samples_of(source: MediaSource, track: Track) -> Iterator[Any]:
+    """Every frame or piece of sound of one track. Raises MediaError where decoding fails or ends too early."""
+    for _, sample in source.samples([track]):
         if isinstance(sample, MediaError):
             raise sample
-        assert isinstance(sample, Frame)
         yield sample

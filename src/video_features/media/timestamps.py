@@ -74,24 +74,17 @@ class DisplayTimes:
 
 @dataclass
 class _Faults:
-    """Of one kind, in the timestamps of a sound.
-
-    last_at: where the last one was; pieces that are left out altogether do not make it another one
-    """
+    """Of one kind, in the timestamps of a sound: what they are, and what was done; how many, how long, where."""
 
     what: str
-    taken: str
+    done: str
     count: int = 0
     total: Fraction = Fraction(0)
     first_at: Fraction = Fraction(0)
-    last_at: Fraction | None = None
 
-    def note(self, at: Fraction, seconds: Fraction) -> None:
-        if at == self.last_at:
-            return
+    def note(self, at: Fraction, seconds: Fraction, *, is_new: bool = True) -> None:
         self.first_at = self.first_at if self.count else at
-        self.last_at = at
-        self.count += 1
+        self.count += is_new
         self.total += seconds
 
 
@@ -109,24 +102,37 @@ class SoundTimes:
     _overlaps: _Faults = field(default_factory=lambda: _Faults("overlap", "of which the later samples are left out"))
     _restarts: _Faults = field(default_factory=lambda: _Faults("step back", "where what follows is joined"))
     _restarted_by: Fraction = Fraction(0)
+    _last: Fraction | None = None  # what the piece before it said
+    _is_late: bool = False  # a whole piece came too late, and the next ones do until they have caught up
 
-    def shift(self, seconds: Fraction, reached: Fraction) -> Fraction:
+    def shift(self, seconds: Fraction, reached: Fraction, length: Fraction) -> Fraction:
         """Seconds of silence before the piece that starts at `seconds`; below 0, how much of it comes too late.
 
         reached: the end of the piece before it
+        length: its own, in seconds
         Raises MediaError where its time cannot be.
         """
         ahead = seconds + self._restarted_by - reached
-        if abs(ahead) < GAP_SECONDS:
+        since, self._last = None if self._last is None else seconds - self._last, seconds
+        if since is not None and -RESTART_SECONDS <= since <= 0:
+            return Fraction(0)  # a clock that stands still says nothing
+        if self._restarted_by and ahead >= GAP_SECONDS and abs(seconds - reached) < GAP_SECONDS:
+            self._restarted_by = Fraction(0)  # one timestamp was wrong, the clock is still the same
             return Fraction(0)
         if -ahead > RESTART_SECONDS:
             self._restarts.note(reached, -ahead)
             self._restarted_by -= ahead
             return Fraction(0)
-        if ahead < 0:
-            self._overlaps.note(reached, -ahead)
-            return ahead
-        if ahead > LONGEST_GAP_SECONDS or (self.end is not None and seconds > self.end + 1):
+        if ahead < 0 and (self._is_late or -ahead >= GAP_SECONDS):
+            late = min(-ahead, length)
+            self._overlaps.note(reached, late, is_new=not self._is_late)
+            self._is_late = late == length
+            return -late
+        self._is_late = False
+        if ahead < GAP_SECONDS:
+            return Fraction(0)
+        is_beyond_the_end = self.end is not None and reached <= self.end < seconds - 1
+        if is_beyond_the_end or ahead > LONGEST_GAP_SECONDS:
             raise MediaError(
                 f"{self.location}: the timestamps of its sound jump from {float(reached):.2f} s to "
                 f"{float(reached + ahead):.2f} s; is it damaged?"
@@ -140,5 +146,5 @@ class SoundTimes:
             if faults.count:
                 log.warning(
                     "%s: the times of its sound have %s, %.2f s in all, the first at %.2f s, %s",
-                    *(self.location, counted(faults.count, faults.what), faults.total, faults.first_at, faults.taken),
+                    *(self.location, counted(faults.count, faults.what), faults.total, faults.first_at, faults.done),
                 )

@@ -34,7 +34,8 @@ MISSING_SECONDS = 1
 class FileTrack(Generic[S]):
     """A stream of a file, read once. See `Track`.
 
-    What cannot be decoded within a second of its beginning or its end is left out, as recordings are cut anywhere.
+    What cannot be decoded within a second of its beginning or its end is left out, with a warning, as recordings are
+    cut anywhere.
 
     stream: PyAV's
     reached: the end of what was decoded so far, in seconds; None before anything was
@@ -52,6 +53,7 @@ class FileTrack(Generic[S]):
         self.reached: Fraction | None = None
         self._error: Exception | None = None  # the first since something was decoded
         self._broke_at: int | None = None  # the tick of what could not be
+        self._packets_end = Fraction(0)
 
     @property
     def start_seconds(self) -> Fraction:
@@ -79,7 +81,7 @@ class FileTrack(Generic[S]):
         stream = self.stream
         if self.file.format == "avi" and stream.frames:  # its duration is guessed anew where the file is cut
             return Fraction(stream.frames * stream.time_base)
-        if stream.duration is not None and stream.time_base is not None:
+        if stream.duration and stream.time_base:
             return self.start_seconds + Fraction(stream.duration * stream.time_base)
         try:  # Matroska: a tag with the end, such as 00:00:05.312000000, on the container's own clock
             hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
@@ -89,6 +91,8 @@ class FileTrack(Generic[S]):
 
     def take(self, packet: Packet[Any]) -> Iterator[S]:
         """What the packet makes ready. Raises MediaError where one before it could not be decoded."""
+        if packet.pts is not None:
+            self._packets_end = max(self._packets_end, self._seconds(packet.pts + (packet.duration or 0)))
         try:
             for decoded in packet.decode():
                 self._check_goes_on(decoded.pts)
@@ -98,7 +102,7 @@ class FileTrack(Generic[S]):
                 self._error, self._broke_at = error, packet.pts
 
     def stop(self, error: Exception) -> Iterator[S]:
-        """What the decoder holds back, where the file cannot be read on, and so sends no last packet."""
+        """What the decoder holds back, where the file's own data break off, so that no last packet comes."""
         with suppress(*FFMPEG_ERRORS):
             for decoded in self.stream.decode(None):
                 yield from self._samples(decoded)
@@ -110,41 +114,43 @@ class FileTrack(Generic[S]):
         file_reached: the end of the last packet of any stream
         """
         yield from self._rest()
-        location = self.file.location
-        if self.reached is None and self._error is None:
+        location, stated = self.file.location, self.stated_end()
+        if self._error is not None:
+            if self.reached is None or self.reached + MISSING_SECONDS < max(self._packets_end, stated or 0):
+                raise broken(location, self.reached, self._error)
+            self._forgive(f"from {float(self.reached):.2f} s on")
+        if self.reached is None:
             raise MediaError(f"{location}: {self.nothing} in its {self.kind} stream could be decoded")
-        stated, reached = self.stated_end(), self.reached or Fraction(0)
+        reached = self.reached
         if stated is None:  # then the container's end, which any of its streams may reach
             stated, reached = container_end(self.file.container), max(reached, file_reached)
-        is_short = stated is not None and not self.is_end_guessed and reached + MISSING_SECONDS < stated
-        if self._error is not None:
-            if is_short or self.reached is None or (stated is not None and self.is_end_guessed and reached < stated):
-                raise broken(location, self.reached, self._error)
-            log.warning(
-                "%s: the end of its %s, from %.2f s on, cannot be decoded (%s)",
-                *(location, self.kind, self.reached, reason(self._error)),
-            )
-        elif is_short:
+        if stated is not None and not self.is_end_guessed and reached + MISSING_SECONDS < stated:
             raise MediaError(
-                f"{location}: truncated: it ends at {float(reached):.2f} s of the {float(stated or 0):.2f} s it states"
+                f"{location}: truncated: it ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
             )
 
     def _check_goes_on(self, ticks: int | None) -> None:
-        """Raise where something before this tick could not be decoded, but for the beginning or beyond the end."""
-        is_earlier = (
-            ticks is not None and self._broke_at is not None and ticks < self._broke_at
-        )  # a decoder lags behind
+        """Raise where more than a second at the beginning, or anything between it and the end, could not be decoded.
+
+        ticks: of what was decoded now
+        """
+        # A decoder gives frames later than their packets come.
+        is_earlier = ticks is not None and self._broke_at is not None and ticks < self._broke_at
         if self._error is None or is_earlier:
             return
         stated = self.stated_end()
-        if self.reached is None:
-            begins = self.start_seconds if ticks is None else self._seconds(ticks)
-            is_within = begins > self.start_seconds + MISSING_SECONDS
-        else:
-            is_within = stated is None or self.reached < stated
-        if is_within:
+        since = self.start_seconds if self.reached is None else self.reached
+        until = self._packets_end if ticks is None else self._seconds(ticks)
+        is_at_an_end = self.reached is None or (stated is not None and self.reached + MISSING_SECONDS >= stated)
+        if not is_at_an_end or until - since > MISSING_SECONDS:
             raise broken(self.file.location, self.reached, self._error)
-        self._error = None
+        self._forgive(f"from {float(since):.2f} s to {float(until):.2f} s")
+
+    def _forgive(self, where: str) -> None:
+        assert self._error is not None
+        what = f"its {self.kind} {where} cannot be decoded ({reason(self._error)}), and is left out"
+        log.warning("%s: %s", self.file.location, what)
+        self._error = self._broke_at = None
 
     def _seconds(self, ticks: int) -> Fraction:
         return seconds_of(self.file.container, self.stream, ticks)
@@ -174,7 +180,7 @@ def container_start(container: InputContainer) -> Fraction:
 
 
 def container_end(container: InputContainer) -> Fraction | None:
-    return None if container.duration is None else container.duration * MICROSECOND
+    return container.duration * MICROSECOND if container.duration else None
 
 
 def start_ticks(container: InputContainer, stream: Any) -> int:

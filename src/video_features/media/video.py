@@ -13,7 +13,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from .samples import RGB, Frame
 from .timestamps import DisplayTimes
-from .track import FileTrack, start_ticks
+from .track import FFMPEG_ERRORS, FileTrack, broken, start_ticks
 
 if TYPE_CHECKING:
     from .container import MediaFile
@@ -41,7 +41,12 @@ class VideoTrack(FileTrack[Frame]):
         if self.stream.frames:
             return int(self.stream.frames)
         if self.end_seconds is None:
-            return sum(1 for packet in self.file.packets(self.stream) if packet.size)
+            with self.file.reopened() as again:
+                packets = again.container.demux(again.container.streams[self.stream.index])
+                try:
+                    return sum(1 for packet in packets if packet.size)
+                except FFMPEG_ERRORS as error:
+                    raise broken(self.file.location, None, error) from error
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
     def describe(self) -> dict[str, Any]:
