@@ -47,7 +47,7 @@ class AudioTrack(FileTrack[Sound]):
         self.rate: int = stream.codec_context.sample_rate
         self.channels: int = stream.codec_context.channels
         self._bit_rate: int = stream.bit_rate or 0  # before a decoder corrects it
-        self._lacks_timestamps = file.format in BARE
+        self._has_timestamps = file.format not in BARE
         self._first_byte = 0
         self._wav_end: Fraction | None = None  # by its header; FFmpeg takes the file's own end for that
         if file.format == "wav":
@@ -63,7 +63,7 @@ class AudioTrack(FileTrack[Sound]):
     def is_end_guessed(self) -> bool:
         """Whether FFmpeg knows its length by the size of the file alone: then it is no longer than that allows."""
         stream, size = self.stream, self.file.size_bytes
-        if not self._lacks_timestamps:
+        if self._has_timestamps:
             return False
         if size is None or stream.duration is None:
             return True
@@ -101,7 +101,7 @@ class AudioTrack(FileTrack[Sound]):
             samples = interleaved.reshape(converted.samples, -1)
             if self.reached is None:
                 self.reached = self.start_seconds if decoded.pts is None else self._seconds(decoded.pts)
-            elif decoded.pts is not None and not self._lacks_timestamps:
+            elif decoded.pts is not None and self._has_timestamps:
                 length = Fraction(len(samples), rate)
                 shift = self._times.shift(self._seconds(decoded.pts), self.reached, length)
                 yield from self._silence(shift, rate, channels=samples.shape[1])

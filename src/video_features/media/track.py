@@ -26,16 +26,16 @@ S = TypeVar("S")
 
 FFMPEG_ERRORS = (av.error.FFmpegError, OSError)
 MICROSECOND = Fraction(1, av.time_base)  # a tick of a container's own clock
-# A stream that ends this much before its stated end is taken for truncated; less may be lost, there and where it
-# begins.
+# A stream that ends this much before its stated end is taken for truncated.
 MISSING_SECONDS = 1
+# So much may be lost to decoding at its beginning and its end: recordings are cut in the middle of a packet, or a few.
+LOST_SECONDS = Fraction(1, 4)
 
 
 class FileTrack(Generic[S]):
     """A stream of a file, read once. See `Track`.
 
-    What cannot be decoded within a second of its beginning or its end is left out, with a warning, as recordings are
-    cut anywhere.
+    What cannot be decoded right at its beginning or its end is left out, with a warning.
 
     stream: PyAV's
     reached: the end of what was decoded so far, in seconds; None before anything was
@@ -54,6 +54,7 @@ class FileTrack(Generic[S]):
         self._error: Exception | None = None  # the first since something was decoded
         self._broke_at: int | None = None  # the tick of what could not be
         self._packets_end = Fraction(0)
+        self._has_timestamps = True  # of its own, and not such as FFmpeg counts
 
     @property
     def start_seconds(self) -> Fraction:
@@ -91,7 +92,7 @@ class FileTrack(Generic[S]):
 
     def take(self, packet: Packet[Any]) -> Iterator[S]:
         """What the packet makes ready. Raises MediaError where one before it could not be decoded."""
-        if packet.pts is not None:
+        if packet.pts is not None and self._has_timestamps:
             self._packets_end = max(self._packets_end, self._seconds(packet.pts + (packet.duration or 0)))
         try:
             for decoded in packet.decode():
@@ -116,7 +117,9 @@ class FileTrack(Generic[S]):
         yield from self._rest()
         location, stated = self.file.location, self.stated_end()
         if self._error is not None:
-            if self.reached is None or self.reached + MISSING_SECONDS < max(self._packets_end, stated or 0):
+            # What a guess takes for sound may be something else behind it.
+            may_lack = MISSING_SECONDS if self.is_end_guessed else LOST_SECONDS
+            if self.reached is None or self.reached + may_lack < max(self._packets_end, stated or 0):
                 raise broken(location, self.reached, self._error)
             self._forgive(f"from {float(self.reached):.2f} s on")
         if self.reached is None:
@@ -130,7 +133,7 @@ class FileTrack(Generic[S]):
             )
 
     def _check_goes_on(self, ticks: int | None) -> None:
-        """Raise where more than a second at the beginning, or anything between it and the end, could not be decoded.
+        """Raise where more could not be decoded than may be lost, or elsewhere than at the beginning and the end.
 
         ticks: of what was decoded now
         """
@@ -141,8 +144,8 @@ class FileTrack(Generic[S]):
         stated = self.stated_end()
         since = self.start_seconds if self.reached is None else self.reached
         until = self._packets_end if ticks is None else self._seconds(ticks)
-        is_at_an_end = self.reached is None or (stated is not None and self.reached + MISSING_SECONDS >= stated)
-        if not is_at_an_end or until - since > MISSING_SECONDS:
+        is_at_an_end = self.reached is None or (stated is not None and self.reached + LOST_SECONDS >= stated)
+        if not is_at_an_end or until - since > LOST_SECONDS:
             raise broken(self.file.location, self.reached, self._error)
         self._forgive(f"from {float(since):.2f} s to {float(until):.2f} s")
 
