@@ -120,7 +120,6 @@ def write_sound(
     *,
     rate: int = 16_000,
     codec: str = "pcm_s16le",
-    layout: str | None = None,
     pts: Callable[[int], int] = lambda k: k,
     pictures: Pictures = (),
     picture_pts: Callable[[int], int] = lambda k: k,
@@ -129,7 +128,7 @@ def write_sound(
 
     pts(k): the time of sample k in ticks of 1/rate; picture_pts(k): that of picture k in ticks of 1/25
     """
-    layout = layout or {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+    layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         stream.time_base = Fraction(1, rate)
