@@ -149,14 +149,16 @@ def test_several_features_decode_each_video_once(
 
     decodings: list[str] = []
     samples = MediaFile.samples
-    monkeypatch.setattr(MediaFile, "samples", lambda self, tracks: decodings.append(self.name) or samples(self, tracks))
+    monkeypatch.setattr(
+        MediaFile, "samples", lambda self, tracks: decodings.append(self.location) or samples(self, tracks)
+    )
     video = write_video(tmp_path / "a.mp4", grey_levels(10))
     settings: dict[str, Any] = {
         "timm": {"model_name": "tf_efficientnet_lite0", "extraction_fps": 5},
         "resnet": {"model_name": "resnet18", "weights": standin_file("resnet", "resnet18")},
     }
     together = {outcome.feature: outcome.features for outcome in extract(video, ["timm", "resnet"], **settings)}
-    assert decodings == ["a"]
+    assert decodings == [str(video)]
     for feature, own in settings.items():
         (alone,) = extract(video, feature, **own)
         found = together[feature]

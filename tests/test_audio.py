@@ -18,7 +18,7 @@ import pytest
 
 from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Extractor, MediaError, extract, plan
-from video_features.media import Frame, MediaSource, Sound, open_source
+from video_features.media import Frame, Identity, MediaSource, Sound, open_source
 from video_features.media.container import MediaFile
 from video_features.media.source import samples_of
 from video_features.media.video import VideoTrack
@@ -342,7 +342,7 @@ def test_a_file_that_cannot_be_read_on_fails(tmp_path: Path, name: str, codec: s
                 raise OSError(errno.EIO, "Input/output error")
             return super().read(size)
 
-    file = MediaFile(Breaking(path.read_bytes()), name="a", location="a", address="a", size_bytes=None)
+    file = MediaFile(Breaking(path.read_bytes()), Identity("a", "a", "a"))
     is_opened = True
     with pytest.raises(MediaError, match=r"a: decoding failed after \d\.\d\d s \(Input/output error\)"):
         list(samples_of(file, file.audio))
@@ -374,11 +374,13 @@ def test_sound_and_pictures_share_one_reading(
 ) -> None:
     readings: list[str] = []
     samples = MediaFile.samples
-    monkeypatch.setattr(MediaFile, "samples", lambda self, tracks: readings.append(self.name) or samples(self, tracks))
+    monkeypatch.setattr(
+        MediaFile, "samples", lambda self, tracks: readings.append(self.location) or samples(self, tracks)
+    )
     path = write_sound(tmp_path / "a.mp4", tones(2, 48_000), rate=48_000, codec="aac", pictures=grey_levels(40))
     settings: dict[str, Any] = {"vggish": {"weights": vggish_weights}, "timm": {"model_name": "tf_efficientnet_lite0"}}
     together = {outcome.feature: outcome.features for outcome in extract(path, "timm,vggish", **settings)}
-    assert readings == ["a"]
+    assert readings == [str(path)]
     for feature, own in settings.items():
         (alone,) = extract(path, feature, **own)
         found = together[feature]

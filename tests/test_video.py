@@ -204,8 +204,8 @@ def test_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
     monkeypatch.chdir(tmp_path)
     for path in (name, tmp_path / name, (tmp_path / name).as_uri()):
         with open_source(path) as source:
-            assert source.name == Path(name).stem
-            assert source.address == str(tmp_path / name)
+            assert source.identity.name == Path(name).stem
+            assert source.identity.address == str(tmp_path / name)
             assert len(list(frames_of(source))) == 3
 
 
@@ -216,7 +216,7 @@ def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
     with fsspec.open("memory://folder/a video.mp4", "wb") as file:
         file.write(data)
     with open_source("memory://folder/a video.mp4") as source:
-        assert source.name == "a video"
+        assert source.identity.name == "a video"
         assert pictures_in(list(frames_of(source))) == list(range(12))
 
 
@@ -232,7 +232,7 @@ def test_http_with_a_query_that_is_not_recorded(tmp_path: Path) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
         with open_source(f"{address}/a.mp4?signature=secret") as source:
-            assert (source.name, source.address) == ("a", f"{address}/a.mp4")
+            assert (source.identity.name, source.identity.address) == ("a", f"{address}/a.mp4")
             assert pictures_in(list(frames_of(source))) == list(range(12))
         with pytest.raises(MediaError, match=r"no\.mp4\?x=1: cannot be opened \(FileNotFoundError"):
             open_source(f"{address}/no.mp4?x=1")
@@ -253,7 +253,7 @@ def test_a_folder_of_images_in_natural_order(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_says_what_to_name_instead(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"no images in it \(for videos or sounds, name the files"):
+    with pytest.raises(MediaError, match=r"no images in it \(for the videos or sounds in it, give a pattern"):
         read(tmp_path, fps=25)
 
 

@@ -199,7 +199,9 @@ def _one_video(source: MediaSource, extractors: list[Extractor], sink: Sink, mak
     waiting = [extractor for extractor in extractors if ends[extractor.feature] is None]
     with ExitStack() as stack:
         drafts = [
-            stack.enter_context(sink.draft(source.name, _record(source, extractor), with_preview=extractor.previews))
+            stack.enter_context(
+                sink.draft(source.identity.name, _record(source, extractor), with_preview=extractor.previews)
+            )
             for extractor in waiting
         ]
         results = _extract_waiting(source, waiting, drafts, make_bar)
@@ -217,7 +219,9 @@ def _already(source: MediaSource, extractor: Extractor, sink: Sink) -> Outcome |
     of it in the source."""
     try:
         record = _record(source, extractor)
-        saved = sink.existing(source.name, record, with_predictions=extractor.predicts, with_preview=extractor.previews)
+        saved = sink.existing(
+            source.identity.name, record, with_predictions=extractor.predicts, with_preview=extractor.previews
+        )
     except (MediaError, OutputError) as error:
         return _failed(source.location, extractor, error)
     if saved is None:
@@ -252,7 +256,7 @@ def _written(
 ) -> Outcome:
     if isinstance(result, Features):
         try:
-            saved = sink.write(source.name, result, draft)
+            saved = sink.write(source.identity.name, result, draft)
             elapsed = time.monotonic() - started
             return Outcome(source.location, extractor.feature, "done", "", saved.features, saved.files, elapsed)
         except OutputError as error:

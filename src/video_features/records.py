@@ -49,8 +49,9 @@ def describe_source(source: MediaSource, track: Track) -> dict[str, Any]:
     """The video, by what tells whether it is still the same, and the track of it that was used."""
     end = track.end_seconds
     return {
-        "path": source.address,
-        "size_bytes": source.size_bytes,
+        "path": source.identity.address,
+        "size_bytes": source.identity.size_bytes,
+        "modified_ns": source.identity.modified_ns,
         "duration_seconds": None if end is None else float(end),
         **track.describe(),
     }

@@ -62,7 +62,7 @@ class AudioTrack(FileTrack[Sound]):
     @property
     def is_end_guessed(self) -> bool:
         """Whether FFmpeg knows its length by the size of the file alone: then it is no longer than that allows."""
-        stream, size = self.stream, self.file.size_bytes
+        stream, size = self.stream, self.file.identity.size_bytes
         if self._has_timestamps:
             return False
         if size is None or stream.duration is None:

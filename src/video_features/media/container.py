@@ -15,6 +15,7 @@ import av.error
 
 from ..errors import MediaError
 from .audio import AudioTrack
+from .identity import Identity
 from .samples import Frame, Sound
 from .source import Track
 from .track import FFMPEG_ERRORS, FileTrack, broken, reason, seconds_of
@@ -36,13 +37,9 @@ class MediaFile:
     Raises MediaError if FFmpeg cannot read the file.
     """
 
-    def __init__(
-        self, file: str | IO[bytes], *, name: str, location: str, address: str, size_bytes: int | None
-    ) -> None:
-        self.name = name
-        self.location = location
-        self.address = address
-        self.size_bytes = size_bytes
+    def __init__(self, file: str | IO[bytes], identity: Identity) -> None:
+        self.identity = identity
+        self.location = identity.location
         self._file = file
         self.container = self._open()
 
@@ -105,9 +102,7 @@ class MediaFile:
         at = None if isinstance(self._file, str) else self._file.tell()
         if not isinstance(self._file, str):
             self._file.seek(0)
-        again = MediaFile(
-            self._file, name=self.name, location=self.location, address=self.address, size_bytes=self.size_bytes
-        )
+        again = MediaFile(self._file, self.identity)
         try:
             yield again
         finally:

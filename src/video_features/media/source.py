@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..errors import MediaError
+from .identity import Identity
 from .samples import Frame, Sound
 
 
@@ -52,14 +53,12 @@ class SoundTrack(Track, Protocol):
 class MediaSource(Protocol):
     """A file of video or sound, a folder of images or an array, opened; also a context manager that closes it.
 
-    name: what the outputs are called after (a file's name without its ending)
+    identity: which one it is
     location: where it came from, as the user wrote it, for messages
-    address: the same for the record: an absolute path, a URL, or the digest of an array
     """
 
-    name: str
+    identity: Identity
     location: str
-    address: str
 
     @property
     def video(self) -> FrameTrack:
@@ -68,10 +67,6 @@ class MediaSource(Protocol):
     @property
     def audio(self) -> SoundTrack:
         """Its sound. Raises MediaError where it has none, with what it has."""
-
-    @property
-    def size_bytes(self) -> int | None:
-        """Size of the file; None where there is no file."""
 
     def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
         """Every frame and every piece of sound of these tracks, each track's in the order of their times; instead of

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Collection, Iterator
 from fractions import Fraction
 from functools import partial
@@ -18,28 +16,25 @@ import PIL.ImageOps
 
 from ..errors import MediaError
 from ..windows import as_fraction
+from .identity import Identity, images_of
 from .samples import RGB, Frame
 from .source import SoundTrack, Track
-
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 class _Stills:
     """A known number of frames at a constant rate: a source, and its only track. See `MediaSource`, `FrameTrack`."""
 
     kind = "stills"
-    size_bytes: int | None = None
     start_seconds = Fraction(0)
     is_length_stated = True
 
-    def __init__(self, count: int, *, fps: float | None, name: str, location: str, address: str) -> None:
+    def __init__(self, count: int, identity: Identity, *, fps: float | None) -> None:
+        self.identity = identity
+        self.location = identity.location
         if fps is None:
-            raise MediaError(f"{location}: {self.kind} has no frame rate of its own: give source_fps, such as 25")
+            raise MediaError(f"{self.location}: {self.kind} has no frame rate of its own: give source_fps, such as 25")
         self._count = count
         self.fps = as_fraction(fps)
-        self.name = name
-        self.location = location
-        self.address = address
 
     def __enter__(self) -> _Stills:
         return self
@@ -82,16 +77,9 @@ class ImageFolder(_Stills):
 
     kind = "a folder of images"
 
-    def __init__(self, folder: Path, *, fps: float | None, location: str) -> None:
-        images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        self._images = sorted(images, key=_natural_key)
-        if not self._images:
-            raise MediaError(
-                f"{location}: a folder with no images in it (for videos or sounds, name the files: {folder}/*)"
-            )
-        self.size_bytes = sum(path.stat().st_size for path in self._images)
-        absolute = folder.resolve()
-        super().__init__(len(self._images), fps=fps, name=absolute.name, location=str(folder), address=str(absolute))
+    def __init__(self, identity: Identity, *, fps: float | None) -> None:
+        self._images = images_of(Path(identity.location), identity.location)
+        super().__init__(len(self._images), identity, fps=fps)
 
     def _picture(self, k: int) -> RGB:
         try:
@@ -106,13 +94,9 @@ class FrameArray(_Stills):
 
     kind = "an array"
 
-    def __init__(self, rgb: npt.NDArray[Any], *, fps: float | None, name: str) -> None:
-        if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != np.uint8 or len(rgb) == 0:
-            raise MediaError(f"{name}: expected frames as uint8 (T, H, W, 3) with T ≥ 1, found {rgb.dtype} {rgb.shape}")
-        self._rgb: npt.NDArray[np.uint8] = rgb
-        self.size_bytes = rgb.nbytes
-        digest = hashlib.sha256(np.ascontiguousarray(rgb).data).hexdigest()
-        super().__init__(len(rgb), fps=fps, name=name, location=name, address=f"array sha256:{digest}")
+    def __init__(self, rgb: npt.NDArray[np.uint8], identity: Identity, *, fps: float | None) -> None:
+        self._rgb = rgb
+        super().__init__(len(rgb), identity, fps=fps)
 
     def _picture(self, k: int) -> RGB:
         return cast(RGB, self._rgb[k])
@@ -125,7 +109,3 @@ def _eight_bits(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:
     if image.mode in ("I", "F"):
         raise MediaError(f"{path}: expected 8 or 16 bits a channel, found 32 (mode {image.mode}): convert it first")
     return image
-
-
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
