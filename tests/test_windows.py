@@ -96,9 +96,9 @@ def test_windows_overlap_touch_or_leave_gaps_and_the_tail_is_dropped_or_kept(
 
 
 def test_the_number_of_ticks_is_that_of_the_frames_selected() -> None:
-    assert ConstantRate(Fraction(5)).count(Fraction(0), Fraction(10)) == 50
-    assert ConstantRate(Fraction(1, 2)).count(Fraction(0), Fraction(6)) == 3
-    assert ConstantRate(Fraction(2)).count(Fraction(3), Fraction(4)) == 2
+    assert len(ConstantRate(Fraction(5)).all_ticks(Fraction(0), Fraction(10))) == 50
+    assert len(ConstantRate(Fraction(1, 2)).all_ticks(Fraction(0), Fraction(6))) == 3
+    assert len(ConstantRate(Fraction(2)).all_ticks(Fraction(3), Fraction(4))) == 2
 
 
 @pytest.mark.parametrize(

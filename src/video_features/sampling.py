@@ -14,7 +14,7 @@ import soxr
 from .errors import counted
 from .media import Frame, FrameTrack, Sound, SoundTrack, Track
 from .settings import FrameSettings, PictureSettings
-from .windows import ConstantRate, SoundWindow, as_fraction, rate_for_total, round_half_away
+from .windows import ConstantRate, Segment, SoundWindow, as_fraction, rate_for_total, round_half_away
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,21 @@ class Excerpt:
 
 
 class Sampler(Protocol):
-    """Takes what one feature needs from one track.
+    """Takes what one feature needs from one track: what lies in a segment of it, or in the whole.
 
-    track: whose samples it takes
+    track: whose samples it takes; in a segment at the latest from what is shown, or heard, at its start on
     fps: frames per second taken, the source's average where every frame is; of sound, rows per second
     taken: how many frames, or samples of sound, so far
     padded_with: what `tail=pad` fills a row up with, in words
     takes_more: which setting would make it take more, in words; empty where none does
+    has_enough: whether it would take no more of what comes, as the segment is over
     """
 
     fps: Fraction
     taken: int
     padded_with: ClassVar[str]
     takes_more: str
+    has_enough: bool
 
     @property
     def track(self) -> Track: ...
@@ -74,36 +76,42 @@ class FrameSampler:
 
     padded_with: ClassVar[str] = "repeats the last one to fill a row"
 
-    def __init__(self, settings: PictureSettings, track: FrameTrack) -> None:
+    def __init__(self, settings: PictureSettings, track: FrameTrack, segment: Segment | None = None) -> None:
         self.track = track
+        self._segment = segment or Segment()
         self._total = settings.extraction_total if isinstance(settings, FrameSettings) else None
         self._rate: ConstantRate | None = None
         if settings.extraction_fps is not None:
             self._rate = ConstantRate(as_fraction(settings.extraction_fps))
         elif self._total is not None:
-            self._rate = ConstantRate(rate_for_total(self._total, track.fps, track.frame_count()))
+            # Where the header says that the segment has no frame, its frames themselves will tell.
+            frames = track.frame_count() * (self._segment.share(track.start_seconds, self._end_seconds()) or 1)
+            self._rate = ConstantRate(rate_for_total(self._total, track.fps, frames), self._segment.start)
         self.fps = track.fps if self._rate is None else self._rate.fps
         self.taken = 0
+        self.has_enough = False
         setting = "extraction_total" if settings.extraction_fps is None else "extraction_fps"
         self.takes_more = "" if self.fps == track.fps else f"a higher {setting} takes more"
 
     def take(self, sample: Frame) -> Iterator[Frame]:
         """The frame, once for every time that it is taken, shown when that is."""
-        for shown in self._shown(sample):
+        shown, goes_on_at = self._shown(sample)
+        self.has_enough = self._segment.is_over(goes_on_at)
+        for frame in shown:
             if self.taken == self._total:
                 return
             self.taken += 1
-            yield shown
+            yield frame
 
     def finish(self) -> Iterator[Frame]:
         return iter(())
 
     def expected(self) -> int:
-        track = self.track
-        if self._rate is None:
-            return track.frame_count()
-        start, end = track.start_seconds, track.end_seconds
-        count = self._rate.count(start, start + track.frame_count() / track.fps if end is None else end)
+        track, rate = self.track, self._rate
+        if rate is None:
+            return len(self._segment.cut(range(track.frame_count()), track.fps, track.start_seconds))
+        ticks = rate.all_ticks(track.start_seconds, self._end_seconds())
+        count = len(self._segment.cut(ticks, rate.fps, rate.origin))
         return count if self._total is None else min(count, self._total)
 
     def items(self, taken: int) -> int:
@@ -115,26 +123,40 @@ class FrameSampler:
     def in_words(self, taken: int) -> str:
         return counted(taken, "frame") + ("" if self.fps == self.track.fps else f" at {float(self.fps):g} fps")
 
-    def _shown(self, frame: Frame) -> Iterator[Frame]:
-        if self._rate is None:
-            yield frame
-            return
-        for tick in self._rate.ticks(frame.seconds, frame.end_seconds):
-            yield frame.shown(tick / self._rate.fps, (tick + 1) / self._rate.fps)
+    def _shown(self, frame: Frame) -> tuple[list[Frame], Fraction]:
+        """The frame as often as it is taken, and when the next one would be at the earliest."""
+        rate = self._rate
+        if rate is None:
+            return [frame] * self._segment.holds(frame.seconds), frame.end_seconds
+        ticks = rate.ticks(frame.seconds, frame.end_seconds)
+        taken = self._segment.cut(ticks, rate.fps, rate.origin)
+        return [frame.shown(rate.seconds(tick), rate.seconds(tick + 1)) for tick in taken], rate.seconds(ticks.stop)
+
+    def _end_seconds(self) -> Fraction:
+        track = self.track
+        stated = track.end_seconds
+        return track.start_seconds + track.frame_count() / track.fps if stated is None else stated
 
 
 class SoundSampler:
-    """Resamples a sound and cuts it into windows; holds no more than one and a piece. See `Sampler`."""
+    """Resamples a sound and cuts it into windows; holds no more than one and a piece. See `Sampler`.
+
+    A segment is cut out of what is resampled, so that its samples are those of the whole sound. Its first row starts
+    with it, or with the sound where that is later.
+    """
 
     padded_with: ClassVar[str] = "fills a row up with silence"
     takes_more = ""
 
-    def __init__(self, window: SoundWindow, track: SoundTrack) -> None:
+    def __init__(self, window: SoundWindow, track: SoundTrack, segment: Segment | None = None) -> None:
         self.track = track
         self.fps = 1 / window.step_seconds
         self.taken = 0
+        self.has_enough = False
+        self._segment = segment or Segment()
         self._window = window
         self._started: Fraction | None = None  # when the sound did
+        self._resampled = 0  # samples since then
         self._row = 0
         self._held = np.empty(0, np.float32)  # the samples from the next row's start on
         self._from_rate: int | None = None
@@ -156,7 +178,8 @@ class SoundSampler:
             yield self._excerpt(np.concatenate([self._held, silence]))
 
     def expected(self) -> int:
-        return round_half_away(self.track.duration() * self._window.rate)  # as soxr does
+        samples = round_half_away(self.track.duration() * self._window.rate)  # as soxr does
+        return len(self._segment.cut(range(samples), self._window.rate, self.track.start_seconds))
 
     def items(self, taken: int) -> int:
         return self._window.rows(taken)
@@ -179,7 +202,15 @@ class SoundSampler:
         nothing = np.empty(0, np.float32)
         return nothing if self._resampler is None else self._resampler.resample_chunk(nothing, last=True)
 
+    def _in_the_segment(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        assert self._started is not None
+        before, self._resampled = self._resampled, self._resampled + len(samples)
+        within = self._segment.cut(range(before, self._resampled), self._window.rate, self._started)
+        self.has_enough = self._segment.is_over(self._started + Fraction(self._resampled, self._window.rate))
+        return samples[within.start - before : within.stop - before]
+
     def _cut(self, samples: npt.NDArray[np.float32]) -> Iterator[Excerpt]:
+        samples = self._in_the_segment(samples)
         self.taken += len(samples)
         self._held = np.concatenate([self._held, samples])
         while True:
@@ -193,6 +224,7 @@ class SoundSampler:
         """The next row's."""
         assert self._started is not None
         window, row, self._row = self._window, self._row, self._row + 1
-        start = self._started + row * window.step_seconds
-        end = min(start + window.seconds, self._started + Fraction(self.taken, window.rate))
+        began = self._segment.begin(self._started)
+        start = began + row * window.step_seconds
+        end = min(start + window.seconds, began + Fraction(self.taken, window.rate))
         return Excerpt(start, end, samples, window.padding(row, self.taken))
