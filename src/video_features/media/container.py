@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,11 @@ import av
 import av.error
 
 from ..errors import MediaError
+from ..windows import Segment
 from .audio import AudioTrack
 from .identity import Identity
 from .samples import Frame, Sound
+from .seeking import frames_from
 from .source import Track
 from .track import FFMPEG_ERRORS, FileTrack, broken, reason, seconds_of
 from .video import VideoTrack
@@ -37,8 +39,9 @@ class MediaFile:
     Raises MediaError if FFmpeg cannot read the file.
     """
 
-    def __init__(self, file: str | IO[bytes], identity: Identity) -> None:
+    def __init__(self, file: str | IO[bytes], identity: Identity, segment: Segment | None = None) -> None:
         self.identity = identity
+        self.segment = segment
         self.location = identity.location
         self._file = file
         self.container = self._open()
@@ -77,6 +80,9 @@ class MediaFile:
 
     def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
         going: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
+        for frame in self._frames_of_segment(tracks):
+            yield self.video, frame
+            going = [track for track in going if track is not self.video]
         reached = Fraction(0)
         try:
             # All streams are read, so that a video shorter than its sound is not taken for truncated.
@@ -109,6 +115,20 @@ class MediaFile:
             again.container.close()
             if not isinstance(self._file, str):
                 self._file.seek(at or 0)
+
+    def _frames_of_segment(self, tracks: Collection[Track]) -> Iterator[Frame | MediaError]:
+        """Those of the video from the segment's start on, where they can be read without what is before.
+
+        In a reading of their own: sound is exact only from the file's beginning on, as its decoder, its resampling and
+        what fills its gaps depend on all that was before. To read it decodes no picture.
+        """
+        if self.segment is None or not self.segment.start or not any(isinstance(one, VideoTrack) for one in tracks):
+            return
+        with closing(frames_from(self, self.segment.start)) as frames:
+            for frame in frames:
+                yield frame
+                if self.video not in tracks:
+                    return
 
     def beginning(self, size: int) -> bytes:
         """The first bytes of the file."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..errors import MediaError
+from ..windows import Segment
 from .identity import Identity
 from .samples import Frame, Sound
 
@@ -55,10 +56,12 @@ class MediaSource(Protocol):
 
     identity: which one it is
     location: where it came from, as the user wrote it, for messages
+    segment: the part that is wanted of it; None: the whole
     """
 
     identity: Identity
     location: str
+    segment: Segment | None
 
     @property
     def video(self) -> FrameTrack:
@@ -71,6 +74,9 @@ class MediaSource(Protocol):
     def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
         """Every frame and every piece of sound of these tracks, each track's in the order of their times; instead of
         the rest of a track that cannot be decoded, or ends too early, a MediaError. A source is read so once.
+
+        Of a segment comes at the latest what is shown, or heard, at its start, and what follows as in the whole: who
+        reads takes what lies in it, and the track out of `tracks` when it is over.
 
         tracks: those that are taken out of it meanwhile are decoded no further
         """

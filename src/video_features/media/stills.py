@@ -15,7 +15,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from ..errors import MediaError
-from ..windows import as_fraction
+from ..windows import Segment, as_fraction
 from .identity import Identity, images_of
 from .samples import RGB, Frame
 from .source import SoundTrack, Track
@@ -28,8 +28,9 @@ class _Stills:
     start_seconds = Fraction(0)
     is_length_stated = True
 
-    def __init__(self, count: int, identity: Identity, *, fps: float | None) -> None:
+    def __init__(self, count: int, identity: Identity, *, fps: float | None, segment: Segment | None) -> None:
         self.identity = identity
+        self.segment = segment
         self.location = identity.location
         if fps is None:
             raise MediaError(f"{self.location}: {self.kind} has no frame rate of its own: give source_fps, such as 25")
@@ -77,9 +78,9 @@ class ImageFolder(_Stills):
 
     kind = "a folder of images"
 
-    def __init__(self, identity: Identity, *, fps: float | None) -> None:
+    def __init__(self, identity: Identity, *, fps: float | None, segment: Segment | None = None) -> None:
         self._images = images_of(Path(identity.location), identity.location)
-        super().__init__(len(self._images), identity, fps=fps)
+        super().__init__(len(self._images), identity, fps=fps, segment=segment)
 
     def _picture(self, k: int) -> RGB:
         try:
@@ -94,9 +95,11 @@ class FrameArray(_Stills):
 
     kind = "an array"
 
-    def __init__(self, rgb: npt.NDArray[np.uint8], identity: Identity, *, fps: float | None) -> None:
+    def __init__(
+        self, rgb: npt.NDArray[np.uint8], identity: Identity, *, fps: float | None, segment: Segment | None = None
+    ) -> None:
         self._rgb = rgb
-        super().__init__(len(rgb), identity, fps=fps)
+        super().__init__(len(rgb), identity, fps=fps, segment=segment)
 
     def _picture(self, k: int) -> RGB:
         return cast(RGB, self._rgb[k])

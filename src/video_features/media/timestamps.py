@@ -35,12 +35,14 @@ class DisplayTimes:
         self._faulty_dts = 0
         self._last = Fraction(0)
         self._restarted_by = Fraction(0)
+        self.are_doubtful = False  # a frame had no presentation timestamp, or one that is not after the one before it
 
     def seconds(self, pts: int | None, dts: int | None, *, expected: Fraction) -> Fraction:
         """The next frame's time, from its presentation and decoding timestamps.
 
         expected: the end of the frame before it; its time, if it has no timestamp or the clock started anew
         """
+        self.are_doubtful |= pts is None or (self._last_pts is not None and pts <= self._last_pts)
         ticks = self._best_effort(pts, dts)
         if ticks is None:
             self._last = expected

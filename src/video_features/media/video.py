@@ -37,6 +37,11 @@ class VideoTrack(FileTrack[Frame]):
     def is_length_stated(self) -> bool:
         return bool(self.stream.frames)
 
+    @property
+    def are_times_doubtful(self) -> bool:
+        """Whether its timestamps so far are not simply those at which its frames are shown, but were repaired."""
+        return self._times.are_doubtful
+
     def frame_count(self) -> int:
         if self.stream.frames:
             return int(self.stream.frames)

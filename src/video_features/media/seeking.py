@@ -1,0 +1,88 @@
+"""Pictures from the middle of a file on, exactly as they are when it is decoded from its beginning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MediaError
+from .samples import Frame
+from .track import FFMPEG_ERRORS, seconds_of, start_ticks
+
+if TYPE_CHECKING:
+    from .container import MediaFile
+
+# These have an index of keyframes, and the encoder's own timestamps.
+CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# From a keyframe on, their decoders need nothing that was before it.
+CODECS = {"av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"}
+
+
+# So many packets tell whether their timestamps can be right.
+LOOKED_AT = 32
+
+
+def frames_from(file: MediaFile, seconds: Fraction) -> Generator[Frame | MediaError, None, None]:
+    """The frames of a file's video from the one shown at `seconds` on, and perhaps some before it; see
+    `MediaSource.samples`. None at all: they are not sure to be exact but from the file's beginning.
+
+    It is read anew, from the nearest keyframe where that will do, else from further back.
+    """
+    track = file.video
+    if file.format not in CONTAINERS or track.stream.codec_context.codec.canonical_name not in CODECS:
+        return
+    target, step = seconds, Fraction(1, 10)
+    while target > track.start_seconds:
+        with file.reopened() as again:
+            keyframe, is_sure = _seek(again, target)
+            if keyframe is None or keyframe <= track.start_seconds:
+                return
+            if is_sure and keyframe <= seconds:  # a container may seek by the times of decoding, which are earlier
+                frames = _from_keyframe(again, keyframe, seconds)
+                first = next(frames, None)
+                if first is not None:
+                    yield first
+                    yield from frames
+                    return
+        target, step = min(target, keyframe) - step, 4 * step
+
+
+def _seek(file: MediaFile, seconds: Fraction) -> tuple[Fraction | None, bool]:
+    """Go on reading at the last keyframe before `seconds`: when it is shown, None where nobody can say; and whether
+    the timestamps from there on can be right."""
+    container, stream = file.container, file.video.stream
+    ticks = math.floor(seconds / stream.time_base) + start_ticks(container, stream)
+    try:
+        container.seek(ticks, stream=stream)
+        packets = list(islice(container.demux(stream), LOOKED_AT))
+        container.seek(ticks, stream=stream)
+    except FFMPEG_ERRORS:
+        return None, False
+    pts = [packet.pts for packet in packets if packet.size]  # the last packet, which flushes, has none
+    if not pts or pts[0] is None or not packets[0].is_keyframe:
+        return None, False
+    # In the order of decoding; where that is another than of showing, and they do not go back, they are of decoding.
+    is_sure = None not in pts and (not stream.codec_context.has_b_frames or pts != sorted(pts))
+    return seconds_of(container, stream, pts[0]), is_sure
+
+
+def _from_keyframe(file: MediaFile, keyframe: Fraction, seconds: Fraction) -> Generator[Frame | MediaError, None, None]:
+    """What `frames_from` gives, read on from the keyframe that is shown then; nothing where that is not exact."""
+    samples: Iterator[Any] = (sample for _, sample in file.samples([file.video]))
+    # Frames that are decoded after a keyframe and shown before it may need others before it (an open GOP).
+    first = next((sample for sample in samples if isinstance(sample, MediaError) or sample.seconds >= keyframe), None)
+    if not isinstance(first, Frame) or first.seconds != keyframe:
+        return
+    held: list[Frame | MediaError] = [first]
+    while _is_before(held[-1], seconds) and (following := next(samples, None)) is not None:
+        held = [held[-1], following] if isinstance(following, MediaError) else [following]
+    if not file.video.are_times_doubtful:
+        yield from held
+        yield from samples
+
+
+def _is_before(sample: Frame | MediaError, seconds: Fraction) -> bool:
+    return isinstance(sample, Frame) and sample.end_seconds <= seconds
