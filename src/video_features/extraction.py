@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from .sampling import Excerpt, FrameSampler, Sampler, SoundSampler
 from .settings import ClipSettings, FeatureSettings, PictureSettings
 from .streams import Chain, Row, Span, Stream
 from .weights import check_file
-from .windows import SoundWindow
+from .windows import SoundWindow, in_seconds
 
 RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
 
@@ -83,11 +84,21 @@ class Extractor:
         return source.video if self.sound is None else source.audio
 
     def sampler(self, source: MediaSource) -> Sampler:
-        """What it takes of that track, from the beginning."""
+        """What it takes of that track, from its beginning or the segment's."""
         if self.sound is not None:
-            return SoundSampler(self.sound, source.audio)
+            return SoundSampler(self.sound, source.audio, source.segment)
         assert isinstance(self.settings, PictureSettings)
-        return FrameSampler(self.settings, source.video)
+        return FrameSampler(self.settings, source.video, source.segment)
+
+    def check_start(self, source: MediaSource, end: Fraction | None) -> None:
+        """Raise MediaError where a segment starts when the track, whose end this is in seconds, is over."""
+        segment = source.segment
+        if segment is not None and end is not None and segment.start >= end:
+            track = "video" if self.sound is None else "sound"
+            raise MediaError(
+                f"{source.location}: the segment starts at {in_seconds(segment.start)}, and its {track} ends at "
+                f"{in_seconds(end)}"
+            )
 
     def check_length(self, taken: int, sampler: Sampler, source: MediaSource) -> None:
         """Raise MediaError, with the least that is needed, where so much of a source gives no row."""
@@ -97,8 +108,9 @@ class Extractor:
         if taken >= sampler.least(self._least_items(padded=True), padded=True):
             hint = f"; tail=pad (--tail pad) {sampler.padded_with}"
         least = sampler.least(self._least_items(), padded=False)
+        where = "" if source.segment is None else f" {source.segment.in_words()}"
         raise MediaError(
-            f"{source.location}: too short for {self.feature}: {sampler.in_words(taken)}, "
+            f"{source.location}: too short for {self.feature}: {sampler.in_words(taken)}{where}, "
             f"and one row needs at least {sampler.in_words(least)}{hint}"
         )
 
@@ -133,6 +145,7 @@ def extract_from(
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> list[Features | Exception]:
     """Decode the source once and give every extractor its frames or sound: its features, or what kept it from them.
+    A segment is decoded no further than the extractors need.
 
     drafts: where each extractor's rows gather; by default in memory
     on_progress: told after each frame or piece of sound how many seconds of the source are done
@@ -141,12 +154,12 @@ def extract_from(
     drafts = [Draft() for _ in extractors] if drafts is None else drafts
     lines = [_Line(extractor, source, draft) for extractor, draft in zip(extractors, drafts, strict=True)]
     released = time.monotonic()
-    wanted = {line.track for line in lines}
+    wanted = {line.track for line in lines if not line.is_done}
     for track, sample in source.samples(wanted):
         takers = [line for line in lines if line.track is track]
         for line in takers:
             line.push(sample)
-        if all(line.failed for line in takers):
+        if all(line.is_done for line in takers):
             wanted.discard(track)
         if not isinstance(sample, MediaError):
             on_progress(float(sample.end_seconds))
@@ -171,26 +184,32 @@ class _Line:
         }
         self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
         self._error: Exception | None = None
+        self._reached: Fraction | None = None  # the end of what came
+        if self.track.is_length_stated:
+            self._check_start(self.track.end_seconds)
 
     @property
     def track(self) -> Track:
         return self._sampler.track
 
     @property
-    def failed(self) -> bool:
-        return self._error is not None
+    def is_done(self) -> bool:
+        """Whether it takes no more of its track: it failed, or has all of the segment."""
+        return self._error is not None or self._sampler.has_enough
 
     def push(self, sample: Frame | Sound | MediaError) -> None:
         """Take the next of the track's samples, or why there are no more."""
-        if self._error is None:
+        if not self.is_done:
             try:
                 if isinstance(sample, MediaError):
                     raise sample
+                self._reached = sample.end_seconds
                 self._take(self._sampler.take(sample))
             except Exception as error:  # the other features of this video go on
                 self._fail(error)
 
     def finish(self) -> Features | Exception:
+        self._check_start(self._reached)
         if self._error is None:
             try:
                 self._take(self._sampler.finish())
@@ -209,6 +228,12 @@ class _Line:
                 self._draft.show(item)
             for key, chain in self._chains.items():
                 self._keep(key, chain.push(item))
+
+    def _check_start(self, end: Fraction | None) -> None:
+        try:
+            self._extractor.check_start(self._source, end)
+        except MediaError as error:
+            self._error = self._error or self._fail(error)
 
     def _fail(self, error: Exception) -> Exception:
         self._draft.close()  # which may hold much of a disk that others need
