@@ -28,6 +28,7 @@ from .weights import check_file
 from .windows import SoundWindow, in_seconds
 
 RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
+HEADER_SECONDS = 1  # so much later than its header says a video may end
 
 
 @dataclass(kw_only=True)
@@ -90,10 +91,13 @@ class Extractor:
         assert isinstance(self.settings, PictureSettings)
         return FrameSampler(self.settings, source.video, source.segment)
 
-    def check_start(self, source: MediaSource, end: Fraction | None) -> None:
-        """Raise MediaError where a segment starts when the track, whose end this is in seconds, is over."""
+    def check_start(self, source: MediaSource, end: Fraction | None, *, off_by: int = 0) -> None:
+        """Raise MediaError where a segment starts when the track is over.
+
+        end: of the track, in seconds, which may be later by `off_by`; None where nobody knows
+        """
         segment = source.segment
-        if segment is not None and end is not None and segment.start >= end:
+        if segment is not None and end is not None and segment.start >= end + off_by:
             track = "video" if self.sound is None else "sound"
             raise MediaError(
                 f"{source.location}: the segment starts at {in_seconds(segment.start)}, and its {track} ends at "
@@ -185,8 +189,8 @@ class _Line:
         self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
         self._error: Exception | None = None
         self._reached: Fraction | None = None  # the end of what came
-        if self.track.is_length_stated:
-            self._check_start(self.track.end_seconds)
+        if self.track.is_length_stated:  # else, and where it is only a little too late, decoding tells
+            self._check_start(self.track.end_seconds, off_by=HEADER_SECONDS)
 
     @property
     def track(self) -> Track:
@@ -229,9 +233,9 @@ class _Line:
             for key, chain in self._chains.items():
                 self._keep(key, chain.push(item))
 
-    def _check_start(self, end: Fraction | None) -> None:
+    def _check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
         try:
-            self._extractor.check_start(self._source, end)
+            self._extractor.check_start(self._source, end, off_by=off_by)
         except MediaError as error:
             self._error = self._error or self._fail(error)
 

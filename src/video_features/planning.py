@@ -84,7 +84,8 @@ def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) ->
                 fps, found.frames[feature] = source.video.fps, taken
             else:
                 found.sound_seconds[feature] = taken / extractor.sound.rate
-            extractor.check_start(source, track.end_seconds)
+            if not taken:
+                extractor.check_start(source, track.end_seconds)
             extractor.check_length(taken, sampler, source)
             rows = extractor.rows(sampler.items(taken))
             found.shapes[feature] = {

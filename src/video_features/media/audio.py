@@ -90,6 +90,9 @@ class AudioTrack(FileTrack[Sound]):
             return
         yield from super().take(packet)
 
+    def leave(self) -> None:
+        self._times.tell()
+
     def finish(self, file_reached: Fraction) -> Iterator[Sound]:
         self._times.tell()
         yield from super().finish(file_reached)

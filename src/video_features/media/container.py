@@ -91,7 +91,10 @@ class MediaFile:
                 for track in going.copy():
                     if packet.stream is track.stream:  # not its index: the last packet, which flushes, has none
                         yield from _or_the_error(track, track.take(packet), going)
-                going = [track for track in going if track in tracks]  # which the caller may take out of it
+                for track in going.copy():
+                    if track not in tracks:  # the caller took it out
+                        going.remove(track)
+                        track.leave()
                 if not going:
                     return
         except av.error.InvalidDataError as error:  # as where a file was cut

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # From a keyframe on, their decoders need nothing that was before it.
 CODECS = {"av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"}
-
-
 # So many packets tell whether their timestamps can be right.
 LOOKED_AT = 32
 
@@ -37,22 +35,21 @@ def frames_from(file: MediaFile, seconds: Fraction) -> Generator[Frame | MediaEr
     target, step = seconds, Fraction(1, 10)
     while target > track.start_seconds:
         with file.reopened() as again:
-            keyframe, is_sure = _seek(again, target)
-            if keyframe is None or keyframe <= track.start_seconds:
+            keyframe = _seek(again, target)
+            if keyframe is not None and keyframe <= track.start_seconds:
                 return
-            if is_sure and keyframe <= seconds:  # a container may seek by the times of decoding, which are earlier
+            if keyframe is not None and keyframe <= seconds:  # containers may seek by the times of decoding
                 frames = _from_keyframe(again, keyframe, seconds)
                 first = next(frames, None)
                 if first is not None:
                     yield first
                     yield from frames
                     return
-        target, step = min(target, keyframe) - step, 4 * step
+        target, step = target - step, 4 * step
 
 
-def _seek(file: MediaFile, seconds: Fraction) -> tuple[Fraction | None, bool]:
-    """Go on reading at the last keyframe before `seconds`: when it is shown, None where nobody can say; and whether
-    the timestamps from there on can be right."""
+def _seek(file: MediaFile, seconds: Fraction) -> Fraction | None:
+    """Go on reading at the last keyframe before `seconds`: when it is shown. None: its timestamps are not sure."""
     container, stream = file.container, file.video.stream
     ticks = math.floor(seconds / stream.time_base) + start_ticks(container, stream)
     try:
@@ -60,13 +57,14 @@ def _seek(file: MediaFile, seconds: Fraction) -> tuple[Fraction | None, bool]:
         packets = list(islice(container.demux(stream), LOOKED_AT))
         container.seek(ticks, stream=stream)
     except FFMPEG_ERRORS:
-        return None, False
+        return None
     pts = [packet.pts for packet in packets if packet.size]  # the last packet, which flushes, has none
-    if not pts or pts[0] is None or not packets[0].is_keyframe:
-        return None, False
-    # In the order of decoding; where that is another than of showing, and they do not go back, they are of decoding.
-    is_sure = None not in pts and (not stream.codec_context.has_b_frames or pts != sorted(pts))
-    return seconds_of(container, stream, pts[0]), is_sure
+    if not pts or None in pts or not packets[0].is_keyframe:
+        return None
+    # In the order of decoding; where frames are shown in another, and these never go back, they are of decoding.
+    if stream.codec_context.has_b_frames and pts == sorted(pts):
+        return None
+    return seconds_of(container, stream, pts[0])
 
 
 def _from_keyframe(file: MediaFile, keyframe: Fraction, seconds: Fraction) -> Generator[Frame | MediaError, None, None]:

@@ -109,6 +109,9 @@ class FileTrack(Generic[S]):
                 yield from self._samples(decoded)
         self._error = self._error or error
 
+    def leave(self) -> None:
+        """No more of it is wanted, although there may be more."""
+
     def finish(self, file_reached: Fraction) -> Iterator[S]:
         """What is left when all packets were taken. Raises MediaError where there was nothing, or it ends too early.
 
