@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Extractor, Features, MediaError, SettingsError
 from video_features.extraction import extract_from
-from video_features.media import open_source
+from video_features.media import frames_of, open_source
 from video_features.media.audio import AudioTrack
 from video_features.media.video import VideoTrack
 from video_features.settings import ClipSettings, FeatureSettings, FrameSettings
@@ -32,7 +33,7 @@ from video_features.streams import Stream
 from video_features.weights import Weights
 from video_features.windows import Segment, SoundWindow, Window
 
-COUNT = 100  # frames of each video; 25 a second where the rate is constant, a keyframe every tenth
+COUNT = 100  # frames of each video; 25 a second where the rate is constant, of ten at least one a keyframe
 TENTH = Fraction(1, 10)
 ONE = Window()
 
@@ -152,6 +153,16 @@ def earlier(packet: av.Packet) -> None:
     packet.pts, packet.dts = packet.pts - 7, packet.dts - 7
 
 
+def turned(path: Path) -> Path:
+    """Shown turned by a quarter, as phones record."""
+    data = bytearray(written(path).read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16
+    for place, value in zip((0, 4, 12, 16), (0, 1, -1, 0), strict=True):
+        struct.pack_into(">i", data, matrix + place, value << 16)
+    path.write_bytes(data)
+    return path
+
+
 def without_order(packet: av.Packet) -> None:
     """A video whose frames are said to be shown as they are decoded, as it comes of an AVI that was copied."""
     packet.pts = packet.dts
@@ -160,6 +171,7 @@ def without_order(packet: av.Packet) -> None:
 VARIABLE = [20 * tick for tick in itertools.accumulate(1 + 7 * k * k % 5 for k in range(COUNT))]
 OPEN_GOP = {"x264-params": "open-gop=1:b-adapt=0:scenecut=0"}
 X265 = {"x265-params": "log-level=none:keyint=10:min-keyint=10:open-gop=1:bframes=3:b-adapt=0"}
+X265_RADL = {"x265-params": "log-level=none:keyint=10:min-keyint=10:open-gop=0:radl=2:bframes=3:b-adapt=0"}
 
 WRITE: dict[str, Callable[[Path], Path]] = {
     "h264.mp4": written,
@@ -167,6 +179,7 @@ WRITE: dict[str, Callable[[Path], Path]] = {
     "open.mp4": functools.partial(written, options=OPEN_GOP),
     "open.mkv": functools.partial(written, options=OPEN_GOP),
     "hevc.mp4": functools.partial(written, codec="libx265", b_frames=None, options=X265),
+    "decodable_leading.mp4": functools.partial(written, codec="libx265", b_frames=None, options=X265_RADL),
     "one_keyframe.mp4": functools.partial(written, gop=1000, options={"x264-params": "scenecut=0"}),
     "refreshed.mp4": functools.partial(written, b_frames=0, options={"x264-params": "intra-refresh=1"}),
     "mpeg4.mp4": functools.partial(written, codec="mpeg4", b_frames=2),
@@ -177,6 +190,7 @@ WRITE: dict[str, Callable[[Path], Path]] = {
     "variable.mp4": functools.partial(written, fps=Fraction(1000), pts=VARIABLE.__getitem__),
     "variable.mkv": functools.partial(written, fps=Fraction(1000), pts=VARIABLE.__getitem__),
     "ntsc.mkv": functools.partial(written, fps=Fraction(30000, 1001)),
+    "turned.mp4": turned,
     "starts_late.mp4": functools.partial(written, pts=lambda k: k + 200),
     "after_sound.mp4": functools.partial(written, pts=lambda k: k + 13, sound=tones(5, 48_000)),
     "after_sound.mkv": functools.partial(written, pts=lambda k: k + 13, sound=tones(5, 48_000)),
@@ -292,11 +306,36 @@ def test_the_videos_are_what_they_are_named_after(video: Callable[[str], Path]) 
         places = [k for k, packet in enumerate(packets) if packet.is_keyframe]
         assert len(places) >= 8
         assert any(packets[k + 1].pts < packets[k].pts for k in places[1:])  # a frame that needs those before, too
+    with av.open(str(video("decodable_leading.mp4"))) as container:
+        container.seek(2_000_000)
+        shown = [frame.pts for frame in container.decode(video=0)]
+        container.seek(2_000_000)
+        assert shown[0] < next(container.demux(video=0)).pts
+    with open_source(video("turned.mp4")) as source:
+        assert next(frames_of(source)).rgb.shape == (64, 48, 3)
     with av.open(str(video("after_sound.mp4"))) as container:
         assert container.streams.video[0].start_time and container.start_time == 0
     with av.open(str(video("edit_list.mp4"))) as container:
         discarded = [packet.is_discard for packet in container.demux(video=0)]
     assert discarded[0] and sum(discarded) == 7
+
+
+def swapped(packet: av.Packet) -> None:
+    """Of every ten frames the fourth and the fifth are said to be shown the other way round."""
+    assert packet.pts is not None
+    packet.pts += {3: 1, 4: -1}.get(packet.pts % 10, 0)
+
+
+def test_where_timestamps_turn_out_wrong_the_beginning_decides(folder: Path, decoded: dict[str, int]) -> None:
+    path = written(folder / "swapped.mp4", change=swapped)
+    (whole,) = extracted(path, None, frames(folder))
+    # After the first mistake the times of decoding count, as in FFmpeg.
+    assert (whole.start_seconds * 25).round(6).tolist() == [0, 1, 2, 4, 4, *range(5, COUNT)]
+    decoded.update(video=0)
+    segment = Segment(Fraction("2.19"), Fraction("2.6"))
+    (found,) = extracted(path, segment, frames(folder))
+    assert assert_is_part(found, whole, segment) == 10
+    assert decoded["video"] > 65
 
 
 @pytest.mark.parametrize("name", WRITE)
@@ -536,5 +575,7 @@ def test_damage_and_a_missing_end_outside_of_the_segment_are_of_no_concern(
         with pytest.raises(MediaError, match=r"broken\.mp4: decoding failed after 0\.\d\d s \(Invalid data"):
             extracted(tmp_path / "broken.mp4", segment, every)
     for segment in (late, later):
-        with pytest.raises(MediaError, match=r"broken\.mp4: truncated: it ends at 2\.[89]\d s of the 4\.00 s it states"):
+        with pytest.raises(
+            MediaError, match=r"broken\.mp4: truncated: it ends at 2\.[89]\d s of the 4\.00 s it states"
+        ):
             extracted(tmp_path / "broken.mp4", segment, every)

@@ -85,8 +85,9 @@ class FrameSampler:
             self._rate = ConstantRate(as_fraction(settings.extraction_fps))
         elif self._total is not None:
             # Where the header says that the segment has no frame, its frames themselves will tell.
-            frames = track.frame_count() * (self._segment.share(track.start_seconds, self._end_seconds()) or 1)
-            self._rate = ConstantRate(rate_for_total(self._total, track.fps, frames), self._segment.start)
+            count = track.frame_count()
+            share = self._segment.share(track.start_seconds, _end_seconds(track, count)) or 1
+            self._rate = ConstantRate(rate_for_total(self._total, track.fps, count * share), self._segment.start)
         self.fps = track.fps if self._rate is None else self._rate.fps
         self.taken = 0
         self.has_enough = False
@@ -110,7 +111,7 @@ class FrameSampler:
         track, rate = self.track, self._rate
         if rate is None:
             return len(self._segment.cut(range(track.frame_count()), track.fps, track.start_seconds))
-        ticks = rate.all_ticks(track.start_seconds, self._end_seconds())
+        ticks = rate.all_ticks(track.start_seconds, _end_seconds(track))
         count = len(self._segment.cut(ticks, rate.fps, rate.origin))
         return count if self._total is None else min(count, self._total)
 
@@ -127,15 +128,10 @@ class FrameSampler:
         """The frame as often as it is taken, and when the next one would be at the earliest."""
         rate = self._rate
         if rate is None:
-            return [frame] * self._segment.holds(frame.seconds), frame.end_seconds
+            return [frame] if self._segment.holds(frame.seconds) else [], frame.end_seconds
         ticks = rate.ticks(frame.seconds, frame.end_seconds)
         taken = self._segment.cut(ticks, rate.fps, rate.origin)
         return [frame.shown(rate.seconds(tick), rate.seconds(tick + 1)) for tick in taken], rate.seconds(ticks.stop)
-
-    def _end_seconds(self) -> Fraction:
-        track = self.track
-        stated = track.end_seconds
-        return track.start_seconds + track.frame_count() / track.fps if stated is None else stated
 
 
 class SoundSampler:
@@ -228,3 +224,10 @@ class SoundSampler:
         start = began + row * window.step_seconds
         end = min(start + window.seconds, began + Fraction(self.taken, window.rate))
         return Excerpt(start, end, samples, window.padding(row, self.taken))
+
+
+def _end_seconds(track: FrameTrack, count: int | None = None) -> Fraction:
+    """When a track ends; count: of its frames, where it is known already, as to count them may take long."""
+    if track.end_seconds is not None:
+        return track.end_seconds
+    return track.start_seconds + (track.frame_count() if count is None else count) / track.fps

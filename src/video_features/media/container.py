@@ -81,8 +81,8 @@ class MediaFile:
     def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
         going: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
         for frame in self._frames_of_segment(tracks):
+            going = [track for track in going if track is not self.video]  # which is read here, then
             yield self.video, frame
-            going = [track for track in going if track is not self.video]
         reached = Fraction(0)
         try:
             # All streams are read, so that a video shorter than its sound is not taken for truncated.
