@@ -11,12 +11,16 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
+from ..errors import MediaError
 from .samples import RGB, Frame
-from .timestamps import DisplayTimes
-from .track import FFMPEG_ERRORS, FileTrack, broken, start_ticks
+from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes
+from .track import FFMPEG_ERRORS, MISSING_SECONDS, FileTrack, broken, start_ticks
 
 if TYPE_CHECKING:
     from .container import MediaFile
+
+# Of these FFmpeg has the end from the timestamps themselves, or from the rate.
+WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
 
 
 class VideoTrack(FileTrack[Frame]):
@@ -69,7 +73,20 @@ class VideoTrack(FileTrack[Frame]):
         return 1 / self.fps
 
     def _frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
+        self._check_shown(start, end)
         return Frame(start, end, lambda: self._to_rgb(decoded))
+
+    def _check_shown(self, start: Fraction, end: Fraction) -> None:
+        """Raise MediaError where a frame is shown for so long that a constant rate would repeat it with hardly an end,
+        and the file's header knows of no such length."""
+        if end - start <= LONGEST_GAP_SECONDS:
+            return
+        stated = None if self.file.format in WITHOUT_STATED_END else self.end_seconds
+        if stated is None or end > stated + MISSING_SECONDS:
+            raise MediaError(
+                f"{self.file.location}: by its timestamps one picture is shown from {float(start):.2f} s to "
+                f"{float(end):.2f} s; is it damaged?"
+            )
 
     def _to_rgb(self, decoded: VideoFrame) -> RGB:
         # BT.601 whatever the stream's tag says: so does OpenCV before version 5, and with it the reference. PyAV's own
