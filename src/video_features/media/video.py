@@ -48,9 +48,12 @@ class VideoTrack(FileTrack[Frame]):
             with self.file.reopened() as again:
                 packets = again.container.demux(again.container.streams[self.stream.index])
                 try:
-                    return sum(1 for packet in packets if packet.size)
+                    count = sum(1 for packet in packets if packet.size)
                 except FFMPEG_ERRORS as error:
                     raise broken(self.file.location, None, error) from error
+            if not count:
+                raise MediaError(f"{self.file.location}: no frame in its video stream")
+            return count
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
     def describe(self) -> dict[str, Any]:
