@@ -174,7 +174,7 @@ def broken(location: str, reached: Fraction | None, error: Exception) -> MediaEr
 def reason(error: Exception) -> str:
     # Codes of decoders, for which there are no words, or the wrong ones.
     if isinstance(error, av.error.UndefinedError) or getattr(error, "errno", None) == errno.EPERM:
-        return "the decoder refuses it"
+        return "FFmpeg refuses it"
     return getattr(error, "strerror", None) or str(error)
 
 
