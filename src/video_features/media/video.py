@@ -5,9 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 # Of these FFmpeg has the end from the timestamps themselves, or from the rate.
 WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
+SIDE_DATA_TYPES = 64  # more than FFmpeg has: 32 in version 8
 
 
 class VideoTrack(FileTrack[Frame]):
@@ -107,11 +111,28 @@ class VideoTrack(FileTrack[Frame]):
 
 def _display_matrix(decoded: VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d): a player shows the stored pixel (x, y) at (a·x + c·y, b·x + d·y)."""
-    matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # there is something beside it that PyAV has no name for, such as EXIF
+        matrix = _without_the_unknown(decoded).side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 1, 0, 0, 1
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
     return a, b, c, d
+
+
+def _without_the_unknown(decoded: VideoFrame) -> VideoFrame:
+    """The same frame without the side data of which PyAV cannot make anything, nor of the rest where they are there."""
+    graph = Graph()
+    nodes = [graph.add_buffer(width=decoded.width, height=decoded.height, format=decoded.format, time_base=Fraction(1))]
+    for number in set(range(SIDE_DATA_TYPES)) - {known.value for known in Type}:
+        nodes.append(graph.add("sidedata", f"mode=delete:type={number}"))
+    nodes.append(graph.add("buffersink"))
+    for node, following in pairwise(nodes):
+        node.link_to(following)
+    graph.configure()
+    graph.push(decoded)
+    return cast(VideoFrame, graph.pull())
 
 
 def _as_displayed(rgb: RGB, matrix: tuple[int, int, int, int]) -> RGB:
