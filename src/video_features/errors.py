@@ -39,8 +39,8 @@ def reason_of(error: Exception, location: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text, such as a file's name, as it can be shown in a line: `\\n` for a line's end, `\\udcff` for a byte 255 that
-    is no character."""
+    """A text, such as a file's name, as it can be shown in a line: `\\n` for a line's end, `\\udcff` for a byte, 255,
+    that is no character."""
     return "".join(
         character.encode("unicode_escape").decode() if unicodedata.category(character) in NOT_PRINTABLE else character
         for character in text

@@ -146,5 +146,11 @@ class SoundTimes:
             if faults.count:
                 log.warning(
                     "%s: the times of its sound have %s, %.2f s in all, the first at %.2f s, %s",
-                    *(printable(self.location), counted(faults.count, faults.what), faults.total, faults.first_at, faults.done),
+                    *(
+                        printable(self.location),
+                        counted(faults.count, faults.what),
+                        faults.total,
+                        faults.first_at,
+                        faults.done,
+                    ),
                 )
