@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import corpus
 import video_features
 from corpus import Item, Items
-from video_features.errors import printable
+from video_features.errors import MediaError, printable
+from video_features.media import frames_of, open_source
 
 SEEDS = range(200)
 TIMEOUT_SECONDS = 240  # for all of them together, many times what they need
@@ -117,6 +119,15 @@ def test_a_dry_run_tells_reasons_in_a_line(made: dict[str, Items], told: Outcome
     for one in planned:
         for reason in one["planned"].values():
             check_line(reason, one["location"], is_explained=made[group][Path(one["location"])].is_explained)
+
+
+def test_an_image_whose_exif_is_damaged_is_told(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "0.webp", exif=b"Exif\0\0M6\0*\0\0\0\x08")
+    with (
+        open_source(tmp_path, fps=1) as source,
+        pytest.raises(MediaError, match=r"0\.webp: not an image that Pillow can read \(not a TIFF file"),
+    ):
+        _ = next(frames_of(source)).rgb
 
 
 def check_features(one: dict[str, Any], item: Item) -> None:

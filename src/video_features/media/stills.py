@@ -16,7 +16,7 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageOps
 
-from ..errors import MediaError
+from ..errors import MediaError, in_one_line
 from ..windows import as_fraction
 from .samples import RGB, Frame
 from .source import SoundTrack, Track
@@ -97,8 +97,8 @@ class ImageFolder(_Stills):
         try:
             with PIL.Image.open(self._images[k]) as image:
                 return np.asarray(_eight_bits(PIL.ImageOps.exif_transpose(image), self._images[k]).convert("RGB"))
-        except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
-            raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({error})") from error
+        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:  # of EXIF, SyntaxError
+            raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({in_one_line(error)})") from error
 
 
 class FrameArray(_Stills):
