@@ -1,5 +1,7 @@
 """What can go wrong for a user, in words: each message names what was expected, found, and what to do."""
 
+import unicodedata
+
 
 class VideoFeaturesError(Exception):
     """Any failure that this package explains; its message is fit to be shown without a traceback."""
@@ -30,8 +32,22 @@ def in_one_line(error: BaseException) -> str:
 def reason_of(error: Exception, location: str) -> str:
     """Why a video failed, in one line that begins with where it is."""
     explained = isinstance(error, VideoFeaturesError)
-    reason = " ".join(str(error).split()) if explained else f"{type(error).__name__}: {in_one_line(error)}"
-    return reason if reason.startswith(location) else f"{location}: {reason}"
+    reason = str(error) if explained else f"{type(error).__name__}: {in_one_line(error)}"
+    begins = next((start for start in (location, printable(location)) if reason.startswith(start)), None)
+    rest = printable(" ".join(reason.removeprefix(begins or "").split()))
+    return f"{printable(location)}{'' if begins else ': '}{rest}"
+
+
+def printable(text: str) -> str:
+    """A text, such as a file's name, as it can be shown in a line: `\\n` for a line's end, `\\udcff` for a byte, 255,
+    that is no character."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in NOT_PRINTABLE else character
+        for character in text
+    )
+
+
+NOT_PRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # what steers a terminal, cannot be encoded, or ends a line
 
 
 def counted(number: int, what: str) -> str:

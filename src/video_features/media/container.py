@@ -155,7 +155,9 @@ class MediaFile:
 
     def _lacks(self, kind: str) -> MediaError:
         streams = ", ".join(_in_words(stream) for stream in self.container.streams)
-        return MediaError(f"{self.location}: no {kind} stream in it, only {streams or 'nothing'}")
+        return MediaError(
+            f"{self.location}: no {kind} stream in it, {f'only {streams}' if streams else 'nor any other'}"
+        )
 
     def _end(self, packet: Packet[Any]) -> Fraction:
         if packet.pts is None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageOps
 
-from ..errors import MediaError
+from ..errors import MediaError, in_one_line
 from ..windows import Segment, as_fraction
 from .identity import Identity, images_of
 from .samples import RGB, Frame
@@ -86,8 +86,8 @@ class ImageFolder(_Stills):
         try:
             with PIL.Image.open(self._images[k]) as image:
                 return np.asarray(_eight_bits(PIL.ImageOps.exif_transpose(image), self._images[k]).convert("RGB"))
-        except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
-            raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({error})") from error
+        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:  # of EXIF, SyntaxError
+            raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({in_one_line(error)})") from error
 
 
 class FrameArray(_Stills):

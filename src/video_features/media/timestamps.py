@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ..errors import MediaError, counted
+from ..errors import MediaError, counted, printable
 
 log = logging.getLogger(__name__)
 
@@ -148,5 +148,11 @@ class SoundTimes:
             if faults.count:
                 log.warning(
                     "%s: the times of its sound have %s, %.2f s in all, the first at %.2f s, %s",
-                    *(self.location, counted(faults.count, faults.what), faults.total, faults.first_at, faults.done),
+                    *(
+                        printable(self.location),
+                        counted(faults.count, faults.what),
+                        faults.total,
+                        faults.first_at,
+                        faults.done,
+                    ),
                 )

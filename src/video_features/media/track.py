@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import av
 import av.error
 
-from ..errors import MediaError
+from ..errors import MediaError, printable
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -155,7 +155,7 @@ class FileTrack(Generic[S]):
     def _forgive(self, where: str) -> None:
         assert self._error is not None
         what = f"its {self.kind} {where} cannot be decoded ({reason(self._error)}), and is left out"
-        log.warning("%s: %s", self.file.location, what)
+        log.warning("%s: %s", printable(self.file.location), what)
         self._error = self._broke_at = None
 
     def _seconds(self, ticks: int) -> Fraction:
@@ -177,7 +177,7 @@ def broken(location: str, reached: Fraction | None, error: Exception) -> MediaEr
 def reason(error: Exception) -> str:
     # Codes of decoders, for which there are no words, or the wrong ones.
     if isinstance(error, av.error.UndefinedError) or getattr(error, "errno", None) == errno.EPERM:
-        return "the decoder refuses it"
+        return "FFmpeg refuses it"
     return getattr(error, "strerror", None) or str(error)
 
 

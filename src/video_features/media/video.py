@@ -5,18 +5,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
+from ..errors import MediaError
 from .samples import RGB, Frame
-from .timestamps import DisplayTimes
-from .track import FFMPEG_ERRORS, FileTrack, broken, start_ticks
+from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes
+from .track import FFMPEG_ERRORS, MISSING_SECONDS, FileTrack, broken, start_ticks
 
 if TYPE_CHECKING:
     from .container import MediaFile
+
+# Of these FFmpeg has the end from the timestamps themselves, or from the rate.
+WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
+SIDE_DATA_TYPES = 64  # more than FFmpeg has: 32 in version 8
 
 
 class VideoTrack(FileTrack[Frame]):
@@ -49,9 +57,12 @@ class VideoTrack(FileTrack[Frame]):
             with self.file.reopened() as again:
                 packets = again.container.demux(again.container.streams[self.stream.index])
                 try:
-                    return sum(1 for packet in packets if packet.size)
+                    count = sum(1 for packet in packets if packet.size)
                 except FFMPEG_ERRORS as error:
                     raise broken(self.file.location, None, error) from error
+            if not count:
+                raise MediaError(f"{self.file.location}: no frame in its video stream")
+            return count
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
     def describe(self) -> dict[str, Any]:
@@ -74,7 +85,20 @@ class VideoTrack(FileTrack[Frame]):
         return 1 / self.fps
 
     def _frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
+        self._check_shown(start, end)
         return Frame(start, end, lambda: self._to_rgb(decoded))
+
+    def _check_shown(self, start: Fraction, end: Fraction) -> None:
+        """Raise MediaError where a frame is shown for so long that a constant rate would repeat it with hardly an end,
+        and the file's header knows of no such length."""
+        if end - start <= LONGEST_GAP_SECONDS:
+            return
+        stated = None if self.file.format in WITHOUT_STATED_END else self.end_seconds
+        if stated is None or end > stated + MISSING_SECONDS:
+            raise MediaError(
+                f"{self.file.location}: by its timestamps one picture is shown from {float(start):.2f} s to "
+                f"{float(end):.2f} s; is it damaged?"
+            )
 
     def _to_rgb(self, decoded: VideoFrame) -> RGB:
         # BT.601 whatever the stream's tag says: so does OpenCV before version 5, and with it the reference. PyAV's own
@@ -92,11 +116,28 @@ class VideoTrack(FileTrack[Frame]):
 
 def _display_matrix(decoded: VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d): a player shows the stored pixel (x, y) at (a·x + c·y, b·x + d·y)."""
-    matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # there is something beside it that PyAV has no name for, such as EXIF
+        matrix = _without_the_unknown(decoded).side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 1, 0, 0, 1
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
     return a, b, c, d
+
+
+def _without_the_unknown(decoded: VideoFrame) -> VideoFrame:
+    """The same frame without the side data of which PyAV cannot make anything, nor of the rest where they are there."""
+    graph = Graph()
+    nodes = [graph.add_buffer(width=decoded.width, height=decoded.height, format=decoded.format, time_base=Fraction(1))]
+    for number in set(range(SIDE_DATA_TYPES)) - {known.value for known in Type}:
+        nodes.append(graph.add("sidedata", f"mode=delete:type={number}"))
+    nodes.append(graph.add("buffersink"))
+    for node, following in pairwise(nodes):
+        node.link_to(following)
+    graph.configure()
+    graph.push(decoded)
+    return cast(VideoFrame, graph.pull())
 
 
 def _as_displayed(rgb: RGB, matrix: tuple[int, int, int, int]) -> RGB:

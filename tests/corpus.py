@@ -1,0 +1,452 @@
+"""Files that are damaged, strange or no videos at all, written into a folder, each with how it must end.
+
+Pictures are those of `grey_levels`, so that rows of a colour tell which ones they are of; see `Item`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+from av.stream import Disposition
+
+from conftest import grey_levels, tones, write_sound, write_video
+
+
+@dataclass(frozen=True)
+class Item:
+    """How a file must end. Where nothing is given: in features that are whole and finite, or in a reason.
+
+    pictures: of the feature `colour`: which of `grey_levels` its rows are of, in their order
+    frames: how many rows it has, where the pictures are others
+    size: height and width of the first and of the last picture
+    seconds: when its rows start
+    sound_rows: of the feature `loudness`: how many there are
+    reason, no_sound: a pattern of why there is no `colour`, or no `loudness`
+    is_explained: whether the reason is this package's own, and not the kind of an exception
+    """
+
+    pictures: list[int] | None = None
+    frames: int | None = None
+    size: tuple[tuple[int, int], tuple[int, int]] | None = None
+    seconds: list[float] | None = None
+    sound_rows: int | None = None
+    reason: str | None = None
+    no_sound: str | None = "no audio stream in it"
+    is_explained: bool = True
+
+
+Items = dict[Path, Item]
+FIVE = Item(pictures=list(range(5)))
+HOUR = 3_600_000  # milliseconds
+
+
+def sized(height: int, width: int) -> Item:
+    return replace(FIVE, size=((height, width), (height, width)))
+
+
+def unreadable(reason: str) -> Item:
+    return Item(reason=reason, no_sound=reason)
+
+
+ANY = Item(no_sound=None)
+NOT_A_VIDEO = unreadable("not a file of video or sound that FFmpeg can read")
+
+
+def no_videos(folder: Path) -> Items:
+    """Files of something else."""
+    texts = {
+        "text.mp4": "Nothing to see here.\n" * 50,
+        "error page.mp4": "<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>\n",
+        "json.mp4": '{"error": {"code": 403, "message": "The link has expired"}}',
+        # Playlists, which lead FFmpeg to other files, and addresses, if it is let.
+        "itself.mp4": "ffconcat version 1.0\nfile itself.mp4\n",
+        "another.mp4": "ffconcat version 1.0\nfile /etc/passwd\n",
+        "playlist.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://10.255.255.1/a.ts\n#EXT-X-ENDLIST\n",
+        "itself.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nitself.m3u8\n#EXT-X-ENDLIST\n",
+        "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+        "a=rtpmap:96 H264/90000\n",
+    }
+    items: Items = {}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+        items[folder / name] = NOT_A_VIDEO
+    subtitles = folder / "subtitles.srt"
+    subtitles.write_text("1\n00:00:00,000 --> 00:00:05,000\nHello\n\n")
+    items[subtitles] = Item(
+        reason="no video stream in it, only subtitle", no_sound="no audio stream in it, only subtitle"
+    )
+    (folder / "empty.mp4").touch()
+    items[folder / "empty.mp4"] = unreadable("an empty file")
+    for size in (1, 8, 100_000):
+        (folder / f"{size} zeros.mp4").write_bytes(bytes(size))
+        items[folder / f"{size} zeros.mp4"] = NOT_A_VIDEO
+    (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(100_000))
+    items[folder / "noise.mp4"] = ANY  # it may look like something
+    return items
+
+
+def places(folder: Path) -> Items:
+    """What is at the path is no file, or cannot be opened."""
+    (folder / "empty folder").mkdir()
+    (folder / "folder").mkdir()
+    inside = write_video(folder / "folder" / "video.mp4", grey_levels(5))
+    (folder / "dangling.mp4").symlink_to("nowhere.mp4")
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    (folder / "link.mp4").symlink_to(inside)
+    forbidden = write_video(folder / "forbidden.mp4", grey_levels(5))
+    forbidden.chmod(0)
+    nobody = os.access(forbidden, os.R_OK)  # nothing is forbidden to root
+    return {
+        folder / "empty folder": unreadable("a folder with no images in it"),
+        folder / "folder": unreadable("a folder with no images in it"),
+        folder / "nowhere.mp4": unreadable("no such file"),
+        inside / "below.mp4": unreadable("Not a directory"),
+        folder / "dangling.mp4": unreadable("no such file|a link to a file that is not there"),
+        folder / "loop.mp4": unreadable("Too many levels of symbolic links|Symlink loop"),
+        folder / "link.mp4": FIVE,
+        forbidden: FIVE if nobody else unreadable("Permission denied"),
+    }
+
+
+def no_files(folder: Path) -> Items:
+    """Pipes, sockets and devices, some of which would be waited for, or read without an end."""
+    os.mkfifo(folder / "pipe.mp4")
+    with pytest.MonkeyPatch.context() as patch, socket.socket(socket.AF_UNIX) as listening:
+        patch.chdir(folder)  # the whole path would be too long
+        listening.bind("socket.mp4")
+    (folder / "zeros.mp4").symlink_to("/dev/zero")
+    return {
+        folder / "pipe.mp4": unreadable("a named pipe"),
+        folder / "socket.mp4": unreadable("a socket"),
+        folder / "zeros.mp4": unreadable("a device"),
+        Path("/dev/zero"): unreadable("a device"),
+    }
+
+
+NAMES = [
+    "new\nline.mp4",
+    "return\r.mp4",
+    "separator\u2028.mp4",
+    "bell\x07 and \x1b[31mred.mp4",
+    " spaces  around .mp4",
+    "tab\t.mp4",
+    "quotes'\"`.mp4",
+    "emoji 🎬👩‍👩‍👧.mp4",
+    "-dash.mp4",
+    "--overwrite",
+    "100%d %s %(name)s.mp4",
+    "{braces} {0}.mp4",
+    "back\\slash\\n.mp4",
+    "$HOME ~ *?[a].mp4",
+    "http:colon,comma;.mp4",
+    "file:file:.mp4",
+    ".hidden",
+    "no ending",
+    "a.b.c.mp4",
+    os.fsdecode(b"not utf-8 \xff\xfe.mp4"),
+]
+
+
+def names(folder: Path) -> Items:
+    """A video of five pictures, and one that breaks off, under every name."""
+    whole = write_video(folder / "whole.mp4", grey_levels(5)).read_bytes()
+    items: Items = {}
+    for name in NAMES:
+        (folder / name).write_bytes(whole)
+        items[folder / name] = FIVE
+        broken = folder / f"{name} broken"
+        broken.write_bytes(whole[:200])
+        items[broken] = NOT_A_VIDEO
+    long = folder / f"{'n' * 246}.mp4"
+    long.write_bytes(whole)
+    too_long = replace(unreadable("File name too long"), is_explained=False)
+    items[long] = too_long  # its outputs' names, which are longer
+    items[folder / f"{'n' * 300}.mp4"] = too_long
+    items[folder / "null\0byte.mp4"] = replace(unreadable("null byte|null character"), is_explained=False)
+    return items
+
+
+def streams(folder: Path) -> Items:
+    """Too few streams, too many, or none that can be decoded."""
+    five = write_video(folder / "five.mp4", grey_levels(5))
+    both = write_sound(folder / "both.mp4", tones(1), codec="aac", pictures=grey_levels(25))
+    sound = write_sound(folder / "sound.m4a", tones(1), codec="aac")
+    unknown = folder / "unknown codec.mp4"
+    unknown.write_bytes(five.read_bytes().replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzC"))
+    gop = write_video(folder / "gop.mp4", grey_levels(10))
+    none_decoded = Item(reason="no frame in its video stream could be decoded")
+    nothing_in_it = unreadable(r"not a file of video or sound that FFmpeg can read \(End of file\)")
+    return {
+        five: FIVE,
+        both: Item(pictures=list(range(25)), sound_rows=10),
+        sound: Item(reason=r"no video stream in it, only audio \(aac\)", sound_rows=10),
+        unknown: Item(reason="no decoder for its video stream"),
+        remux(gop, folder / "no keyframe.mp4", without_keyframes): none_decoded,
+        remux(gop, folder / "never a keyframe.mkv", without_keyframes): none_decoded,
+        write_video(folder / "one frame.mp4", grey_levels(1)): Item(pictures=[0], seconds=[0]),
+        remux(gop, folder / "no packets.mkv", lambda k, packet: False): nothing_in_it,
+        with_cover(folder / "song.m4a", sound): Item(
+            reason=r"no video stream in it, only audio \(aac\), a cover \(png\)", sound_rows=10
+        ),
+        with_cover(folder / "covered.mp4", five): FIVE,
+        two_streams(folder / "two.mkv", [(48, 64), (24, 32)]): sized(48, 64),
+        two_streams(folder / "the larger one is second.mkv", [(24, 32), (48, 64)]): sized(24, 32),
+        no_duration(folder / "no duration.mp4", five): FIVE,
+    }
+
+
+def pictures(folder: Path) -> Items:
+    """Sizes, formats and shapes of pictures."""
+    items: Items = {}
+    small = {"ffv1.mkv": ("ffv1", "bgr0"), "raw.avi": ("rawvideo", "bgr24"), "png.mov": ("png", "rgb24")}
+    for height, width in ((1, 1), (4, 8), (33, 35)):
+        for name, (codec, form) in small.items():
+            path = folder / f"{height}x{width} {name}"
+            items[write_video(path, grey_levels(5, height, width), codec=codec, pix_fmt=form)] = sized(height, width)
+    for name, codec, form in (
+        ("16-bit grey.mkv", "ffv1", "gray16le"),
+        ("16-bit colour.mov", "png", "rgb48be"),
+        ("16-bit alpha.mov", "png", "rgba64be"),
+        ("12-bit.mkv", "ffv1", "yuv444p12le"),
+        ("grey.mkv", "ffv1", "gray"),
+        ("bgra.mkv", "ffv1", "bgra"),
+        ("argb.mov", "qtrle", "argb"),
+        ("prores4444.mov", "prores_ks", "yuva444p10le"),
+        ("vp9 alpha.webm", "libvpx-vp9", "yuva420p"),
+        ("uyvy.avi", "rawvideo", "uyvy422"),
+    ):
+        items[write_video(folder / name, grey_levels(5), codec=codec, pix_fmt=form)] = sized(48, 64)
+    tall = folder / "rotated.mp4"
+    tall.write_bytes(turned(write_video(folder / "wide.mp4", grey_levels(5, 32, 64)).read_bytes()))
+    items[tall] = sized(64, 32)
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
+        path = folder / f"%03d a {suffix[1:]}{suffix}"  # FFmpeg could take it for the name of many
+        PIL.Image.new("RGB", (64, 48), (16, 16, 16)).save(path)
+        items[path] = replace(sized(48, 64), pictures=[0])
+    exif = PIL.Image.Exif()
+    exif[0x112] = 6  # turned clockwise
+    PIL.Image.new("RGB", (64, 48), (16, 16, 16)).save(folder / "exif.png", exif=exif)
+    items[folder / "exif.png"] = replace(sized(64, 48), pictures=[0])
+    for suffix in (".ts", ".h264"):
+        parts = [
+            write_video(folder / f"{height}{suffix}", grey_levels(20, height, 2 * height)).read_bytes()
+            for height in (32, 64)
+        ]
+        for name, order in (("grows", parts), ("shrinks", parts[::-1])):
+            path = folder / f"{name} {suffix[1:]}{suffix}"
+            path.write_bytes(b"".join(order))
+            first, last = ((32, 64), (64, 128))[:: 1 if name == "grows" else -1]
+            items[path] = Item(pictures=[*range(20)] * 2, size=(first, last), seconds=[k / 25 for k in range(40)])
+    return items
+
+
+def times(folder: Path) -> Items:
+    """Timestamps that are missing, or cannot be right."""
+    steady = [k / 25 for k in range(20)]
+    ten = Item(pictures=list(range(10)))
+    raw = write_video(folder / "missing.h264", grey_levels(5))
+    motion = write_video(folder / "none.mjpeg", grey_levels(5), codec="mjpeg", pix_fmt="yuvj420p")
+    negative = [write_video(folder / name, grey_levels(10), pts=lambda k: k - 5) for name in ("cut.mp4", "below 0.mkv")]
+    return {
+        raw: replace(FIVE, seconds=steady[:5]),
+        motion: replace(FIVE, seconds=steady[:5]),
+        negative[0]: Item(pictures=list(range(5, 10)), seconds=steady[:5]),  # its edit list begins with 0
+        negative[1]: replace(ten, seconds=steady[:10]),
+        wrapping(folder / "wraps.ts"): Item(pictures=list(range(20)), seconds=steady),
+        retimed(folder / "equal.mkv", [0] * 10): ten,
+        retimed(folder / "backwards.mkv", list(range(400, 0, -40))): ten,
+        retimed(folder / "shuffled.mkv", [0, 120, 40, 200, 80, 280, 160, 360, 240, 320]): ten,
+        retimed(folder / "anew.mkv", [*range(2000, 2200, 40), *range(0, 200, 40)]): replace(ten, seconds=steady[:10]),
+    }
+
+
+def jumps(folder: Path) -> Items:
+    """Pictures that are shown for hours: at a constant rate, a picture is repeated for so long."""
+    late = [*range(0, 360, 40), 2 * HOUR]
+    stated = retimed(folder / "as its header says.mkv", late)
+    damaged = bytearray(stated.read_bytes())
+    cluster = damaged.rindex(bytes.fromhex("1f43b675"))  # the last one, whose timestamp is in E7
+    timestamp = damaged.index(bytes.fromhex("e783"), cluster) + 2
+    damaged[timestamp : timestamp + 3] = b"\xff" * 3
+    (folder / "damaged.mkv").write_bytes(damaged)
+    ticks = [late[k] // 40 for k in range(10)]
+    stream = write_video(folder / "jumps.ts", grey_levels(10), codec="mpeg2video", pts=ticks.__getitem__)
+    slow = bytearray(write_video(folder / "25 fps.avi", grey_levels(5), codec="mpeg4").read_bytes())
+    scale = slow.index(b"vids") + 20  # in dwRate/dwScale, frames per second
+    slow[scale : scale + 4] = struct.pack("<I", 1 << 31)
+    (folder / "a picture in years.avi").write_bytes(slow)
+    too_long = Item(reason=r"one picture is shown from 0\.\d\d s to \d{4,}\.\d\d s; is it damaged")
+    return {
+        stated: Item(pictures=[8] * 7200),
+        folder / "damaged.mkv": too_long,
+        stream: too_long,
+        folder / "a picture in years.avi": too_long,
+    }
+
+
+def truncated(folder: Path, video: Path, sound: Path) -> Items:
+    """A real video and its sound, cut off at every tenth of the file's length."""
+    damaged = r"truncated: it ends at \d\.\d\d s of the 4\.0\d s|decoding failed after|could be decoded"
+    items: Items = {}
+    for name, options in (
+        ("header last.mp4", {}),
+        ("header first.mp4", {"movflags": "faststart"}),
+        ("fragments.mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("matroska.mkv", {}),
+        ("transport.ts", {}),
+    ):
+        whole = joined(folder / name, video, sound, options)
+        items[whole] = Item(frames=120, sound_rows=40)
+        for tenth in range(1, 10):
+            cut = folder / f"{tenth} tenths of {name}"
+            cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * tenth // 10])
+            items[cut] = ANY  # a second at the end may be missing, and a transport stream says nothing of its length
+            if name == "header last.mp4":
+                items[cut] = NOT_A_VIDEO
+            elif name != "transport.ts" and tenth < 8:
+                items[cut] = unreadable(damaged)
+    return items
+
+
+def flipped(folder: Path, seeds: range) -> Items:
+    """Small videos with sound in which some bytes, at random, are others."""
+    bases = [
+        write_sound(folder / "base.mp4", tones(0.5), codec="aac", pictures=grey_levels(12, 32, 48)),
+        write_sound(folder / "base.mkv", tones(0.5), codec="libopus", rate=16_000, pictures=grey_levels(12, 32, 48)),
+        write_sound(folder / "base.ts", tones(0.5), codec="aac", pictures=grey_levels(12, 32, 48)),
+        write_sound(folder / "base.avi", tones(0.5), codec="libmp3lame", pictures=grey_levels(12, 32, 48)),
+        write_video(folder / "mpeg4.avi", grey_levels(12, 32, 48), codec="mpeg4"),
+        write_video(folder / "ffv1.mkv", grey_levels(4, 32, 48), codec="ffv1", pix_fmt="bgr0"),
+        write_video(folder / "vp9.webm", grey_levels(12, 32, 48), codec="libvpx-vp9"),
+    ]
+    items: Items = {}
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        base = bases[seed % len(bases)]
+        data = np.frombuffer(base.read_bytes(), np.uint8).copy()
+        for at in random.integers(0, len(data), random.integers(1, 51)):
+            data[at] ^= random.integers(1, 256)
+        path = folder / f"seed {seed} of {base.name}"
+        path.write_bytes(data.tobytes())
+        items[path] = ANY
+    return items
+
+
+def remux(source: Path, target: Path, edit: Callable[[int, av.Packet[Any]], bool]) -> Path:
+    """The packets of a video as `edit` leaves them; those for which it is false are left out."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = read.streams.video[0]
+        copy = written.add_stream_from_template(stream)
+        packets = [packet for packet in read.demux(stream) if packet.size]
+        written.start_encoding()  # the header, even if nothing follows it
+        for k, packet in enumerate(packets):
+            if edit(k, packet):
+                packet.stream = copy
+                written.mux(packet)
+    return target
+
+
+def retimed(target: Path, milliseconds: list[int]) -> Path:
+    """Pictures at these times, in this order."""
+    source = write_video(
+        target.with_suffix(".source.mkv"), grey_levels(len(milliseconds)), codec="ffv1", pix_fmt="bgr0"
+    )
+
+    def edit(k: int, packet: av.Packet[Any]) -> bool:
+        packet.pts, packet.dts, packet.duration = milliseconds[k], k - 100_000, 0
+        return True
+
+    return remux(source, target, edit)
+
+
+def without_keyframes(k: int, packet: av.Packet[Any]) -> bool:
+    return not packet.is_keyframe
+
+
+def with_cover(target: Path, source: Path) -> Path:
+    """The same with a picture attached, as of a song's album."""
+    with av.open(str(source)) as read, av.open(str(target), "w", format="mp4") as written:
+        copies = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
+        cover = written.add_stream("png")
+        cover.width, cover.height, cover.pix_fmt = 16, 16, "rgb24"
+        cover.disposition = Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 250, np.uint8), format="rgb24")
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                written.mux(packet)
+        written.mux(cover.encode(picture))
+        written.mux(cover.encode())
+    return target
+
+
+def no_duration(target: Path, mp4: Path) -> Path:
+    """The same with 0 for every duration in its header: of the file, of the track and of its media."""
+    data = bytearray(mp4.read_bytes())
+    for box, place in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):  # after version and flags, times and what else
+        at = data.index(box) + 4 + place
+        data[at : at + 4] = bytes(4)
+    target.write_bytes(data)
+    return target
+
+
+def two_streams(target: Path, sizes: list[tuple[int, int]]) -> Path:
+    """Two streams of video; the pictures of the second are from the tenth on."""
+    with av.open(str(target), "w") as written:
+        streams = []
+        for height, width in sizes:
+            stream = written.add_stream("ffv1", rate=25)
+            stream.height, stream.width, stream.pix_fmt = height, width, "bgr0"
+            streams.append(stream)
+        for k in range(5):
+            for which, (stream, (height, width)) in enumerate(zip(streams, sizes, strict=True)):
+                rgb = np.full((height, width, 3), 16 + 6 * (k + 10 * which), np.uint8)
+                written.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        for stream in streams:
+            written.mux(stream.encode())
+    return target
+
+
+def turned(mp4: bytes) -> bytes:
+    """The video with a display matrix of a quarter turn clockwise; see `test_video.MATRICES`."""
+    data = bytearray(mp4)
+    matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16
+    for place, value in zip((0, 4, 12, 16), (0, 1, -1, 0), strict=True):
+        struct.pack_into(">i", data, matrix + place, value << 16)
+    return bytes(data)
+
+
+def wrapping(target: Path) -> Path:
+    """A transport stream whose clock, of 33 bits, begins anew after ten pictures of twenty."""
+    first = (1 << 33) // 3600 - 10  # a picture is 3600 ticks
+    return write_video(target, grey_levels(20), codec="mpeg2video", pts=lambda k: first + k)
+
+
+def joined(target: Path, video: Path, sound: Path, options: dict[str, str]) -> Path:
+    """The pictures of one file and the sound of another, not encoded anew, for as long as both last."""
+    with (
+        av.open(str(video)) as pictures,
+        av.open(str(sound)) as sounds,
+        av.open(str(target), "w", options=options) as written,
+    ):
+        packets: list[av.Packet[Any]] = []
+        end = min(float(pictures.duration or 0), float(sounds.duration or 0)) / av.time_base
+        for stream in (pictures.streams.video[0], sounds.streams.audio[0]):
+            copy = written.add_stream_from_template(stream)
+            for packet in stream.container.demux(stream):
+                if packet.size and float(packet.dts * packet.time_base) < end:
+                    packet.stream = copy
+                    packets.append(packet)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            written.mux(packet)
+    return target

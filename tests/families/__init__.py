@@ -1,0 +1,1 @@
+"""Families of features that cost nothing, for tests of what comes before a network."""

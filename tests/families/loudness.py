@@ -1,0 +1,42 @@
+"""Loudness: the root of the mean square of every tenth of a second of sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from video_features.extraction import Extractor
+from video_features.runtime import WithHead
+from video_features.settings import FeatureSettings
+from video_features.streams import Stream
+from video_features.weights import Weights
+from video_features.windows import SoundWindow, Window
+
+TENTH = SoundWindow(16_000, Window(160, 160), frames=10, step_seconds=Fraction(1, 10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(FeatureSettings):
+    pass
+
+
+def build(settings: Settings, *, predict: bool) -> Extractor:
+    stream = Stream(
+        key="loudness",
+        model="loudness",
+        weights=Weights(path=Path(__file__)),
+        build_network=lambda path: WithHead(nn.Identity(), head=None),
+        row_shape=(1,),
+        preprocess=loudness,
+    )
+    return Extractor(feature="loudness", settings=settings, streams=[stream], sound=TENTH)
+
+
+def loudness(samples: npt.NDArray[np.float32]) -> torch.Tensor:
+    return torch.tensor([np.sqrt(np.mean(samples**2))])
