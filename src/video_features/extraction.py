@@ -25,7 +25,7 @@ from .sampling import Excerpt, FrameSampler, Sampler, SoundSampler
 from .settings import ClipSettings, FeatureSettings, PictureSettings
 from .streams import Chain, Row, Span, Stream
 from .weights import check_file
-from .windows import SoundWindow, in_seconds
+from .windows import SoundWindow, in_seconds, segment_of
 
 RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
 HEADER_SECONDS = 1  # so much later than its header says a video may end
@@ -59,13 +59,21 @@ class Extractor:
         """Whether rows come with predictions."""
         return any(stream.labels is not None for stream in self.streams)
 
-    def extract(self, source: Source, *, source_fps: float | None = None) -> Features:
+    def extract(
+        self,
+        source: Source,
+        *,
+        source_fps: float | None = None,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> Features:
         """The features of one video, sound, folder of images or array; see `open_source` for what these may be.
 
         source_fps: frames per second of a folder of images or an array
+        start_seconds, end_seconds: of the part that is wanted, by default the whole
         Raises MediaError if it cannot be read to its end, or is too short for one row.
         """
-        with open_source(source, fps=source_fps) as opened:
+        with open_source(source, fps=source_fps, segment=segment_of(start_seconds, end_seconds)) as opened:
             result = extract_from(opened, [self])[0]
         if isinstance(result, Exception):
             raise result

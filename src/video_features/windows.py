@@ -118,6 +118,16 @@ class Segment:
         return f"from {in_seconds(self.start)} {'on' if self.end is None else f'to {in_seconds(self.end)}'}"
 
 
+def segment_of(start_seconds: float | None, end_seconds: float | None) -> Segment | None:
+    """The segment between these, where there is any. Raises SettingsError where there can be none."""
+    if start_seconds is None and end_seconds is None:
+        return None
+    try:
+        return Segment(as_fraction(start_seconds or 0), None if end_seconds is None else as_fraction(end_seconds))
+    except (ValueError, OverflowError) as error:  # of what is no number, or none that ends
+        raise SettingsError(str(error)) from None
+
+
 def in_seconds(seconds: Fraction) -> str:
     """`14.5 s`; to the millisecond."""
     return f"{round(float(seconds), 3):.10g} s"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
 
+PLAYLIST = b"ffconcat"  # such a list may name itself, and FFmpeg reads it until there is no file left to open
 COVER = av.stream.Disposition.attached_pic
 DEFAULT = av.stream.Disposition.default
 
@@ -147,6 +148,10 @@ class MediaFile:
 
     def _open(self) -> InputContainer:
         try:
+            if self.beginning(len(PLAYLIST)) == PLAYLIST:
+                raise MediaError(
+                    f"{self.location}: a list of files for FFmpeg, and no video; name the files themselves"
+                )
             return av.open(self._file, mode="r", metadata_errors="replace")
         except (*FFMPEG_ERRORS, ValueError) as error:
             raise MediaError(

@@ -96,7 +96,7 @@ def local_path(location: str) -> Path:
 
 def images_of(folder: Path, location: str) -> list[Path]:
     """The images of a folder in natural order. Raises MediaError where there are none."""
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     if not images:
         raise MediaError(
             f"{location}: a folder with no images in it (for the videos or sounds in it, give a pattern, as in "

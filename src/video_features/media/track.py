@@ -134,6 +134,10 @@ class FileTrack(Generic[S]):
             raise MediaError(
                 f"{location}: truncated: it ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
             )
+        if stated is not None and not self.is_end_guessed and reached + LOST_SECONDS < stated:
+            log.warning(
+                "%s: its %s ends at %.2f s of the %.2f s it states", printable(location), self.kind, reached, stated
+            )
 
     def _check_goes_on(self, ticks: int | None) -> None:
         """Raise where more could not be decoded than may be lost, or elsewhere than at the beginning and the end.
