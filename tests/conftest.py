@@ -15,12 +15,18 @@ import pytest
 import torch
 
 import standin
-from video_features import Extractor, load
+from video_features import Extractor, cli, load
 from video_features.demo import packaged_video
 from video_features.models import vggish
 from video_features.streams import Stream
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands read videos in this process, which is quicker; tests that are about processes say so."""
+    monkeypatch.setitem(cli.DEFAULTS, "isolate", False)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,6 @@ class Item:
     seconds: when its rows start
     sound_rows: of the feature `loudness`: how many there are
     reason, no_sound: a pattern of why there is no `colour`, or no `loudness`
-    is_explained: whether the reason is this package's own, and not the kind of an exception
     """
 
     pictures: list[int] | None = None
@@ -42,7 +41,6 @@ class Item:
     sound_rows: int | None = None
     reason: str | None = None
     no_sound: str | None = "no audio stream in it"
-    is_explained: bool = True
 
 
 Items = dict[Path, Item]
@@ -72,14 +70,14 @@ def no_videos(folder: Path) -> Items:
         "itself.mp4": "ffconcat version 1.0\nfile itself.mp4\n",
         "another.mp4": "ffconcat version 1.0\nfile /etc/passwd\n",
         "playlist.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://10.255.255.1/a.ts\n#EXT-X-ENDLIST\n",
-        "itself.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nitself.m3u8\n#EXT-X-ENDLIST\n",
+        "of itself.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nof itself.m3u8\n#EXT-X-ENDLIST\n",
         "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
         "a=rtpmap:96 H264/90000\n",
     }
     items: Items = {}
     for name, text in texts.items():
         (folder / name).write_text(text)
-        items[folder / name] = NOT_A_VIDEO
+        items[folder / name] = unreadable("a list of files for FFmpeg") if text.startswith("ffconcat") else NOT_A_VIDEO
     subtitles = folder / "subtitles.srt"
     subtitles.write_text("1\n00:00:00,000 --> 00:00:05,000\nHello\n\n")
     items[subtitles] = Item(
@@ -164,15 +162,14 @@ def names(folder: Path) -> Items:
     for name in NAMES:
         (folder / name).write_bytes(whole)
         items[folder / name] = FIVE
-        broken = folder / f"{name} broken"
+        broken = folder / f"broken {name}"
         broken.write_bytes(whole[:200])
         items[broken] = NOT_A_VIDEO
     long = folder / f"{'n' * 246}.mp4"
     long.write_bytes(whole)
-    too_long = replace(unreadable("File name too long"), is_explained=False)
-    items[long] = too_long  # its outputs' names, which are longer
-    items[folder / f"{'n' * 300}.mp4"] = too_long
-    items[folder / "null\0byte.mp4"] = replace(unreadable("null byte|null character"), is_explained=False)
+    items[long] = unreadable("the names of its outputs would have up to 268 bytes")
+    items[folder / f"{'n' * 300}.mp4"] = unreadable("File name too long")
+    items[folder / "null\0byte.mp4"] = unreadable("null byte|null character")
     return items
 
 

@@ -145,7 +145,7 @@ def test_a_gap_is_silence_and_is_told(tmp_path: Path, small_vggish: Load, caplog
 
 def test_no_sound(tmp_path: Path, vggish_weights: Path) -> None:
     silent = write_video(tmp_path / "a.mp4", grey_levels(4))
-    text = tmp_path / "a.mp3"
+    text = tmp_path / "b.mp3"
     text.write_text("no sound")
     frames = np.zeros((4, 8, 8, 3), np.uint8)
     outcomes = [
@@ -154,9 +154,9 @@ def test_no_sound(tmp_path: Path, vggish_weights: Path) -> None:
     ]
     assert [outcome.status for outcome in outcomes] == ["failed"] * 3
     assert outcomes[0].reason == f"{silent}: no audio stream in it, only video (h264)"
-    assert "a.mp3: not a file of video or sound that FFmpeg can read" in outcomes[1].reason
+    assert "b.mp3: not a file of video or sound that FFmpeg can read" in outcomes[1].reason
     assert outcomes[2].reason == "array: no sound in it: it is an array"
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "out" / "vggish").rglob("*") if path.is_file()]
 
 
 def test_no_pictures_but_a_cover(tmp_path: Path, small_vggish: Load, vggish_weights: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_sound_that_breaks_midway_fails_and_nothing_is_saved(
     assert outcome.status == "failed" and outcome.features is None
     assert outcome.reason.startswith(f"{path}: ")
     assert re.search(reason, outcome.reason), outcome.reason
-    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert not [file for file in (tmp_path / "out" / "vggish").rglob("*") if file.is_file()]
 
 
 def without_its_last_bytes(path: Path) -> Path:

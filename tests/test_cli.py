@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
-from video_features import SettingsError, reference_cli, registry
+from video_features import SettingsError, Video, reference_cli, registry
 from video_features.cli import cli
 
 MAIN = Path(__file__).parents[1] / "main.py"
@@ -189,7 +189,7 @@ def test_ctrl_c_says_what_is_left_with_status_130(monkeypatch: pytest.MonkeyPatc
     result = ours("extract", "timm", video, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "out")
     assert result.exit_code == 130
     assert "interrupted: 0 done" in result.stderr
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "out" / "timm").rglob("*") if path.is_file()]
 
 
 def test_the_reference_command_line_writes_the_same_files(video: Path, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_file_with_video_paths_and_keys_of_other_features(tmp_path: Path, capsys
         "keep_tmp_files=true",
     ]
     feature, paths, settings = reference_cli.translate(words)
-    assert (feature, paths) == ("resnet", ["a.mp4", "b.mp4"])
+    assert (feature, paths) == ("resnet", [Video("a.mp4"), Video("b.mp4")])
     assert settings["on_extraction"] == "print" and "stack_size" not in settings
     assert "stack_size has no meaning for feature_type=resnet" in capsys.readouterr().err
 

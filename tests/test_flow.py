@@ -461,7 +461,8 @@ def run(tmp_path: Path, standin_file: Standin, video: Path) -> Callable[..., Out
 
 
 def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.rglob("*") if path.is_file()}
+    of_runs = {folder / "outcomes.jsonl", folder / ".video_features"}
+    return {path.name for path in folder.rglob("*") if path.is_file() and of_runs.isdisjoint([path, *path.parents])}
 
 
 SAVED = {"a_pwc.npy", "a_pwc.json", "a_fps.npy", "a_timestamps_ms.npy", "a_end_timestamps_ms.npy"}

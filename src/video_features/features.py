@@ -125,6 +125,8 @@ class Outcome:
     features: the rows; None only where it failed
     files: what was written, or was found there
     elapsed_seconds: time from opening the video to the last file
+    video_seconds: how much of the video was read for it
+    error: the kind of error that it failed with, such as `MediaError`
     """
 
     location: str
@@ -134,3 +136,19 @@ class Outcome:
     features: Features | None = None
     files: tuple[Path, ...] = ()
     elapsed_seconds: float = 0.0
+    video_seconds: float = 0.0
+    error: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """What can be written of it as JSON: the features by their number of rows alone."""
+        return {
+            "status": self.status,
+            "feature": self.feature,
+            "location": self.location,
+            "reason": self.reason,
+            "error": self.error,
+            "rows": None if self.features is None else len(self.features),
+            "elapsed_seconds": round(self.elapsed_seconds, 3),
+            "video_seconds": round(self.video_seconds, 3),
+            "files": [str(path) for path in self.files],
+        }

@@ -1,76 +1,62 @@
-"""Many videos: settle the settings, load the networks once, run one video after another, tell how each ended."""
+"""Many videos: settle the settings, and do what they say with every video. `extract` and `load`."""
 
 from __future__ import annotations
 
 import logging
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from fractions import Fraction
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from .errors import MediaError, OutputError, SettingsError, reason_of
-from .extraction import Extractor, extract_from
-from .features import Features, Outcome
-from .layout import NUMPY, PICKLE
-from .media import MediaSource, Source, open_source
-from .records import describe_source
+from .claims import Claims
+from .errors import SettingsError
+from .extraction import Extractor
+from .features import Outcome
+from .ledger import Ledger, RunRecord
+from .lists import Paths, tasks, videos_of
+from .places import InThisProcess, Place
+from .processes import InProcesses
+from .progress import Bars, Watch
 from .registry import family, split
-from .rows import Draft
+from .run_settings import RunSettings
 from .runtime import choose_device
-from .settings import FeatureSettings, RunSettings, from_mapping, names_of, unknown
-from .sinks import FileSink, NoSink, PrintSink, Sink
+from .schedule import Schedule
+from .settings import FeatureSettings, from_mapping, names_of, unknown
+from .sinks import FileSink, print_features, sink_of
+from .work import Recipe, Work
 
-BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s, {elapsed} gone, {remaining} left"
-BAR_WITHOUT_END = "{desc}: {n:.1f} s, {elapsed} gone"  # where the file does not say how long it is
 log = logging.getLogger(__name__)
 
-MakeBar = Callable[[Fraction | None], "tqdm[Any]"]  # from the seconds of a video, where these are known
 RUN_SETTINGS = {field.name for field in fields(RunSettings)}
 
 
 def extract(
-    paths: Source | Iterable[Source] | Mapping[str, Source],
+    paths: Paths,
     features: str | Sequence[str],
     *,
     progress: bool = False,
     **settings: Any,
 ) -> Iterator[Outcome]:
-    """Extract features from videos, lazily: an outcome a video and feature, in the order of `paths`.
+    """Extract features from videos, lazily: an outcome a video and feature, in the order of `paths`; with several
+    processes as they end.
 
         for outcome in extract(["a.mp4", "b.mp4"], "clip", model_name="ViT-B/32", extraction_fps=1):
             if outcome.status != "failed":
                 print(outcome.location, outcome.features.values["clip"].shape)
 
-    paths: videos or sounds (path, `file://` or other URL), folders of images, arrays uint8 (T, H, W, 3) RGB; one or
-        many. Arrays are called `array`, or by their place `array_0`, `array_1` …; `{name: array}` names them.
+    paths: videos or sounds (path, `file://` or other URL, `Video` for a part of one), folders of images, arrays uint8
+        (T, H, W, 3) RGB; one or many. Arrays are called `array`, or by their place `array_0`, `array_1` …;
+        `{name: source}` names the outputs.
     features: a feature's name, or several, as a list or joined by commas; several share one decoding of each video
     progress: show a bar on standard error
-    settings: those of the run (`device`, `output_path`, `on_extraction`, `show_pred`, `overwrite`, `source_fps`) and
-        of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `stack_size` …). With several
-        features, `clip={"model_name": "RN50"}` is for that one alone; the others go to each.
+    settings: those of the run (`device`, `devices`, `output_path`, `on_extraction`, `show_pred`, `overwrite` …, see
+        docs/settings.md) and of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `stack_size` …).
+        With several features, `clip={"model_name": "RN50"}` is for that one alone; the others go to each.
 
     Raises SettingsError or WeightsError at once if nothing can be extracted so. A video that fails does not raise: its
     outcome says why, and the next one follows.
     """
-    run, by_feature = settle(split(features), settings)
-    sink, device = _sink(run), choose_device(run.device)  # before the networks, which take longer
-    extractors = [_built(name, chosen, run) for name, chosen in by_feature.items()]
-    if not isinstance(sink, FileSink) and any(extractor.previews for extractor in extractors):
-        raise SettingsError(
-            "preview writes a video beside the features: it needs an output_path, "
-            "and on_extraction=save_numpy or save_pickle"
-        )
-    for extractor in extractors:
-        extractor.on(device)
-    return _outcomes(named(paths), extractors, run, sink, progress)
+    job = Job(paths, features, settings)
+    return job.outcomes(Bars(job.total) if progress else Watch())
 
 
 def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
@@ -84,10 +70,75 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
             "load(…).extract(video, source_fps=…), and the others to the function video_features.extract"
         )
     run, by_feature = settle([feature], {**settings, "device": device, "show_pred": show_pred})
-    extractor = _built(feature, by_feature[feature], run)
+    (extractor,) = _built(Recipe(by_feature, run))
     if extractor.previews:
         raise SettingsError("load writes no files, and so no preview: use extract, with preview and an output_path")
     return extractor.on(choose_device(run.device))
+
+
+class Job:
+    """One call of `extract`, settled: what is to be done with which videos. Nothing is extracted before `outcomes`.
+
+    videos: the list, each once
+    total: how many of them are this run's part
+    features: their names
+    root: the folder of the outputs; None where there are none
+    """
+
+    def __init__(self, paths: Paths, features: str | Sequence[str], settings: Mapping[str, Any]) -> None:
+        run, by_feature = settle(split(features), settings)
+        self.features = list(by_feature)
+        self._run = run
+        devices = [choose_device(name) for name in run.device_names]  # one that is not there is told at once
+        self._recipe = Recipe(by_feature, run)
+        sink = sink_of(run)  # before the weights, which take longer
+        self.root = sink.root if isinstance(sink, FileSink) else None
+        self._work = Work(_built(self._recipe), sink, run.source_fps)
+        if self.root is None:
+            self._check_needs_no_files()
+        self._ledger = None if self.root is None else Ledger(self.root)
+        self.videos = videos_of(paths, run.pattern)
+        if run.retry_failed and self._ledger is not None:
+            failed = self._ledger.failed(self.features)
+            keys = {video.key() for video in failed}
+            self.videos = [video for video in self.videos if video.key() in keys] if self.videos else failed
+        part, parts = run.part
+        self.total = len(self.videos[part::parts])
+        first = next(tasks(self.videos, run), None)
+        if first is not None and not run.in_processes and not self._work.is_settled(first):
+            self._work.load(devices[0])  # so that weights which do not fit are told at once
+
+    def outcomes(self, watch: Watch | None = None) -> Iterator[Outcome]:
+        """How every video ended, as it ends. Raises WriteError once nothing can be written any more."""
+        run, watch = self._run, watch or Watch()
+        claims = None
+        if self._ledger is not None and self.root is not None:
+            if not run.retry_failed:
+                self._ledger.begin(RunRecord(self._work.describe(), run, self.videos))
+            claims = Claims(self.root, run.claim_seconds)
+        place: Place = InThisProcess(self._work, choose_device(run.device), watch)
+        if run.in_processes:
+            place = InProcesses(
+                self._recipe,
+                run.device_names,
+                watch,
+                on_death=self._work.clear,
+                time_limit=run.time_limit_seconds,
+                stall_limit=run.stall_limit_seconds,
+            )
+        for outcome in Schedule(self._work, place, claims, self._ledger, watch).outcomes(tasks(self.videos, run)):
+            if run.on_extraction == "print" and outcome.features is not None:
+                print_features(outcome.features)
+            yield outcome
+
+    def _check_needs_no_files(self) -> None:
+        if any(extractor.previews for extractor in self._work.extractors):
+            raise SettingsError(
+                "preview writes a video beside the features: it needs an output_path, "
+                "and on_extraction=save_numpy or save_pickle"
+            )
+        if self._run.retry_failed:
+            raise SettingsError("retry_failed needs an output_path, and on_extraction=save_numpy or save_pickle")
 
 
 def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
@@ -128,141 +179,11 @@ def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSet
     return from_mapping(RunSettings, run, of="the run"), chosen
 
 
-def _built(feature: str, settings: FeatureSettings, run: RunSettings) -> Extractor:
-    extractor = family(feature).build(settings, predict=run.show_pred)
-    if run.show_pred and not extractor.predicts:
-        can_preview = any(field.name == "preview" for field in fields(settings))
-        instead = "; preview=true (--preview) writes a video to look at" if can_preview else ""
-        log.warning("%s has no classes: show_pred has nothing to show%s", feature, instead)
-    return extractor
-
-
-def _sink(run: RunSettings) -> Sink:
-    kind = run.on_extraction or ("save_numpy" if run.output_path else None)
-    if kind is None:
-        return NoSink()
-    if kind == "print":
-        return PrintSink()
-    if run.output_path is None:
-        raise SettingsError(f"on_extraction={kind} needs an output_path")
-    try:
-        run.output_path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"output_path={run.output_path}: cannot be written ({error.strerror})") from error
-    return FileSink(run.output_path, NUMPY if kind == "save_numpy" else PICKLE, overwrite=run.overwrite)
-
-
-def named(paths: Source | Iterable[Source] | Mapping[str, Source]) -> dict[str, Source]:
-    """The sources by what outcomes call them: paths as written, arrays by a name. Listed twice is listed once."""
-    if isinstance(paths, Mapping):
-        return dict(paths)
-    if isinstance(paths, np.ndarray):
-        return {"array": paths}
-    if isinstance(paths, (str, os.PathLike)):
-        return {os.fspath(paths): paths}
-    return {
-        f"array_{k}" if isinstance(source, np.ndarray) else os.fspath(source): source for k, source in enumerate(paths)
-    }
-
-
-def _outcomes(
-    sources: dict[str, Source], extractors: list[Extractor], run: RunSettings, sink: Sink, progress: bool
-) -> Iterator[Outcome]:
-    for k, (name, source) in enumerate(sources.items()):
-        label = f"[{k + 1}/{len(sources)}] {Path(name).name}"
-        try:
-            with open_source(source, fps=run.source_fps, array_name=name) as opened:
-                outcomes = _one_video(opened, extractors, sink, partial(_bar, label, shown=progress))
-        except BrokenPipeError:  # nobody reads what is printed any more
-            raise
-        except Exception as error:  # whatever it is, the other videos go on
-            outcomes = [_failed(name, extractor, error) for extractor in extractors]
-        yield from outcomes
-
-
-def _bar(label: str, seconds: Fraction | None, *, shown: bool) -> tqdm[Any]:
-    """A bar over the seconds of a video, on a terminal."""
-    layout = BAR_WITHOUT_END if seconds is None else BAR
-    return tqdm(
-        total=None if seconds is None else float(seconds),
-        desc=label,
-        bar_format=layout,
-        leave=False,
-        disable=None if shown else True,
-    )
-
-
-def _one_video(source: MediaSource, extractors: list[Extractor], sink: Sink, make_bar: MakeBar) -> list[Outcome]:
-    """Every extractor's outcome for one opened video, in their order."""
-    started = time.monotonic()
-    ends = {extractor.feature: _already(source, extractor, sink) for extractor in extractors}
-    waiting = [extractor for extractor in extractors if ends[extractor.feature] is None]
-    with ExitStack() as stack:
-        drafts = [
-            stack.enter_context(
-                sink.draft(source.identity.name, _record(source, extractor), with_preview=extractor.previews)
-            )
-            for extractor in waiting
-        ]
-        results = _extract_waiting(source, waiting, drafts, make_bar)
-        for extractor, draft, result in zip(waiting, drafts, results, strict=True):
-            ends[extractor.feature] = _written(source, extractor, result, sink, draft, started)
-    return [outcome for outcome in ends.values() if outcome is not None]
-
-
-def _record(source: MediaSource, extractor: Extractor) -> dict[str, Any]:
-    return {**extractor.describe(), "source": describe_source(source, extractor.track(source))}
-
-
-def _already(source: MediaSource, extractor: Extractor, sink: Sink) -> Outcome | None:
-    """The outcome where nothing is to be extracted: it is there, something else is in its place, or there is no track
-    of it in the source."""
-    try:
-        record = _record(source, extractor)
-        saved = sink.existing(
-            source.identity.name, record, with_predictions=extractor.predicts, with_preview=extractor.previews
-        )
-    except (MediaError, OutputError) as error:
-        return _failed(source.location, extractor, error)
-    if saved is None:
-        return None
-    return Outcome(source.location, extractor.feature, "skipped", "already extracted", saved.features, saved.files)
-
-
-def _extract_waiting(
-    source: MediaSource, extractors: list[Extractor], drafts: list[Draft], make_bar: MakeBar
-) -> Sequence[Features | Exception]:
-    if not extractors:
-        return []
-    ends = [extractor.track(source).end_seconds for extractor in extractors]
-    with make_bar(max(filter(None, ends), default=None)) as bar:
-
-        def show(seconds: float) -> None:
-            bar.update(max(0, min(seconds, bar.total or seconds) - bar.n))  # tracks are not wholly in step
-
-        try:
-            return extract_from(source, extractors, drafts, show)
-        except Exception as error:  # the video itself: none of them has features
-            return [error] * len(extractors)
-
-
-def _written(
-    source: MediaSource,
-    extractor: Extractor,
-    result: Features | Exception,
-    sink: Sink,
-    draft: Draft,
-    started: float,
-) -> Outcome:
-    if isinstance(result, Features):
-        try:
-            saved = sink.write(source.identity.name, result, draft)
-            elapsed = time.monotonic() - started
-            return Outcome(source.location, extractor.feature, "done", "", saved.features, saved.files, elapsed)
-        except OutputError as error:
-            result = error
-    return _failed(source.location, extractor, result)
-
-
-def _failed(location: str, extractor: Extractor, error: Exception) -> Outcome:
-    return Outcome(location, extractor.feature, "failed", reason_of(error, location))
+def _built(recipe: Recipe) -> list[Extractor]:
+    extractors = recipe.extractors()
+    for extractor in extractors:
+        if recipe.run.show_pred and not extractor.predicts:
+            can_preview = any(field.name == "preview" for field in fields(extractor.settings))
+            instead = "; preview=true (--preview) writes a video to look at" if can_preview else ""
+            log.warning("%s has no classes: show_pred has nothing to show%s", extractor.feature, instead)
+    return extractors

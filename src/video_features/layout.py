@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickle
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from .errors import OutputError
 from .predictions import Class, Prediction
 from .rows import Array
 
@@ -34,7 +38,7 @@ PICKLE = Format(".pkl", lambda array, file: pickle.dump(array, file), lambda fil
 class Paths:
     """Where the outputs of one feature of one video go.
 
-    name: the video's
+    name: the video's; below a folder, `folder/name`
     made_by: the record of these outputs, with the feature and its settings
     """
 
@@ -42,13 +46,22 @@ class Paths:
     name: str
     made_by: dict[str, Any]
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         model: str = self.made_by["settings"].get("model_name", "")
-        return self.root / str(self.made_by["feature"]) / model.replace("/", "_").replace(":", "_")
+        of_network = self.root / str(self.made_by["feature"]) / model.replace("/", "_").replace(":", "_")
+        return of_network / self.name.rpartition("/")[0]
+
+    def check_length(self) -> None:
+        """Raise OutputError where the names of the files would be longer than file systems take."""
+        if (length := len(os.fsencode(self.array("end_timestamps_ms", NUMPY).name))) > LONGEST_NAME:
+            raise OutputError(
+                f"the names of its outputs would have up to {length} bytes, and file systems take {LONGEST_NAME}; "
+                "rename it, or give it a short id (a CSV with the columns path and id)"
+            )
 
     def array(self, key: str, format: Format) -> Path:
-        return self.folder / f"{self.name}_{key}{format.suffix}"
+        return self._ending(f"_{key}{format.suffix}")
 
     @property
     def record(self) -> Path:
@@ -68,14 +81,34 @@ class Paths:
         return {*arrays, self.predictions, self.preview}
 
     def _of_feature(self, ending: str) -> Path:
-        return self.folder / f"{self.name}_{self.made_by['feature']}{ending}"
+        return self._ending(f"_{self.made_by['feature']}{ending}")
+
+    def _ending(self, ending: str) -> Path:
+        return self.folder / f"{self.name.rpartition('/')[2]}{ending}"
 
 
+LONGEST_NAME = 255
 Part = Callable[[IO[bytes]], object] | Path  # what writes a file, or a file that is whole under a temporary name
 
 
-def temporary_path(folder: Path) -> Path:
-    return folder / f".{uuid.uuid4().hex}.tmp"
+def temporary_path(record: Path) -> Path:
+    """A name for a file that is to become one of those beside `record`."""
+    return record.with_name(f"{_temporary_start(record)}{uuid.uuid4().hex}.tmp")
+
+
+def remove_temporary(record: Path) -> None:
+    """Remove what was to become files beside `record`, when its process was killed."""
+    for path in record.parent.glob(f"{_temporary_start(record)}*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _temporary_start(record: Path) -> str:
+    return f".{digest(record.name)}-"
+
+
+def digest(text: str) -> str:
+    """A short name for a text of any length."""
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def write_together(parts: Mapping[Path, Part], *, commit: Path, stale: set[Path]) -> None:
@@ -84,7 +117,7 @@ def write_together(parts: Mapping[Path, Part], *, commit: Path, stale: set[Path]
     stale: files of an earlier run that these replace
     """
     commit.parent.mkdir(parents=True, exist_ok=True)
-    temporary = {path: part if isinstance(part, Path) else temporary_path(path.parent) for path, part in parts.items()}
+    temporary = {path: part if isinstance(part, Path) else temporary_path(commit) for path, part in parts.items()}
     try:
         for path, part in parts.items():
             if not isinstance(part, Path):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from .errors import MediaError, reason_of
 from .extraction import Extractor
-from .jobs import named, settle
-from .media import MediaSource, Source, frames_of, open_source
+from .jobs import settle
+from .lists import Paths, Video, videos_of
+from .media import MediaSource, frames_of, open_source
 from .registry import family, split
 from .streams import Stream
 
@@ -39,9 +40,7 @@ class Plan:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def plan(
-    paths: Source | Iterable[Source] | Mapping[str, Source], features: str | Sequence[str], **settings: Any
-) -> Iterator[Plan]:
+def plan(paths: Paths, features: str | Sequence[str], **settings: Any) -> Iterator[Plan]:
     """What `extract` with these features and settings would give: a plan a video, lazily. Nothing is decoded, but the
     first picture where the shape of a row depends on it, as that of flow does.
 
@@ -54,12 +53,13 @@ def plan(
     extractors = [family(name).build(chosen, predict=run.show_pred) for name, chosen in by_feature.items()]
     for extractor in extractors:
         extractor.check_files()
-    return (_plan(name, source, extractors, run.source_fps) for name, source in named(paths).items())
+    return (_plan(video, extractors, run.source_fps) for video in videos_of(paths, run.pattern))
 
 
-def _plan(name: str, source: Source, extractors: list[Extractor], source_fps: float | None) -> Plan:
+def _plan(video: Video, extractors: list[Extractor], source_fps: float | None) -> Plan:
+    name = video.location
     try:
-        with open_source(source, fps=source_fps, array_name=name) as opened:
+        with open_source(video.source, fps=source_fps, array_name=video.path, segment=video.segment) as opened:
             return _plan_opened(name, opened, extractors)
     except Exception as error:  # whatever it is, the other videos go on
         return Plan(name, reasons={extractor.feature: reason_of(error, name) for extractor in extractors})

@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from torchvision.utils import flow_to_image
 
-from .errors import OutputError, in_one_line
+from .errors import WriteError, in_one_line
 from .media import RGB, Frame
 from .rows import Array, Rows
 
@@ -98,6 +98,6 @@ class Preview:
         colours = flow_to_image(torch.from_numpy(flow.astype(np.float32))).permute(1, 2, 0).numpy()
         return np.pad(np.concatenate([frame, colours]), ((0, 0), (0, width % 2), (0, 0)), mode="edge")
 
-    def _failed(self, error: Exception) -> OutputError:
+    def _failed(self, error: Exception) -> WriteError:
         reason = getattr(error, "strerror", None) or in_one_line(error)
-        return OutputError(f"{self.path.parent}: the preview cannot be written ({reason})")
+        return WriteError(f"{self.path.parent}: the preview cannot be written ({reason})")

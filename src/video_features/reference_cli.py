@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
 from . import registry
-from .cli import read_list
+from .cli import DEFAULTS
 from .errors import SettingsError
 from .report import OK, explained, report, report_plans
-from .settings import RunSettings, coerce, names_of, unknown
+from .run_settings import RunSettings
+from .settings import coerce, names_of, unknown
+
+if TYPE_CHECKING:
+    from .lists import Video
 
 USAGE = """\
 python main.py feature_type=FEATURE video_paths=PATH [key=value …]
@@ -58,22 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from .planning import plan
 
             return report_plans(plan(paths, feature, **settings))
-        from .jobs import extract
+        from .jobs import Job
 
-        return report(extract(paths, feature, progress=True, **settings))
+        return report(Job(paths, feature, {"isolate": DEFAULTS["isolate"], **settings}))
 
 
-def translate(words: Sequence[str]) -> tuple[str, list[str], dict[str, Any]]:
+def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, Any]]:
     """`key=value` words → the feature, the paths, and the settings of `extract`."""
     given = dict(_pair(word) for word in words)
     if "feature_type" not in given:
         raise SettingsError(f"feature_type=… is missing; it is one of {', '.join(registry.names())}")
     feature = str(_yaml(given.pop("feature_type")))
-    paths = [*_paths(given.pop("video_paths", "null")), *_listed(given.pop("file_with_video_paths", "null"))]
+    paths: list[str | Video] = [*_paths(given.pop("video_paths", "null"))]
+    paths += _listed(given.pop("file_with_video_paths", "null"))
     if not paths:
         raise SettingsError("no videos: give video_paths=PATH or file_with_video_paths=FILE")
     settings: dict[str, Any] = {"on_extraction": "print", "output_path": "./output", **_known(feature, given)}
-    settings["device"] = _device(settings.get("device"))
+    if "devices" not in settings:
+        settings["device"] = _device(settings.get("device"))
     return feature, paths, settings
 
 
@@ -101,8 +107,10 @@ def _paths(value: str) -> list[str]:
     return [str(path) for path in read] if isinstance(read, list) else [read]
 
 
-def _listed(value: str) -> list[str]:
-    return [path for file in _paths(value) for path in read_list(file)]
+def _listed(value: str) -> list[Video]:
+    from .lists import read_list
+
+    return [video for file in _paths(value) for video in read_list(file)]
 
 
 def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .errors import OutputError
+from .errors import WriteError
 from .media import Frame
 
 Array = npt.NDArray[Any]
@@ -83,8 +83,8 @@ class RowsInFile:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
-    def _failed(self, error: OSError) -> OutputError:
-        return OutputError(f"{self.path.parent}: cannot be written ({error.strerror or error})")
+    def _failed(self, error: OSError) -> WriteError:
+        return WriteError(f"{self.path.parent}: cannot be written ({error.strerror or error})")
 
     def _write_header(self, file: IO[bytes], count: int) -> None:
         # NumPy leaves room in it for any count, so that it is as long when it is written again.

@@ -54,30 +54,6 @@ def setting(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What a whole run shares, whatever the feature."""
-
-    device: str | None = setting(None, "cpu, cuda:N or mps; by default the GPU where there is one", metavar="NAME")
-    output_path: Path | None = setting(None, "folder for the outputs", metavar="DIR")
-    on_extraction: str | None = setting(
-        None, "print, save_numpy or save_pickle; by default save_numpy where there is an output path", metavar="HOW"
-    )
-    show_pred: bool = setting(False, "show the five likeliest classes of every row, and save them as JSON lines")
-    overwrite: bool = setting(False, "replace outputs that were made with other settings or from another video")
-    source_fps: float | None = setting(
-        None, "frames per second of a folder of images or an array (a video has its own)", metavar="FPS"
-    )
-
-    def __post_init__(self) -> None:
-        if self.on_extraction not in (None, *ON_EXTRACTION):
-            raise SettingsError(unknown("on_extraction", self.on_extraction, ON_EXTRACTION))
-        check_positive(self, "source_fps")
-
-
-ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureSettings:
     """What every feature can be told. A family of several networks adds `model_name`."""
 

@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .errors import OutputError
+from .errors import OutputError, SettingsError, WriteError
 from .features import Features, Values
-from .layout import Format, Part, Paths, dump_predictions, load_predictions, temporary_path, write_together
+from .layout import (
+    NUMPY,
+    PICKLE,
+    Format,
+    Part,
+    Paths,
+    dump_predictions,
+    load_predictions,
+    temporary_path,
+    write_together,
+)
 from .media import Frame
 from .records import check_same_settings, check_same_source
 from .rows import Array, Draft, Rows, RowsInFile
+from .run_settings import RunSettings
 
 if TYPE_CHECKING:
     from .preview import Preview
@@ -32,6 +43,9 @@ class Sink(Protocol):
         record: feature, settings, weights and source, as `Features.record` has them
         Raises OutputError if what is there was made otherwise, or from another video.
         """
+
+    def record_path(self, name: str, record: dict[str, Any]) -> Path | None:
+        """The file that vouches for the others, and is there last; None where there are no files."""
 
     def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
         """Where one video's features gather until they are written."""
@@ -57,6 +71,9 @@ class NoSink:
     ) -> Saved | None:
         return None
 
+    def record_path(self, name: str, record: dict[str, Any]) -> Path | None:
+        return None
+
     def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
         return Draft()
 
@@ -64,16 +81,26 @@ class NoSink:
         return Saved(features, ())
 
 
-class PrintSink(NoSink):
-    """Prints every key, its array, then its largest, mean and smallest value."""
+def sink_of(run: RunSettings) -> Sink:
+    """Where a run's features go. Raises OutputError where that cannot be written."""
+    if not run.writes_files:
+        return NoSink()
+    if run.output_path is None:
+        raise SettingsError(f"on_extraction={run.on_extraction} needs an output_path")
+    try:
+        run.output_path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"output_path={run.output_path}: cannot be written ({error.strerror})") from error
+    return FileSink(run.output_path, PICKLE if run.on_extraction == "save_pickle" else NUMPY, overwrite=run.overwrite)
 
-    def write(self, name: str, features: Features, draft: Draft) -> Saved:
-        for key, array in features.arrays().items():
-            print(key)
-            print(array)
-            print(f"max: {array.max():.8f}; mean: {array.mean():.8f}; min: {array.min():.8f}")
-            print()
-        return Saved(features, ())
+
+def print_features(features: Features) -> None:
+    """Print every key, its array, then its largest, mean and smallest value, as the reference tool does."""
+    for key, array in features.arrays().items():
+        print(key)
+        print(array)
+        print(f"max: {array.max():.8f}; mean: {array.mean():.8f}; min: {array.min():.8f}")
+        print()
 
 
 class FileSink:
@@ -86,41 +113,39 @@ class FileSink:
     """
 
     def __init__(self, root: Path, format: Format, *, overwrite: bool = False) -> None:
-        self._root = root
+        self.root = root
         self._format = format
         self._overwrite = overwrite
-        self._written: dict[Path, str] = {}
+
+    def record_path(self, name: str, record: dict[str, Any]) -> Path:
+        return Paths(self.root, name, record).record
 
     def existing(
         self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
     ) -> Saved | None:
-        paths = Paths(self._root, name, record)
-        if (earlier := self._written.get(paths.record, record["source"]["path"])) != record["source"]["path"]:
-            raise OutputError(
-                f"its outputs would have the names of those of {earlier}, written by this "
-                "run; rename one of the two, or give each its own output_path"
-            )
-        if self._overwrite or not paths.record.exists():
-            return None
+        paths = Paths(self.root, name, record)
+        paths.check_length()
         try:
             found = json.loads(paths.record.read_text(encoding="utf-8"))
             check_same_source(paths.record, found["source"], record["source"])
             check_same_settings(paths.record, found, record)
             return self._load(paths, found, with_predictions=with_predictions, with_preview=with_preview)
         except OutputError:
+            if self._overwrite:
+                return None
             raise
         except Exception:  # any way in which files can be damaged or gone: made again
             return None
 
     def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
-        folder = Paths(self._root, name, record).folder
-        return _FileDraft(folder, rows_in_files=self._format.grows, with_preview=with_preview)
+        path = self.record_path(name, record)
+        return _FileDraft(path, rows_in_files=self._format.grows, with_preview=with_preview)
 
     def write(self, name: str, features: Features, draft: Draft) -> Saved:
         gathered = features.values.files if isinstance(features.values, Values) else {}  # while the video was read
         arrays = {key: array for key, array in features.arrays().items() if key not in gathered}
         record = {**features.record, "arrays": [*gathered, *arrays], "gathered": list(gathered)}
-        paths = Paths(self._root, name, record)
+        paths = Paths(self.root, name, record)
         parts: dict[Path, Part] = {paths.array(key, self._format): path for key, path in gathered.items()}
         for key, array in arrays.items():
             parts[paths.array(key, self._format)] = partial(self._format.dump, array)
@@ -133,10 +158,9 @@ class FileSink:
         try:
             write_together(parts, commit=paths.record, stale=self._stale(paths) - parts.keys())
         except OSError as error:
-            raise OutputError(
+            raise WriteError(
                 f"{error.filename2 or error.filename or paths.folder}: cannot be written ({error.strerror or error})"
             ) from error
-        self._written[paths.record] = record["source"]["path"]
         if gathered:
             values = {
                 key: paths.array(key, self._format) if key in gathered else arrays[key] for key in features.values
@@ -184,10 +208,13 @@ class FileSink:
 
 
 class _FileDraft(Draft):
-    """Rows and a preview as files under temporary names, in the folder of the outputs, which they become."""
+    """Rows and a preview as files under temporary names, in the folder of the outputs, which they become.
 
-    def __init__(self, folder: Path, *, rows_in_files: bool, with_preview: bool) -> None:
-        self._folder = folder
+    record: the path of the record that will vouch for them
+    """
+
+    def __init__(self, record: Path, *, rows_in_files: bool, with_preview: bool) -> None:
+        self._record = record
         self._rows_in_files = rows_in_files
         self._with_preview = with_preview
         self._made: list[RowsInFile | Preview] = []
@@ -200,12 +227,12 @@ class _FileDraft(Draft):
     def rows(self, key: str, dtype: type[np.generic]) -> Rows:
         rows = super().rows(key, dtype)
         if self._rows_in_files:
-            rows = RowsInFile(temporary_path(self._folder), dtype)
+            rows = RowsInFile(temporary_path(self._record), dtype)
             self._made.append(rows)
         if self._with_preview:
             from .preview import Preview  # which loads torchvision and FFmpeg
 
-            rows = self._drawn = Preview(temporary_path(self._folder), rows)
+            rows = self._drawn = Preview(temporary_path(self._record), rows)
             self.preview = rows.path
             self._made.append(rows)
         return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,6 @@ class Stream:
     dtype: type[np.floating[Any]] = np.float32
     over: Stream | None = None
     labels: Sequence[str] | None = None
-    local_weights: LocalWeights = field(init=False, repr=False, compare=False)
     run: Runner = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,9 +78,13 @@ class Stream:
         """Whether a row is as large as the video's pictures, or as they are once resized."""
         return callable(self.row_shape)
 
+    @cached_property
+    def local_weights(self) -> LocalWeights:
+        """The weights on this machine, verified; fetched where they are not here. Raises WeightsError."""
+        return obtain(self.weights, model=self.model, setting=self.weights_setting)
+
     def on(self, device: torch.device) -> None:
-        """Fetch the weights where they are not here, and put the network on `device`."""
-        self.local_weights = obtain(self.weights, model=self.model, setting=self.weights_setting)
+        """Put the network on `device`."""
         self.run = Runner(self.build_network(self.local_weights.path), device)
 
     def chain(self) -> list[Stream]:

@@ -1,0 +1,249 @@
+"""Which videos a run is for: lists, folders with a pattern, parts of videos; each once, and each with a name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from .errors import MediaError, OutputError, SettingsError
+from .media import Identity, Source, identify
+from .media.identity import URL, local_path
+from .run_settings import RunSettings
+from .windows import Segment, segment_of
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("path", "start_seconds", "end_seconds", "id")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video to take features of, or a part of one.
+
+    source: a path, a URL, a folder of images, or an array
+    start_seconds, end_seconds: of the part, the container's start being 0; None: the video's own
+    id: what the outputs are called after; None: the file, and of a part the seconds too
+    Raises SettingsError where these cannot be.
+    """
+
+    source: Source
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self.segment
+        except SettingsError as error:
+            raise SettingsError(f"{self.path}: {error}") from None
+        if self.id is not None and (not self.id or self.id in (".", "..") or set(self.id) & set("/\\\0")):
+            raise SettingsError(f"{self.location}: the id names files, and cannot be {self.id!r}")
+
+    @property
+    def is_part(self) -> bool:
+        return self.start_seconds is not None or self.end_seconds is not None
+
+    @property
+    def segment(self) -> Segment | None:
+        """The part, if it is one."""
+        return segment_of(self.start_seconds, self.end_seconds)
+
+    @property
+    def path(self) -> str:
+        """The source as it was written; of an array its name."""
+        return (self.id or "array") if isinstance(self.source, np.ndarray) else os.fspath(self.source)
+
+    @property
+    def location(self) -> str:
+        """What outcomes call it."""
+        return f"{self.path} [{self._seconds} s]" if self.is_part else self.path
+
+    @property
+    def _seconds(self) -> str:
+        return f"{self.start_seconds or 0:.10g}-{'' if self.end_seconds is None else f'{self.end_seconds:.10g}'}"
+
+    def named(self, stem: str) -> str:
+        """What the outputs are called after, where `stem` is the file's name without its ending."""
+        return self.id or (f"{stem}_{self._seconds.replace('-', '_')}" if self.is_part else stem)
+
+    def key(self) -> tuple[str, float | None, float | None, str | None]:
+        """What tells it from others, wherever the run is started."""
+        path = self.path
+        is_local = not isinstance(self.source, np.ndarray) and not URL.match(path)
+        return str(_absolute(path)) if is_local else path, self.start_seconds, self.end_seconds, self.id
+
+
+@dataclass(frozen=True)
+class Task:
+    """A video with what its outputs are called, `folder/name`; or the reason why nothing can be done.
+
+    identity: None where there is a problem
+    """
+
+    video: Video
+    name: str
+    identity: Identity | None = None
+    problem: Exception | None = None
+
+    @property
+    def location(self) -> str:
+        return self.video.location
+
+
+Paths = Source | Video | Iterable[Source | Video] | Mapping[str, Source]
+
+
+def videos_of(paths: Paths, pattern: str | None = None) -> list[Video]:
+    """What `extract` is given, as videos, each once.
+
+    pattern: which files to take of folders, in the order of their names
+    Raises SettingsError for a folder in which no file matches.
+    """
+    if isinstance(paths, Mapping):
+        return [Video(source, id=name) for name, source in paths.items()]
+    if isinstance(paths, np.ndarray):
+        return [Video(paths, id="array")]
+    if isinstance(paths, (str, os.PathLike, Video)):
+        paths = [paths]
+    found: dict[tuple[object, ...], Video] = {}
+    for k, given in enumerate(paths):
+        for video in _videos(given, k, pattern):
+            found.setdefault(video.key(), video)
+    return list(found.values())
+
+
+def _videos(given: Source | Video, place: int, pattern: str | None) -> list[Video]:
+    if isinstance(given, Video):
+        return [given]
+    if isinstance(given, np.ndarray):
+        return [Video(given, id=f"array_{place}")]
+    if pattern is None or URL.match(os.fspath(given)) or not Path(given).is_dir():
+        return [Video(given)]
+    return [Video(path) for path in _matching(Path(given), pattern)]
+
+
+def read_list(file: str) -> list[Video]:
+    """The videos in a text file, a path a line, or in a CSV with the columns path, start_seconds, end_seconds, id.
+
+    file: its path; `-` is standard input
+    Raises SettingsError where it cannot be read, naming the line.
+    """
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"file_with_video_paths={file}: cannot be read ({error})") from None
+    header = [column.strip() for column in text.partition("\n")[0].split(",")]
+    if Path(file).suffix.lower() == ".csv" or ("path" in header and len(header) > 1):
+        return _read_csv(file, text)
+    return [Video(line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
+    """The run's part of the videos, with the names of their outputs; of two that are one file under one name the first.
+
+    Of two whose outputs would have one name, the first has it, and the other one a problem.
+    """
+    part, parts = run.part
+    named: dict[str, Task] = {}
+    for k, video in enumerate(videos):
+        task = _task(video, run)
+        has_outputs = run.writes_files and task.problem is None
+        earlier = named.setdefault(task.name if has_outputs else f"{task.location}: {video.id}", task)
+        if earlier is not task:
+            if earlier.problem is not None or earlier.video.key() == video.key() or _are_the_same(earlier, task):
+                continue
+            task = Task(video, task.name, problem=OutputError(_of_one_name(earlier)))
+        if k % parts == part:
+            yield task
+
+
+def _task(video: Video, run: RunSettings) -> Task:
+    try:
+        identity = identify(video.source, array_name=video.id or "array")
+        return Task(video, _output_name(video, identity, run.input_root), identity)
+    except Exception as error:  # whatever it is, it costs this video alone
+        return Task(video, "", problem=error)
+
+
+def _output_name(video: Video, identity: Identity, input_root: Path | None) -> str:
+    name = video.named(identity.name)
+    if input_root is None:
+        return name
+    root, path = _absolute(input_root), _absolute(local_path(video.path))
+    if isinstance(video.source, np.ndarray) or not path.is_relative_to(root):
+        raise MediaError(f"{video.path}: not below input_root={input_root}, where layout=mirror needs it to be")
+    return (path.relative_to(root).parent / name).as_posix()
+
+
+def _absolute(path: str | PathLike[str]) -> Path:
+    """From the root, links as they are: outputs are called after these."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _are_the_same(one: Task, other: Task) -> bool:
+    assert one.identity is not None and other.identity is not None
+    return one.identity.address == other.identity.address and one.video.key()[1:] == other.video.key()[1:]
+
+
+def _of_one_name(earlier: Task) -> str:
+    return (
+        f"its outputs would have the names of those of {earlier.location}, which comes before it; give each an id (a "
+        "CSV with the columns path and id), keep the folders apart (--layout mirror --input-root DIR), or give each "
+        "its own output_path"
+    )
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        files = sorted(path for path in folder.glob(pattern) if not path.is_dir())
+    except (ValueError, NotImplementedError) as error:  # an absolute one, or `**` within a name
+        raise SettingsError(f"pattern={pattern}: cannot be looked for in a folder ({error})") from None
+    if not files:
+        raise SettingsError(f"{folder}: no file in it matches pattern={pattern} ('**/*.mp4' looks into its subfolders)")
+    return files
+
+
+def _read_csv(file: str, text: str) -> list[Video]:
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True, strict=True)
+    columns = [column.strip() for column in rows.fieldnames or ()]
+    if "path" not in columns:
+        raise SettingsError(
+            f"{file}: expected a first line that names the columns ({','.join(COLUMNS)}), and path is not in it"
+        )
+    rows.fieldnames = columns
+    if others := [column for column in columns if column not in COLUMNS]:
+        log.warning("%s: its columns %s are not used; known are %s", file, ", ".join(others), ", ".join(COLUMNS))
+    videos = []
+    try:
+        for row in rows:
+            where = f"{file}, line {rows.line_num}"
+            if any((value or "").strip() for value in row.values() if isinstance(value, str)):
+                videos.append(_from_row(row, where))
+    except csv.Error as error:
+        raise SettingsError(f"{file}, line {rows.line_num}: not a line of a CSV ({error})") from None
+    return videos
+
+
+def _from_row(row: dict[str, str | None], where: str) -> Video:
+    cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    if not cells["path"]:
+        raise SettingsError(f"{where}: no path")
+    seconds: dict[str, float | None] = {}
+    for column in ("start_seconds", "end_seconds"):
+        try:
+            seconds[column] = float(cells[column]) if cells[column] else None
+        except ValueError:
+            raise SettingsError(f"{where}: {column} must be a number of seconds, and is {cells[column]!r}") from None
+    try:
+        return Video(cells["path"], id=cells["id"] or None, **seconds)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from None

@@ -1,0 +1,297 @@
+"""Videos in processes of their own, one process a device: a decoder that crashes or hangs costs one video.
+
+Nothing here knows of outputs or lists: tasks go in, outcomes come out.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from .errors import VideoFeaturesError, in_one_line, printable
+from .features import Outcome
+from .lists import Task
+from .progress import Watch
+from .work import Recipe, failed
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 10.0  # in which a process that is told to stop does so, or is killed
+PROGRESS_EVERY_SECONDS = 0.2
+TRIES = 2  # of a video: a process may die of what is not its fault
+STARTS = 3  # of a process, before it is given up with the run
+
+
+@dataclass
+class _Process:
+    """One process, which is started when it is first needed, and again after it died."""
+
+    device: str | None
+    name: str
+    running: Any = None  # multiprocessing's process
+    connection: Any = None  # multiprocessing's, to it
+    task: Task | None = None
+    began: float = 0.0
+    heard: float = 0.0  # when it last said something
+    is_ready: bool = False
+    failed_starts: int = 0
+
+
+class InProcesses:
+    """Does each task in a process of its own kind, and watches over these. See `Place`.
+
+    recipe: what each makes for itself when it starts
+    devices: a process on each
+    on_death: told of a task that a process did not live to end, and may have left half done
+    time_limit, stall_limit: seconds that a task may take, and without a word from it
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        devices: Sequence[str | None],
+        watch: Watch,
+        on_death: Callable[[Task], object],
+        *,
+        time_limit: float | None,
+        stall_limit: float,
+    ) -> None:
+        self._recipe = recipe
+        self._watch = watch
+        self._on_death = on_death
+        self._time_limit = time_limit
+        self._stall_limit = stall_limit
+        self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if len(devices) > 1 else None
+        self._processes = [_Process(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
+        self._tries: dict[str, int] = {}
+        self._over: list[tuple[Task, list[Outcome]]] = []
+
+    def has_room(self) -> bool:
+        return any(process.task is None for process in self._processes)
+
+    def is_idle(self) -> bool:
+        return not self._over and all(process.task is None for process in self._processes)
+
+    def begin(self, task: Task) -> None:
+        self._give(next(process for process in self._processes if process.task is None), task)
+
+    def ended(self, timeout: float | None = None) -> Iterator[tuple[Task, list[Outcome]]]:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._over and any(process.task for process in self._processes):
+            self._listen()
+            self._give_up_what_takes_too_long()
+            if until is not None and time.monotonic() >= until:
+                break
+        over, self._over = self._over, []
+        yield from over
+
+    def stop(self) -> None:
+        running = [process for process in self._processes if process.running is not None]
+        for process in running:
+            if process.task is None or sys.platform == "win32":
+                process.connection.close()  # which it notices at its next frame
+            else:
+                process.running.terminate()
+        until = time.monotonic() + SHUTDOWN_SECONDS
+        for process in running:
+            process.running.join(max(0.0, until - time.monotonic()))
+            self._kill(process)
+
+    def _give(self, process: _Process, task: Task) -> None:
+        if process.running is not None and not process.running.is_alive():
+            self._kill(process)
+        if process.running is None:
+            self._start(process)
+        process.task, process.began, process.heard = task, time.monotonic(), time.monotonic()
+        with suppress(OSError):  # it died, as its end will tell
+            process.connection.send(task)
+
+    def _start(self, process: _Process) -> None:
+        context: Any = multiprocessing.get_context(_start_method())
+        ours, theirs = context.Pipe()
+        process.running = context.Process(
+            target=_serve, args=(theirs, self._recipe, process.device, self._threads), daemon=True
+        )
+        process.running.start()
+        theirs.close()
+        process.connection, process.is_ready = ours, False
+
+    def _listen(self) -> None:
+        """Hear what any of them has to say, for a while."""
+        by_connection: dict[Any, _Process] = {
+            process.connection: process for process in self._processes if process.task is not None
+        }
+        for connection in wait(list(by_connection), timeout=0.5):
+            process = by_connection[connection]
+            try:
+                self._hear(process, *process.connection.recv())
+            except (EOFError, OSError):
+                self._bury(process)
+
+    def _hear(self, process: _Process, kind: str, *said: Any) -> None:
+        task = process.task
+        assert task is not None
+        process.heard = time.monotonic()
+        if kind == "ready":
+            process.is_ready, process.began, process.failed_starts = True, process.heard, 0
+        elif kind == "progress":
+            self._watch.progress(process.name, task, *said)
+        elif kind == "log":
+            log.log(*said)
+        elif kind == "outcomes":
+            self._end(process, said[0])
+        else:  # it could not even start, and no other one would
+            raise said[0]
+
+    def _end(self, process: _Process, outcomes: list[Outcome]) -> None:
+        assert process.task is not None
+        self._over.append((process.task, outcomes))
+        process.task = None
+        self._watch.idle(process.name)
+
+    def _bury(self, process: _Process) -> None:
+        """A process died: its task is tried once more, and then is what it died of."""
+        task, was_ready = process.task, process.is_ready
+        assert task is not None
+        process.running.join(SHUTDOWN_SECONDS)  # for the code that it ends with
+        ended = _in_words(self._kill(process))
+        if not was_ready:
+            process.failed_starts += 1
+            if process.failed_starts == STARTS:
+                raise VideoFeaturesError(
+                    f"a process to read videos in ended {STARTS} times before it could begin ({ended}). In a script, "
+                    "what calls extract must stand below `if __name__ == '__main__':`"
+                )
+        else:
+            self._tries[task.location] = self._tries.get(task.location, 0) + 1
+        if self._tries.get(task.location, 0) < TRIES:
+            log.warning(
+                "%s: the process that read it ended (%s); it is tried once more", printable(task.location), ended
+            )
+            self._give(process, task)
+        else:
+            self._fail(process, VideoFeaturesError(f"the process that read it ended, {TRIES} times ({ended})"))
+
+    def _give_up_what_takes_too_long(self) -> None:
+        now = time.monotonic()
+        for process in self._processes:
+            if process.task is None or not process.is_ready:
+                continue
+            if self._time_limit is not None and now - process.began > self._time_limit:
+                self._kill(process)
+                self._fail(process, VideoFeaturesError(f"not done within time_limit_seconds={self._time_limit:g}"))
+            elif now - process.heard > self._stall_limit:
+                self._kill(process)
+                reason = (
+                    f"no new frame within stall_limit_seconds={self._stall_limit:g}: its decoder hangs, or the network"
+                )
+                self._fail(process, VideoFeaturesError(reason))
+
+    def _fail(self, process: _Process, error: Exception) -> None:
+        assert process.task is not None
+        self._end(process, [failed(process.task, feature, error) for feature in self._recipe.features])
+
+    def _kill(self, process: _Process) -> int | None:
+        """End a process that does not by itself; its exit code."""
+        process.connection.close()
+        if process.running.is_alive():
+            process.running.kill()
+        process.running.join()
+        if process.task is not None:
+            self._on_death(process.task)
+        code: int | None = process.running.exitcode
+        process.running.close()
+        process.running = process.connection = None
+        return code
+
+
+def _start_method() -> str:
+    """On Linux processes are forked from one that has the libraries loaded, and has never used a GPU or a thread."""
+    if sys.platform != "linux":
+        return "spawn"
+    multiprocessing.set_forkserver_preload([f"{__package__}.work"])
+    return "forkserver"
+
+
+def _in_words(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"exit status {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = str(-exit_code)
+    out_of_memory = "; perhaps there was no memory left" if name == "SIGKILL" else ""
+    return f"signal {name}{out_of_memory}"
+
+
+def _serve(connection: Connection, recipe: Recipe, device: str | None, threads: int | None) -> None:
+    """What a process does: take tasks and give outcomes, until there are no more or it is told to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to all; the first process decides
+    signal.signal(signal.SIGTERM, _interrupt)  # so that what is half written is removed
+    logging.getLogger().handlers = [_Forwarded(connection)]
+    logging.getLogger().setLevel(logging.WARNING)  # what is said when extractors are made, the first process said
+    with suppress(KeyboardInterrupt, EOFError):
+        try:
+            work = recipe.work(device, threads)
+        except VideoFeaturesError as error:
+            _say(connection, "cannot start", error)
+            return
+        except Exception as error:
+            where = "" if device is None else f" on {device}"
+            why = f"{type(error).__name__}: {in_one_line(error)}"
+            _say(connection, "cannot start", VideoFeaturesError(f"a process{where} cannot start: {why}"))
+            return
+        logging.getLogger().setLevel(logging.INFO)
+        _say(connection, "ready")
+        while True:
+            outcomes = work.extract(connection.recv(), _Progress(connection))
+            _say(connection, "outcomes", outcomes)
+            if any("CUDA error" in outcome.reason for outcome in outcomes):
+                return  # a GPU that once was in error is of no more use to the process
+
+
+def _interrupt(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is half written is being removed
+    raise KeyboardInterrupt
+
+
+def _say(connection: Connection, *words: Any) -> None:
+    """Raises KeyboardInterrupt where nobody listens any more."""
+    try:
+        connection.send(words)
+    except OSError:
+        raise KeyboardInterrupt from None
+
+
+class _Progress:
+    """Tells how far a task is, now and then."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._told = 0.0
+
+    def __call__(self, seconds: float, length: float | None) -> None:
+        if time.monotonic() - self._told > PROGRESS_EVERY_SECONDS:
+            self._told = time.monotonic()
+            _say(self._connection, "progress", seconds, length)
+
+
+class _Forwarded(logging.Handler):
+    """Warnings, for the first process to tell."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith(__package__) or record.levelno >= logging.WARNING:
+            _say(self._connection, "log", record.levelno, "%s", record.getMessage())

@@ -1,0 +1,70 @@
+"""How far a run is, on a terminal: a bar for all videos, and a line for each process with the video that it is at."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from tqdm import tqdm
+
+from .errors import printable
+from .lists import Task
+
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total_fmt} videos, {rate_fmt}, {elapsed} gone, {remaining} left"
+
+
+class Watch:
+    """Is told what is under way, and by itself shows nothing."""
+
+    def progress(self, place: str, task: Task, seconds: float, length: float | None) -> None:
+        """So many seconds of a task's video are done there, of so many where that is known."""
+
+    def idle(self, place: str) -> None:
+        """Nothing is under way there."""
+
+    def ended(self) -> None:
+        """A video has."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class Bars(Watch):
+    """A bar over the videos of a run, and a line below it for each process; nothing where it is no terminal.
+
+    total: the number of videos
+    """
+
+    def __init__(self, total: int) -> None:
+        self._run: tqdm[Any] = tqdm(total=total, desc="all", unit=" videos", bar_format=BAR, leave=False, disable=None)
+        self._lines: dict[str, tqdm[Any]] = {}
+        self._ended = 0
+        self._parts: dict[str, float] = {}  # of the videos under way, how much is done
+
+    def progress(self, place: str, task: Task, seconds: float, length: float | None) -> None:
+        line = self._lines.get(place)
+        if line is None:
+            line = tqdm(bar_format="{desc}", position=len(self._lines) + 1, leave=False, disable=None)
+            self._lines[place] = line
+        name = printable(PurePath(task.location).name)
+        of = "" if length is None else f" of {length:.1f}"
+        line.set_description_str(f"{place}: {name}: {seconds:.1f}{of} s", refresh=False)
+        line.update()
+        self._parts[place] = min(seconds / length, 1.0) if length else 0.0
+        self._show()
+
+    def idle(self, place: str) -> None:
+        self._parts.pop(place, None)
+        if place in self._lines:
+            self._lines[place].set_description_str(f"{place}:")
+
+    def ended(self) -> None:
+        self._ended += 1
+        self._show()
+
+    def close(self) -> None:
+        for bar in (*self._lines.values(), self._run):
+            bar.close()
+
+    def _show(self) -> None:
+        self._run.update(self._ended + sum(self._parts.values()) - self._run.n)

@@ -1,0 +1,105 @@
+"""The settings of a run, whatever the features: where it takes place, where outputs go, what becomes of trouble."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+
+from .errors import SettingsError
+from .settings import check_positive, setting, unknown
+
+ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
+LAYOUTS = ("flat", "mirror")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a whole run shares. Nothing of it changes a number."""
+
+    device: str | None = setting(None, "cpu, cuda:N or mps; by default the GPU where there is one", metavar="NAME")
+    devices: tuple[str, ...] | None = setting(
+        None, "several, joined by commas, a process on each: cuda:0,cuda:1 or cpu,cpu", metavar="NAMES"
+    )
+    output_path: Path | None = setting(None, "folder for the outputs", metavar="DIR")
+    on_extraction: str | None = setting(
+        None, "print, save_numpy or save_pickle; by default save_numpy where there is an output path", metavar="HOW"
+    )
+    layout: str = setting(
+        "flat",
+        "flat: outputs are called after the files; mirror: they lie in the same folders as the files below input_root",
+        metavar="flat|mirror",
+    )
+    input_root: Path | None = setting(None, "with layout mirror: the folder that all videos lie below", metavar="DIR")
+    show_pred: bool = setting(False, "show the five likeliest classes of every row, and save them as JSON lines")
+    overwrite: bool = setting(False, "replace outputs that were made with other settings or from another video")
+    retry_failed: bool = setting(False, "take only the videos that failed; without any PATH, all that did")
+    pattern: str | None = setting(
+        None, "which files to take of a folder given as PATH: '*.mp4', or '**/*.mp4' of its subfolders too"
+    )
+    source_fps: float | None = setting(
+        None, "frames per second of a folder of images or an array (a video has its own)", metavar="FPS"
+    )
+    shard: str | None = setting(
+        None, "take only the i-th of n equal parts of the list, 1/n to n/n, whatever other processes do", metavar="I/N"
+    )
+    isolate: bool = setting(
+        False, "read videos in a process of their own, so that one that crashes or hangs it costs only itself"
+    )
+    time_limit_seconds: float | None = setting(
+        None, "seconds that one video may take before it is given up (with isolate)", metavar="SECONDS"
+    )
+    stall_limit_seconds: float = setting(
+        600.0, "seconds without a new frame after which a video is given up (with isolate)", metavar="SECONDS"
+    )
+    claim_seconds: float = setting(
+        60.0,
+        "after so many seconds without a sign of life from another process, its video is taken over; the same for all "
+        "that share an output folder",
+        metavar="SECONDS",
+    )
+
+    def __post_init__(self) -> None:
+        for name, known in (("on_extraction", ON_EXTRACTION), ("layout", LAYOUTS)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise SettingsError(unknown(name, value, known))
+        check_positive(self, "source_fps", "time_limit_seconds", "stall_limit_seconds", "claim_seconds")
+        if (self.layout == "mirror") != (self.input_root is not None):
+            raise SettingsError("layout=mirror and input_root=DIR (--layout mirror --input-root DIR) go together")
+        if self.device is not None and self.devices is not None:
+            raise SettingsError("device and devices exclude each other: give one of them")
+        if not self.device_names:
+            raise SettingsError("devices must name one device or more, such as cuda:0,cuda:1")
+        _ = self.part  # which raises
+
+    @property
+    def device_names(self) -> list[str | None]:
+        """Where a process is to run, each; None is the best device there is."""
+        if self.devices is None:
+            return [self.device]
+        return [name.strip() for names in self.devices for name in names.split(",") if name.strip()]
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether features are saved."""
+        return self.on_extraction != "print" and (self.on_extraction or self.output_path) is not None
+
+    @property
+    def in_processes(self) -> bool:
+        """Whether videos are read in processes of their own."""
+        return self.isolate or self.devices is not None or self.time_limit_seconds is not None
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of the list is taken, from 0, and of how many."""
+        if self.shard is None:
+            return 0, 1
+        try:
+            part = Fraction(self.shard)
+            number, _, count = self.shard.partition("/")
+            if 0 < part <= 1:
+                return int(number) - 1, int(count)
+        except (ValueError, ZeroDivisionError):
+            pass
+        raise SettingsError(f"shard must be one of 1/n to n/n, such as 1/4, and is {self.shard!r}")

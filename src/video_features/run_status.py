@@ -1,0 +1,146 @@
+"""How far the runs in an output folder are, told from the outputs themselves, the claims and the recorded outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from .claims import claim_path
+from .errors import OutputError, VideoFeaturesError, kind_of, printable, reason_of
+from .layout import Paths
+from .ledger import Ledger, RunRecord
+from .lists import Task, tasks
+from .records import describe_identity
+from .sinks import FileSink, sink_of
+from .weights import Weights, verify
+
+
+@dataclass
+class Status:
+    """How far one feature is, of the videos of the latest run with its settings.
+
+    feature, model: of `model_name`, where the feature has one
+    began: when that run did, or was last begun anew
+    videos: how many it is for
+    done: how many are there, whole, made with its settings and from the video as it is now
+    otherwise: {reason: how many are there that were made otherwise, and are refused unless they are overwritten}
+    failed: {reason: how many failed last time, or would}
+    under_way: the videos that processes are at, with host and process
+    left: how many are still to be done
+    notes: what else there is to know
+    """
+
+    feature: str
+    model: str
+    began: datetime | None
+    videos: int = 0
+    done: int = 0
+    otherwise: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    under_way: list[str] = field(default_factory=list)
+    left: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return {**vars(self), "began": None if self.began is None else self.began.isoformat()}
+
+
+def status(output_path: str | PathLike[str]) -> list[Status]:
+    """How far the runs in an output folder are: one of each feature and model, that which began last.
+
+    Nothing is decoded, but every output is loaded, and the weights' files are read: a thousand videos take about a
+    second. Raises OutputError where no run has written.
+    """
+    root = Path(output_path)
+    ledger = Ledger(root)
+    runs, last = ledger.runs(), ledger.last()
+    found = []
+    for run, made_by in _latest(runs):
+        model = str(made_by["settings"].get("model_name", ""))
+        state = Status(str(made_by["feature"]), model, run.began)
+        now, state.notes = _weights_as_they_are(made_by)
+        sink = sink_of(run.settings)
+        assert isinstance(sink, FileSink)
+        for task in tasks(run.videos, run.settings):
+            state.videos += 1
+            _count(state, task, run, now, sink, last.get((state.feature, task.video.key())))
+        found.append(state)
+    return found
+
+
+def _latest(runs: list[RunRecord]) -> Iterator[tuple[RunRecord, dict[str, Any]]]:
+    """Of each folder of outputs the latest run, with the videos of all earlier ones of the same settings."""
+    found: dict[Path, tuple[RunRecord, dict[str, Any]]] = {}
+    for run in runs:
+        for made_by in run.made_by:
+            folder = Paths(Path(), "", made_by).folder
+            latest, latest_made_by = found.setdefault(folder, (run, made_by))
+            if latest is not run and (latest.settings, _numbers(latest_made_by)) == (run.settings, _numbers(made_by)):
+                videos = list({video.key(): video for video in [*latest.videos, *run.videos]}.values())
+                found[folder] = replace(latest, videos=videos), latest_made_by
+    return iter(found.values())
+
+
+def _numbers(made_by: dict[str, Any]) -> tuple[Any, Any]:
+    return made_by["settings"], {key: one["sha256"] for key, one in made_by["weights"].items()}
+
+
+def _weights_as_they_are(made_by: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The record as a rerun would have it, and what changed of the weights' files."""
+    weights, notes = {}, []
+    for key, one in made_by["weights"].items():
+        path, sha256 = Path(one["file"]), one["sha256"]
+        try:
+            sha256 = verify(path, Weights(path=path))
+        except OSError:
+            notes.append(f"weights of {key}: {path} is not here, so whether it has changed is not known")
+        except VideoFeaturesError as error:
+            notes.append(f"weights of {key}: {error}")
+        if sha256 != one["sha256"]:
+            notes.append(f"weights of {key}: {path} has changed: its SHA-256 was {one['sha256']} and is {sha256}")
+        weights[key] = {**one, "sha256": sha256}
+    return {**made_by, "weights": weights}, notes
+
+
+def _count(
+    state: Status, task: Task, run: RunRecord, made_by: dict[str, Any], sink: FileSink, last: dict[str, Any] | None
+) -> None:
+    if task.identity is None:
+        assert task.problem is not None
+        state.failed[kind_of(reason_of(task.problem, task.location), task.location)] += 1
+        return
+    source = describe_identity(task.identity, task.video.segment, run.settings.source_fps)
+    record = {**made_by, "source": source}
+    try:
+        if sink.existing(task.name, record, with_predictions=False, with_preview=False) is not None:
+            state.done += 1
+            return
+    except OutputError as error:
+        state.otherwise[kind_of(reason_of(error, task.location), task.location)] += 1
+        return
+    claimed_by = _claimed_by(claim_path(sink.root, sink.record_path(task.name, record)))
+    if claimed_by:
+        state.under_way.append(f"{printable(task.location)} ({claimed_by})")
+    elif last is not None and last["status"] == "failed":
+        state.failed[kind_of(last["reason"], task.location)] += 1
+    else:
+        state.left += 1
+
+
+def _claimed_by(claim: Path) -> str:
+    """Who holds a claim, in words; empty where nobody who is alive does."""
+    try:
+        said = dict(line.split("=", 1) for line in claim.read_text().splitlines() if "=" in line)
+        age = time.time() - claim.stat().st_mtime
+        if age > float(said["duration"]):
+            return ""
+        return f"{said['host']}, process {said['pid']}, last sign of life {max(0.0, age):.0f} s ago"
+    except (OSError, ValueError, KeyError):
+        return ""

@@ -1,0 +1,213 @@
+"""Workers on one output folder, killed at random moments and started again: what there is at the end.
+
+    python tests/killing.py --kills 100          # commands, each with a process of its own that reads videos
+
+Says what was killed, and fails where an output is not whole, is not what an undisturbed run writes, or a video was
+extracted more often than it was killed. `make test` does the same with a few dozen kills and lighter workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from conftest import write_video
+from families import command, install
+
+FRAMES = 4
+SECONDS_A_FRAME = 0.03
+PAUSE_SECONDS = (0.01, 0.15)  # between kills
+
+
+class Worker(Protocol):
+    """A worker that runs."""
+
+    def is_running(self) -> bool: ...
+
+    def reader(self) -> int:
+        """The process that reads videos."""
+
+    def kill(self, chance: random.Random) -> None:
+        """Kill it, or one of its processes."""
+
+
+class Light:
+    """A process that calls `extract`, forked from one with everything loaded."""
+
+    def __init__(self, videos: list[Path], out: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["video_features.jobs", "families.trouble"])
+        self._process = context.Process(target=_work, args=(videos, out))
+        self._process.start()
+
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def reader(self) -> int:
+        return self._process.pid or 0
+
+    def kill(self, chance: random.Random) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+def _work(videos: list[Path], out: Path) -> None:
+    from video_features import extract
+
+    for _ in extract(videos, "trouble", output_path=out, device="cpu"):
+        pass
+
+
+class Command:
+    """`video-features extract`, with a child that reads the videos: one of the two is killed."""
+
+    def __init__(self, videos: list[Path], out: Path) -> None:
+        words = command("extract", "trouble", *videos, "--output-path", out, "--device", "cpu")
+        self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def reader(self) -> int:
+        readers = [child for server in _children(self._process.pid) for child in _children(server)]
+        return readers[0] if readers else self._process.pid
+
+    def kill(self, chance: random.Random) -> None:
+        victim = chance.choice([self._process.pid, self.reader()])
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        if victim == self._process.pid:
+            self._process.wait()
+
+
+def _children(process: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def make_videos(folder: Path, count: int) -> list[Path]:
+    """Short videos without loss; red tells the video, green the frame."""
+    folder.mkdir()
+    return [
+        write_video(
+            folder / f"{k:03}.avi",
+            [np.full((16, 16, 3), (10 + k, 10 + frame, 100), np.uint8) for frame in range(FRAMES)],
+            codec="rawvideo",
+            pix_fmt="bgr24",
+        )
+        for k in range(count)
+    ]
+
+
+def under_fire(
+    start: Callable[[list[Path], Path], Worker],
+    videos: list[Path],
+    out: Path,
+    trace: Path,
+    *,
+    kills: int,
+    workers: int = 3,
+    seed: int = 0,
+) -> list[int]:
+    """Start workers, kill and restart them so often, then let them finish; the processes that were killed.
+
+    One in four is killed whatever it does, as while it starts; the others once they have been at a video.
+    """
+    chance = random.Random(seed)
+    running = [start(videos, out) for _ in range(workers)]
+    is_spared = [True] * workers  # while it starts
+    killed: list[int] = []
+    while len(killed) < kills:
+        time.sleep(chance.uniform(*PAUSE_SECONDS))
+        k = chance.randrange(workers)
+        if not running[k].is_running():
+            if not any(worker.is_running() for worker in running):
+                break
+            continue
+        reader = running[k].reader()
+        if is_spared[k] and f"\n{reader} " not in f"\n{trace.read_text() if trace.exists() else ''}":
+            continue
+        running[k].kill(chance)
+        killed.append(reader)
+        is_spared[k] = chance.random() < 0.75
+        if not running[k].is_running():
+            running[k] = start(videos, out)
+    while any(worker.is_running() for worker in running):
+        time.sleep(0.05)
+    return killed
+
+
+def check(videos: list[Path], out: Path, undisturbed: Path, trace: Path, killed: list[int]) -> dict[str, Any]:
+    """Raise AssertionError unless all is whole, right, and done once but for what was killed; what there was to see."""
+    from video_features import extract
+
+    statuses = Counter(one.status for one in extract(videos, "trouble", output_path=out, device="cpu"))
+    assert statuses == {"skipped": len(videos)}, statuses
+    expected = {path.relative_to(undisturbed) for path in undisturbed.glob("trouble/**/*") if path.is_file()}
+    found = {path.relative_to(out) for path in out.glob("trouble/**/*") if path.is_file()}
+    assert found == expected, found ^ expected
+    for path in (path for path in expected if path.suffix == ".npy"):
+        np.testing.assert_allclose(np.load(out / path), np.load(undisturbed / path), rtol=1e-5, err_msg=str(path))
+    assert not list((out / ".video_features" / "claims").iterdir())
+
+    began: Counter[int] = Counter()
+    last: dict[int, int] = {}
+    for line in trace.read_text().splitlines():
+        process, red, green = map(int, line.split())
+        began[red - 10] += green == 10
+        last[process] = red - 10
+    was_killed = Counter(last[process] for process in killed if process in last)
+    assert sorted(began) == list(range(len(videos)))
+    for k, times in began.items():
+        assert times <= 1 + was_killed[k], f"video {k} was begun {times} times, and killed {was_killed[k]} times"
+    return {"kills": len(killed), "hit a video": was_killed.total(), "begun again": began.total() - len(videos)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--videos", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    global PAUSE_SECONDS
+    PAUSE_SECONDS = (0.5, 6.0)  # a command takes seconds to start
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ.update(install(folder / "site"))
+        sys.path.insert(0, str(folder / "site"))
+        videos = make_videos(folder / "videos", arguments.videos)
+        subprocess.run(command("extract", "trouble", *videos, "--output-path", folder / "undisturbed"), check=True)
+        trace = folder / "trace.txt"
+        os.environ.update(TROUBLE_SECONDS=str(1.0), TROUBLE_TRACE=str(trace))
+        killed = under_fire(
+            Command,
+            videos,
+            folder / "out",
+            trace,
+            kills=arguments.kills,
+            workers=arguments.workers,
+            seed=arguments.seed,
+        )
+        os.environ.pop("TROUBLE_TRACE")
+        print(check(videos, folder / "out", folder / "undisturbed", trace, killed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Which videos a run is for, and what their outputs are called."""
+
+from __future__ import annotations
+
+import io
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import grey_levels, write_video
+from video_features import OutputError, SettingsError, Video, extract, plan, read_list
+from video_features.lists import Task, tasks, videos_of
+from video_features.run_settings import RunSettings
+from video_features.windows import Segment
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> list[Path]:
+    """Two called a, in two folders, and one called b."""
+    paths = [tmp_path / "in" / name for name in ("one/a.mp4", "two/a.mp4", "two/b.mp4")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not looked into")
+    return paths
+
+
+def listed(text: str, tmp_path: Path, name: str = "list.txt") -> list[Video]:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return read_list(str(tmp_path / name))
+
+
+def run(tmp_path: Path, **settings: object) -> RunSettings:
+    return RunSettings(output_path=tmp_path / "out", **settings)  # type: ignore[arg-type]
+
+
+def names(found: list[Task]) -> list[str]:
+    return [task.name if task.problem is None else "" for task in found]
+
+
+def test_a_text_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a.mp4\n\n  with space.mp4  \nhttps://example.org/c,d.mp4\n"
+    expected = [Video("a.mp4"), Video("with space.mp4"), Video("https://example.org/c,d.mp4")]
+    assert listed(text, tmp_path) == expected
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert read_list("-") == expected
+
+
+def test_a_csv_of_parts_of_videos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = 'path, start_seconds, end_seconds, id, label\n"a, b.mp4",1.5,4,first,dog\na.mp4,,,,\n\na.mp4,30,,,cat\n'
+    expected = [Video("a, b.mp4", 1.5, 4.0, "first"), Video("a.mp4"), Video("a.mp4", 30.0)]
+    assert listed(text, tmp_path, "parts.csv") == expected
+    assert "columns label are not used" in caplog.text
+    assert listed(text, tmp_path, "parts.txt") == expected, "the first line says what it is"
+    assert expected[0].segment == Segment(Fraction(3, 2), Fraction(4)) and expected[1].segment is None
+    assert [video.named("a") for video in expected] == ["first", "a", "a_30_"]
+    assert expected[0].location == "a, b.mp4 [1.5-4 s]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "start_seconds,end_seconds\n1,2\n",
+            r"parts\.csv: expected a first line that names the columns \(path,start_sec",
+        ),
+        (
+            "path,start_seconds\na.mp4,1:30\n",
+            r"csv, line 2: start_seconds must be a number of seconds, and is '1:3",
+        ),
+        (
+            "path,start_seconds,end_seconds\na.mp4,0,1\na.mp4,5,5\n",
+            r"line 3: a\.mp4: a segment must start at 0 s or later",
+        ),
+        ("path,start_seconds\na.mp4,-1\n", r"line 2: a\.mp4: a segment must start at 0 s or later and end after that"),
+        ("path,start_seconds\na.mp4,nan\n", r"line 2: a\.mp4: "),
+        ("path,end_seconds\na.mp4,inf\n", r"line 2: a\.mp4: "),
+        ("path,id\na.mp4,x/y\n", r"line 2: a\.mp4: the id names files, and cannot be 'x/y'"),
+        ("path,id\n,x\n", r"line 2: no path"),
+        ('path,id\n"a.mp4,x\n', r"parts\.csv, line 1: not a line of a CSV"),
+    ],
+)
+def test_a_line_that_cannot_be_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        listed(text, tmp_path, "parts.csv")
+
+
+def test_a_folder_with_a_pattern(videos: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    assert [video.source for video in videos_of(folder, "**/*.mp4")] == sorted(videos)
+    assert [video.source for video in videos_of([folder / "two", videos[0]], "*.mp4")] == [*videos[1:], videos[0]]
+    with pytest.raises(SettingsError, match=r"in: no file in it matches pattern=\*\.mp4 \('\*\*/\*\.mp4' looks into"):
+        videos_of(folder, "*.mp4")
+
+
+def test_flat_names_are_the_files_and_the_second_of_one_name_is_refused_naming_both(
+    videos: list[Path], tmp_path: Path
+) -> None:
+    found = list(tasks(videos_of(videos), run(tmp_path)))
+    assert names(found) == ["a", "", "b"]
+    assert isinstance(found[1].problem, OutputError) and str(videos[0]) in str(found[1].problem)
+    again = list(tasks(videos_of(videos), RunSettings()))
+    assert [task.problem for task in again] == [None] * 3, "without outputs, no names"
+
+
+def test_mirror_keeps_the_folders_below_input_root(videos: list[Path], tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    mirrored = run(tmp_path, layout="mirror", input_root=root)
+    assert names(list(tasks(videos_of(videos), mirrored))) == ["one/a", "two/a", "two/b"]
+    (elsewhere,) = tasks(videos_of(videos[0]), run(tmp_path, layout="mirror", input_root=root / "two"))
+    assert re.search(r"a\.mp4: not below input_root=.*two, where layout=mirror needs it", str(elsewhere.problem))
+
+
+@pytest.mark.parametrize("settings", [{"layout": "mirror"}, {"input_root": Path("in")}])
+def test_mirror_needs_its_root(settings: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=r"layout=mirror and input_root=DIR .* go together"):
+        RunSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_the_same_video_listed_twice_is_done_once(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(videos[0].parent)
+    both = [
+        videos[0],
+        "a.mp4",
+        "../one/a.mp4",
+        Video(videos[0], 0, 2),
+        Video("a.mp4", 0, 2),
+        "missing.mp4",
+        "missing.mp4",
+    ]
+    found = list(tasks(videos_of(both), run(tmp_path)))
+    assert [task.location for task in found] == [str(videos[0]), f"{videos[0]} [0-2 s]", "missing.mp4"]
+    assert names(found) == ["a", "a_0_2", ""]
+
+
+def test_two_parts_of_one_id_are_refused(videos: list[Path], tmp_path: Path) -> None:
+    parts = [Video(videos[0], 0, 2, "x"), Video(videos[0], 2, 4, "x")]
+    assert names(list(tasks(parts, run(tmp_path)))) == ["x", ""]
+
+
+def test_shards_are_a_partition(videos: list[Path], tmp_path: Path) -> None:
+    given = videos_of([videos[0], videos[0], *videos, *(tmp_path / f"missing{k}.mp4" for k in range(8))])
+    whole = [task.location for task in tasks(given, run(tmp_path))]
+    parts = [[task.location for task in tasks(given, run(tmp_path, shard=f"{k}/3"))] for k in (1, 2, 3)]
+    assert len(whole) == 11 and sorted(location for part in parts for location in part) == sorted(whole)
+    assert all(len(part) >= 3 for part in parts)
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1.5/3"])
+def test_a_shard_that_cannot_be(shard: str) -> None:
+    with pytest.raises(SettingsError, match=rf"shard must be one of 1/n to n/n, such as 1/4, and is '{shard}'"):
+        RunSettings(shard=shard)
+
+
+def test_parts_of_a_video_are_extracted_each_under_its_id(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", grey_levels(30))
+    settings = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
+    (whole,) = extract(video, "timm", **settings)
+    (tmp_path / "parts.csv").write_text(f"path,start_seconds,end_seconds,id\n{video},0.2,0.52,x\n{video},1,,\n")
+    parts = read_list(str(tmp_path / "parts.csv"))
+    assert [planned.shapes["timm"]["timm"] for planned in plan(parts, "timm", **settings)] == [(8, 1280), (5, 1280)]
+    first, second = extract(parts, "timm", output_path=tmp_path / "out", **settings)
+    assert (first.status, second.status) == ("done", "done")
+    assert whole.features is not None and first.features is not None
+    assert first.files[0].name == "x_timm.npy" and second.files[0].name == "a_1__timm.npy"
+    saved, expected = np.load(first.files[0]), whole.features.values["timm"][5:13]
+    assert np.allclose(saved, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    assert first.features.start_seconds.tolist() == pytest.approx([0.04 * k for k in range(5, 13)])
+    assert first.video_seconds == pytest.approx(0.32, abs=0.05)
+    again = extract([*parts, Video(video, 0, 0.4, "x")], "timm", output_path=tmp_path / "out", **settings)
+    statuses = [(one.status, one.reason) for one in again]
+    assert [status for status, _ in statuses] == ["skipped", "skipped", "failed"]
+    (other,) = extract(Video(video, 0, 0.4, "x"), "timm", output_path=tmp_path / "out", **settings)
+    assert "another part of it, from 0.2 s to 0.52 s and not from 0 s to 0.4 s" in other.reason
+    assert other.reason.startswith(f"{video} [0-0.4 s]: ")

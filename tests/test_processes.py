@@ -1,0 +1,199 @@
+"""Videos in processes of their own: what crashes, hangs or is killed costs itself; signals leave nothing half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import grey_levels, write_video
+from families import command, install
+from video_features import VideoFeaturesError, extract, load, registry
+from video_features.features import Outcome
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Five frames each: good ones, one that crashes whoever looks at it, and one that hangs them."""
+    folder = tmp_path_factory.mktemp("videos")
+
+    def plain(level: int) -> Any:
+        return [np.full((16, 16, 3), level, np.uint8)] * 5
+
+    pictures = {"a": list(grey_levels(5)), "b": list(grey_levels(5)), "crashes": plain(255), "hangs": plain(0)}
+    return {
+        name: write_video(folder / f"{name}.avi", frames, codec="rawvideo", pix_fmt="bgr24")
+        for name, frames in pictures.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return install(tmp_path_factory.mktemp("families") / "site")
+
+
+@pytest.fixture
+def families(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(environment["PYTHONPATH"].split(os.pathsep)[0])
+    registry._modules.cache_clear()
+    yield
+    registry._modules.cache_clear()
+
+
+def by_name(outcomes: list[Outcome]) -> dict[str, Outcome]:
+    return {Path(one.location).stem: one for one in outcomes}
+
+
+def test_a_video_that_crashes_or_hangs_its_reader_costs_itself(
+    videos: dict[str, Path], families: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = [videos["crashes"], videos["a"], videos["hangs"], videos["b"]]
+    ended = by_name(
+        list(extract(given, "trouble", output_path=tmp_path / "out", devices="cpu,cpu", stall_limit_seconds=3))
+    )
+    assert {name: one.status for name, one in ended.items()} == {
+        "crashes": "failed",
+        "a": "done",
+        "hangs": "failed",
+        "b": "done",
+    }
+    assert ended["crashes"].reason == f"{videos['crashes']}: the process that read it ended, 2 times (signal SIGSEGV)"
+    assert "crashes.avi: the process that read it ended (signal SIGSEGV); it is tried once more" in caplog.text
+    assert ended["hangs"].reason == (
+        f"{videos['hangs']}: no new frame within stall_limit_seconds=3: its decoder hangs, or the network"
+    )
+    written = {path.name.partition("_")[0] for path in (tmp_path / "out" / "trouble").iterdir()}
+    assert written == {"a", "b"}
+
+
+def test_features_are_the_same_from_a_process_with_and_without_files(
+    videos: dict[str, Path], families: None, tmp_path: Path
+) -> None:
+    expected = load("trouble", device="cpu").extract(videos["a"])
+    (saved,) = extract(videos["a"], "trouble", output_path=tmp_path / "out", device="cpu", isolate=True)
+    (given,) = extract(videos["a"], "trouble", device="cpu", isolate=True)
+    for one in (saved, given):
+        assert one.features is not None and one.status == "done"
+        assert np.array_equal(one.features.values["trouble"], expected.values["trouble"])
+        assert np.array_equal(one.features.start_seconds, expected.start_seconds)
+    assert np.array_equal(np.load(saved.files[0]), expected.values["trouble"]) and not given.files
+
+
+def test_a_time_limit(videos: dict[str, Path], families: None) -> None:
+    late, next_one = extract([videos["hangs"], videos["a"]], "trouble", device="cpu", time_limit_seconds=0.5)
+    assert (late.status, late.reason) == ("failed", f"{videos['hangs']}: not done within time_limit_seconds=0.5")
+    assert next_one.status == "done"
+
+
+def test_a_process_that_cannot_start_is_told(videos: dict[str, Path], families: None, tmp_path: Path) -> None:
+    broken = tmp_path / "weights.pth"
+    broken.write_bytes(b"no checkpoint")
+    with pytest.raises(VideoFeaturesError, match=r"weights\.pth"):
+        list(extract(videos["a"], "resnet", weights=broken, device="cpu", isolate=True))
+
+
+# Commands
+
+
+def start(environment: dict[str, str], *words: object, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*words),
+        env={**environment, **more},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until, "it never came to it"
+        time.sleep(0.02)
+
+
+def began(trace: Path) -> bool:
+    return trace.exists() and bool(trace.read_text())
+
+
+def rest(out: Path) -> list[Path]:
+    """What should not be left: temporary files and claims."""
+    return [*out.rglob("*.tmp"), *(out / ".video_features" / "claims").glob("*")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [["--devices", "cpu,cpu"], ["--device", "cpu", "--no-isolate"]])
+def test_an_interrupt_says_what_is_left_and_leaves_nothing(
+    environment: dict[str, str], videos: dict[str, Path], tmp_path: Path, sent: signal.Signals, how: list[str]
+) -> None:
+    out, trace = tmp_path / "out", tmp_path / "trace.txt"
+    words = ("extract", "trouble", videos["a"], videos["b"], "--output-path", out, *how)
+    process = start(environment, *words, TROUBLE_SECONDS="0.5", TROUBLE_TRACE=str(trace))
+    wait_for(lambda: began(trace))
+    os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)  # as a terminal, as `kill`
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "interrupted: 0 done, 0 skipped, 0 failed, 2 of 2 left; nothing half-written" in told
+    assert "Traceback" not in told and not rest(out) and not list(out.glob("trouble/*"))
+    again = start(environment, *words)
+    assert again.wait() == 0 and "2 done, 0 skipped, 0 failed" in (again.stderr.read() if again.stderr else "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process that reads by /proc")
+def test_a_killed_reader_is_replaced_and_its_video_done(
+    environment: dict[str, str], videos: dict[str, Path], tmp_path: Path
+) -> None:
+    out, trace = tmp_path / "out", tmp_path / "trace.txt"
+    words = ("extract", "trouble", videos["a"], videos["b"], "--output-path", out, "--device", "cpu", "--log-json")
+    process = start(environment, *words, TROUBLE_SECONDS="0.1", TROUBLE_TRACE=str(trace))
+    wait_for(lambda: began(trace))
+    os.kill(int(trace.read_text().split()[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    told = [json.loads(line) for line in err.splitlines()]
+    assert process.returncode == 0 and [line["event"] for line in told] == ["warning", "outcome", "outcome", "summary"]
+    assert "ended (signal SIGKILL; perhaps there was no memory left); it is tried once more" in told[0]["message"]
+    assert [line["status"] for line in told[1:3]] == ["done", "done"] and not rest(out)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sees by /proc whether a process is there")
+def test_a_killed_command_leaves_no_reader_behind_and_another_takes_over_at_once(
+    environment: dict[str, str], videos: dict[str, Path], tmp_path: Path
+) -> None:
+    out, trace = tmp_path / "out", tmp_path / "trace.txt"
+    words = ("extract", "trouble", videos["a"], "--output-path", out, "--device", "cpu")
+    process = start(environment, *words, TROUBLE_SECONDS="0.2", TROUBLE_TRACE=str(trace))
+    wait_for(lambda: began(trace))
+    reader = Path("/proc") / trace.read_text().split()[0]
+    process.kill()
+    process.wait()
+    assert len(list((out / ".video_features" / "claims").glob("*"))) == 1
+    wait_for(lambda: not reader.exists())
+    again = start(environment, *words)
+    assert again.wait() == 0 and not rest(out)
+
+
+def test_two_commands_on_one_folder_share_the_videos(environment: dict[str, str], tmp_path: Path) -> None:
+    videos = [
+        write_video(tmp_path / f"{k}.avi", [np.full((16, 16, 3), 50 + k, np.uint8)], codec="rawvideo", pix_fmt="bgr24")
+        for k in range(20)
+    ]
+    out, trace = tmp_path / "out", tmp_path / "trace.txt"
+    words = ("extract", "trouble", *videos, "--output-path", out, "--devices", "cpu", "--log-json")
+    both = [start(environment, *words, TROUBLE_SECONDS="0.2", TROUBLE_TRACE=str(trace)) for _ in range(2)]
+    for process in both:
+        assert process.communicate(timeout=120) and process.returncode == 0
+    lines = [line.split() for line in trace.read_text().splitlines()]
+    assert sorted(red for _, red, _ in lines) == sorted(str(50 + k) for k in range(20)), "each once"
+    assert len({process for process, *_ in lines}) == 2
