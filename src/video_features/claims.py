@@ -48,7 +48,7 @@ class Claims:
     def _take(self, record: Path) -> SoftFileLease | None:
         path = claim_path(self._root, record)
         try:
-            was_there = path.exists()
+            was_there = path in self._watched or path.exists()
             lease = self._watched.get(path) or self._lease(path)
             lease.acquire(blocking=False)
         except Timeout:
@@ -62,7 +62,7 @@ class Claims:
         except OSError as error:
             raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
         self._watched.pop(path, None)
-        if was_there:  # its process was killed in the midst of it
+        if was_there:  # its process may have been killed in the midst of it
             remove_temporary(record)
         return lease
 
