@@ -153,13 +153,12 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
     Of two whose outputs would have one name, the first has it, and the other one a problem.
     """
     part, parts = run.part
-    named: dict[str, Task] = {}
+    named: dict[str, Video] = {}
     for k, video in enumerate(videos):
         task = _task(video, run)
-        has_outputs = run.writes_files and task.problem is None
-        earlier = named.setdefault(task.name if has_outputs else f"{task.location}: {video.id}", task)
-        if earlier is not task:
-            if earlier.problem is not None or earlier.video.key() == video.key() or _are_the_same(earlier, task):
+        earlier = named.setdefault(task.name, video) if run.writes_files and task.problem is None else video
+        if earlier is not video:
+            if _is_the_same(task, earlier):
                 continue
             task = Task(video, task.name, problem=OutputError(_of_one_name(earlier)))
         if k % parts == part:
@@ -189,12 +188,14 @@ def _absolute(path: str | PathLike[str]) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def _are_the_same(one: Task, other: Task) -> bool:
-    assert one.identity is not None and other.identity is not None
-    return one.identity.address == other.identity.address and one.video.key()[1:] == other.video.key()[1:]
+def _is_the_same(task: Task, earlier: Video) -> bool:
+    """Whether an earlier video, of the same name, is the same part of the same file, written otherwise."""
+    assert task.identity is not None
+    is_same_part = task.video.key()[1:] == earlier.key()[1:]
+    return is_same_part and identify(earlier.source, array_name=earlier.path).address == task.identity.address
 
 
-def _of_one_name(earlier: Task) -> str:
+def _of_one_name(earlier: Video) -> str:
     return (
         f"its outputs would have the names of those of {earlier.location}, which comes before it; give each an id (a "
         "CSV with the columns path and id), keep the folders apart (--layout mirror --input-root DIR), or give each "

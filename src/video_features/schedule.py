@@ -61,9 +61,9 @@ class Schedule:
                     yield from self._told(task, outcomes)
         finally:
             self._place.stop()
-            self._record()
             for claim in self._held.values():
                 claim.release()
+            self._record()
 
     def _offer(self, task: Task) -> list[Outcome]:
         """The task's outcomes where it is settled; else it begins, or waits for the process that is at it."""
