@@ -25,6 +25,7 @@ class Claims:
     def __init__(self, root: Path, seconds: float) -> None:
         self._root = root
         self._seconds = seconds
+        self._has_folder = False
         self._watched: dict[Path, SoftFileLease] = {}  # claims of others: how long one was still, the lease remembers
 
     def claim(self, records: Iterable[Path]) -> Claim | None:
@@ -67,7 +68,9 @@ class Claims:
         return lease
 
     def _lease(self, path: Path) -> SoftFileLease:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._has_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._has_folder = True
         return SoftFileLease(path, lease_duration=self._seconds, thread_local=False)
 
 

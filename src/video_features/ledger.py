@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,16 @@ class Ledger:
         self.path = root / "outcomes.jsonl"
         self._runs = root / ".video_features" / "runs"
 
+    @cached_property
+    def _lock(self) -> FileLock:
+        self._runs.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._runs.parent / "outcomes.lock")
+
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Add these, whatever other processes on any host add meanwhile. Raises WriteError."""
         text = "".join(json.dumps(line) + "\n" for line in lines).encode()
         try:
-            self._runs.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._runs.parent / "outcomes.lock"), self.path.open("ab+") as file:
+            with self._lock, self.path.open("ab+") as file:
                 if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
                     text = b"\n" + text  # a process was killed, or a disk full, in the midst of a line
                 file.write(text)
