@@ -113,17 +113,17 @@ def _extract_command(features: list[str]) -> click.Command:
         params=[
             click.Argument(["paths"], nargs=-1, metavar="PATH…"),
             *feature_options,
-            *run_options,
-            click.Option(
-                ["--dry-run"],
-                is_flag=True,
-                help="only tell each video's length and rate, and the rows and shape that it would give",
-            ),
             click.Option(
                 ["--file-with-video-paths"],
                 metavar="FILE",
                 help="a text file with more paths, one a line, or a CSV with the columns path, start_seconds, "
                 "end_seconds, id; - is standard input",
+            ),
+            *run_options,
+            click.Option(
+                ["--dry-run"],
+                is_flag=True,
+                help="only tell each video's length and rate, and the rows and shape that it would give",
             ),
             click.Option(
                 ["--log-json"], is_flag=True, help="tell everything as JSON, an object a line, on standard error"

@@ -32,14 +32,16 @@ class RunSettings:
     )
     input_root: Path | None = setting(None, "with layout mirror: the folder that all videos lie below", metavar="DIR")
     show_pred: bool = setting(False, "show the five likeliest classes of every row, and save them as JSON lines")
-    overwrite: bool = setting(False, "replace outputs that were made with other settings or from another video")
-    retry_failed: bool = setting(False, "take only the videos that failed; without any PATH, all that did")
+    overwrite: bool = setting(
+        False, "replace outputs that were made with other settings or weights, or from another video"
+    )
     pattern: str | None = setting(
         None, "which files to take of a folder given as PATH: '*.mp4', or '**/*.mp4' of its subfolders too"
     )
     source_fps: float | None = setting(
         None, "frames per second of a folder of images or an array (a video has its own)", metavar="FPS"
     )
+    retry_failed: bool = setting(False, "take only the videos that failed; without any PATH, all that did")
     shard: str | None = setting(
         None, "take only the i-th of n equal parts of the list, 1/n to n/n, whatever other processes do", metavar="I/N"
     )
