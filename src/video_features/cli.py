@@ -244,6 +244,8 @@ def demo(output_path: str) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half written
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     with explained():
         try:
             sys.exit(cli.main(prog_name="video-features", standalone_mode=False))

@@ -59,7 +59,7 @@ def kind_of(reason: str, location: str) -> str:
     """A reason without what differs from video to video: where it is, other paths, and its measures."""
     kind = reason.removeprefix(printable(location)).lstrip(": ")
     measures = r"\d[\d:. -]*(?= (s|bytes|frames?|rows?|UTC)\b)"
-    return re.sub(measures, "…", re.sub(r"\S*/\S*", "…", kind))
+    return re.sub(measures, "…", re.sub(r"[^\s();,]*/[^\s();,]*", "…", kind))
 
 
 def counted(number: int, what: str) -> str:

@@ -13,9 +13,8 @@ from .extraction import Extractor
 from .features import Outcome
 from .ledger import Ledger, RunRecord
 from .lists import Paths, tasks, videos_of
-from .places import InThisProcess, Place
+from .places import InThisProcess, Place, Watch
 from .processes import InProcesses
-from .progress import Bars, Watch
 from .registry import family, split
 from .run_settings import RunSettings
 from .runtime import choose_device
@@ -56,7 +55,11 @@ def extract(
     outcome says why, and the next one follows.
     """
     job = Job(paths, features, settings)
-    return job.outcomes(Bars(job.total) if progress else Watch())
+    if not progress:
+        return job.outcomes()
+    from .progress import Bars
+
+    return job.outcomes(Bars(job.total))
 
 
 def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
@@ -91,19 +94,29 @@ class Job:
         self._run = run
         devices = [choose_device(name) for name in run.device_names]  # one that is not there is told at once
         self._recipe = Recipe(by_feature, run)
+        if run.retry_failed and run.output_path is not None and not Ledger(run.output_path).path.exists():
+            raise SettingsError(
+                f"retry_failed: nothing has been extracted into {run.output_path}; is it the right folder?"
+            )
         sink = sink_of(run)  # before the weights, which take longer
         self.root = sink.root if isinstance(sink, FileSink) else None
         self._work = Work(_built(self._recipe), sink, run.source_fps)
         if self.root is None:
             self._check_needs_no_files()
         self._ledger = None if self.root is None else Ledger(self.root)
-        self.videos = videos_of(paths, run.pattern)
+        if self._ledger is not None:
+            self._ledger.read()  # what others record from now on is of this run, too
+        self.videos = videos_of(paths, run.pattern, run.output_path)
         if run.retry_failed and self._ledger is not None:
-            failed = self._ledger.failed(self.features)
+            failed = self._ledger.failed(self._work.made_by.values())
             keys = {video.key() for video in failed}
             self.videos = [video for video in self.videos if video.key() in keys] if self.videos else failed
         part, parts = run.part
         self.total = len(self.videos[part::parts])
+        if not self.total:
+            log.warning(
+                "there is no video to do: %s", "nothing failed" if run.retry_failed else f"shard {run.shard} is empty"
+            )
         first = next(tasks(self.videos, run), None)
         if first is not None and not run.in_processes and not self._work.is_settled(first):
             self._work.load(devices[0])  # so that weights which do not fit are told at once
@@ -114,7 +127,7 @@ class Job:
         claims = None
         if self._ledger is not None and self.root is not None:
             if not run.retry_failed:
-                self._ledger.begin(RunRecord(self._work.describe(), run, self.videos))
+                self._ledger.begin(RunRecord(list(self._work.made_by.values()), run, self.videos))
             claims = Claims(self.root, run.claim_seconds)
         place: Place = InThisProcess(self._work, choose_device(run.device), watch)
         if run.in_processes:

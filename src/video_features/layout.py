@@ -8,6 +8,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,7 +100,8 @@ def temporary_path(record: Path) -> Path:
 def remove_temporary(record: Path) -> None:
     """Remove what was to become files beside `record`, when its process was killed."""
     for path in record.parent.glob(f"{_temporary_start(record)}*.tmp"):
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the next one that takes it tries again
+            path.unlink(missing_ok=True)
 
 
 def _temporary_start(record: Path) -> str:

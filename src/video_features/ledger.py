@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -32,15 +33,35 @@ KEY = ("path", "start_seconds", "end_seconds", "id")  # what `Video.key` has, by
 Key = tuple[Any, ...]
 
 
-def as_json(outcome: Outcome, video: Video) -> dict[str, Any]:
+def as_json(outcome: Outcome, video: Video, model: str) -> dict[str, Any]:
     """How a video ended, as a line of `outcomes.jsonl` has it."""
+    of_video = dict(zip(KEY, video.key(), strict=True))
+    if isinstance(video.source, np.ndarray):
+        of_video["path"] = None  # it is nowhere
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         **outcome.as_json(),
-        **dict(zip(KEY, video.key(), strict=True)),
+        "model_name": model,
+        **of_video,
         "host": socket.gethostname(),
         "process": os.getpid(),
     }
+
+
+def model_of(made_by: Mapping[str, Any]) -> str:
+    """The `model_name` of a record's settings; empty where the feature has none."""
+    return str(made_by["settings"].get("model_name", ""))
+
+
+@dataclass(frozen=True)
+class End:
+    """How a video ended: what is kept of a line. is_new: whether it did after this process began to look"""
+
+    status: str
+    reason: str
+    error: str
+    location: str
+    is_new: bool
 
 
 class Ledger:
@@ -50,6 +71,8 @@ class Ledger:
         self._root = root
         self.path = root / "outcomes.jsonl"
         self._runs = root / ".video_features" / "runs"
+        self._ends: dict[tuple[str, str, Key], End] = {}
+        self._read_until: int | None = None
 
     @cached_property
     def _lock(self) -> FileLock:
@@ -67,28 +90,41 @@ class Ledger:
         except OSError as error:
             raise WriteError(f"{self.path}: cannot be written ({error.strerror or error})") from error
 
-    def outcomes(self) -> Iterator[dict[str, Any]]:
-        """Every line, oldest first; those that are not whole are left out."""
-        if not self.path.exists():
-            return
-        with self.path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    found = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(found, dict) and {"feature", "path", "status"} <= found.keys():
-                    yield found
+    def last(self, feature: str, model: str, video: Video) -> End | None:
+        """How a video ended last, by what all processes have recorded so far."""
+        self.read()
+        return self._ends.get((feature, model, video.key()))
 
-    def last(self) -> dict[tuple[str, Key], dict[str, Any]]:
-        """How each video ended last, by feature and `Video.key`."""
-        return {(line["feature"], key_of(line)): line for line in self.outcomes()}
-
-    def failed(self, features: Iterable[str]) -> list[Video]:
+    def failed(self, made_by: Iterable[Mapping[str, Any]]) -> list[Video]:
         """The videos of which one of these features failed last."""
-        wanted = set(features)
-        lines = [line for (feature, _), line in self.last().items() if feature in wanted and line["status"] == "failed"]
-        return list({key_of(line): Video(*key_of(line)) for line in lines}.values())
+        self.read()
+        wanted = {(one["feature"], model_of(one)) for one in made_by}
+        keys = {
+            key: None
+            for (feature, model, key), end in self._ends.items()
+            if (feature, model) in wanted and end.status == "failed" and key[0] is not None
+        }
+        return [Video(*key) for key in keys]
+
+    def read(self) -> None:
+        """Take in what was added; the first time, all there is. Lines that are not whole are left out."""
+        is_new = self._read_until is not None
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read_until or 0)
+                added = file.read()
+        except FileNotFoundError:
+            added = b""
+        whole = added[: added.rfind(b"\n") + 1]
+        self._read_until = (self._read_until or 0) + len(whole)
+        for text in whole.splitlines():
+            try:
+                line = json.loads(text)
+                key = tuple(line[name] for name in KEY)
+                end = End(line["status"], line["reason"], line["error"], line["location"], is_new)
+                self._ends[line["feature"], line["model_name"], key] = end
+            except (ValueError, KeyError, TypeError):
+                continue
 
     def begin(self, run: RunRecord) -> None:
         """Note what a run is for. Raises WriteError."""
@@ -96,7 +132,7 @@ class Ledger:
         path = self._runs / f"{digest(text)}.json"
         try:
             self._runs.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
         except OSError as error:
@@ -107,7 +143,7 @@ class Ledger:
         paths = sorted(self._runs.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         if not paths:
             raise OutputError(f"{self._root}: no run of video-features has written here")
-        return [RunRecord.read(path) for path in paths]
+        return [run for path in paths if (run := RunRecord.read(path)) is not None]
 
 
 @dataclass(frozen=True)
@@ -127,13 +163,22 @@ class RunRecord:
 
     def as_json(self) -> dict[str, Any]:
         settings = {name: str(value) for name in KEPT if (value := getattr(self.settings, name)) is not None}
+        if self.settings.input_root is not None:
+            settings["input_root"] = str(self.settings.input_root.absolute())
         videos = [list(video.key()) for video in self.videos if not isinstance(video.source, np.ndarray)]
         return {"made_by": self.made_by, "settings": settings, "videos": videos}
 
     @classmethod
-    def read(cls, path: Path) -> RunRecord:
-        """From its file, in the output folder's `.video_features/runs`."""
-        found = json.loads(path.read_text(encoding="utf-8"))
+    def read(cls, path: Path) -> RunRecord | None:
+        """From its file, in the output folder's `.video_features/runs`; None where that is not whole, as after a power
+        failure."""
+        try:
+            return cls._from_json(json.loads(path.read_text(encoding="utf-8")), path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    @classmethod
+    def _from_json(cls, found: dict[str, Any], path: Path) -> RunRecord:
         settings = {**found["settings"], "output_path": path.parents[2]}
         began = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
         return cls(
@@ -142,8 +187,3 @@ class RunRecord:
             [Video(*key) for key in found["videos"]],
             began,
         )
-
-
-def key_of(line: Mapping[str, Any]) -> Key:
-    """`Video.key` of the video that a line tells of."""
-    return tuple(line.get(name) for name in KEY)

@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .windows import Segment, segment_of
 
 log = logging.getLogger(__name__)
 
+# What may be meant to be one of the columns, and would be a whole video, or another name, if it were not used.
+LIKE_OURS = re.compile("start|begin|from|end|stop|until|time|sec|path|file|video|name|id$|^to$", re.IGNORECASE)
 COLUMNS = ("path", "start_seconds", "end_seconds", "id")
 
 
@@ -77,9 +80,10 @@ class Video:
 
     def key(self) -> tuple[str, float | None, float | None, str | None]:
         """What tells it from others, wherever the run is started."""
-        path = self.path
-        is_local = not isinstance(self.source, np.ndarray) and not URL.match(path)
-        return str(_absolute(path)) if is_local else path, self.start_seconds, self.end_seconds, self.id
+        if isinstance(self.source, np.ndarray):
+            return f"array {id(self.source)}", self.start_seconds, self.end_seconds, self.id
+        path = self.path if URL.match(self.path) else str(_absolute(self.path))
+        return path, self.start_seconds, self.end_seconds, self.id
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,11 @@ class Task:
 Paths = Source | Video | Iterable[Source | Video] | Mapping[str, Source]
 
 
-def videos_of(paths: Paths, pattern: str | None = None) -> list[Video]:
+def videos_of(paths: Paths, pattern: str | None = None, output_path: Path | None = None) -> list[Video]:
     """What `extract` is given, as videos, each once.
 
     pattern: which files to take of folders, in the order of their names
+    output_path: a folder below which none are taken
     Raises SettingsError for a folder in which no file matches.
     """
     if isinstance(paths, Mapping):
@@ -116,19 +121,20 @@ def videos_of(paths: Paths, pattern: str | None = None) -> list[Video]:
         paths = [paths]
     found: dict[tuple[object, ...], Video] = {}
     for k, given in enumerate(paths):
-        for video in _videos(given, k, pattern):
+        for video in _videos(given, k, pattern, output_path):
             found.setdefault(video.key(), video)
     return list(found.values())
 
 
-def _videos(given: Source | Video, place: int, pattern: str | None) -> list[Video]:
+def _videos(given: Source | Video, place: int, pattern: str | None, output_path: Path | None) -> list[Video]:
     if isinstance(given, Video):
         return [given]
     if isinstance(given, np.ndarray):
         return [Video(given, id=f"array_{place}")]
     if pattern is None or URL.match(os.fspath(given)) or not Path(given).is_dir():
         return [Video(given)]
-    return [Video(path) for path in _matching(Path(given), pattern)]
+    outputs = None if output_path is None else _absolute(output_path)
+    return [Video(path) for path in _matching(Path(given), pattern) if outputs not in _absolute(path).parents]
 
 
 def read_list(file: str) -> list[Video]:
@@ -138,13 +144,19 @@ def read_list(file: str) -> list[Video]:
     Raises SettingsError where it cannot be read, naming the line.
     """
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"file_with_video_paths={file}: cannot be read ({error})") from None
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise SettingsError(f"file_with_video_paths={file}: cannot be read ({error.strerror})") from None
+    if "\0" in text:
+        raise SettingsError(
+            f"file_with_video_paths={file}: no text; is it a video? Videos are given without the option"
+        )
+    if not text.strip():
+        raise SettingsError(f"file_with_video_paths={file}: there is nothing in it")
     header = [column.strip() for column in text.partition("\n")[0].split(",")]
     if Path(file).suffix.lower() == ".csv" or ("path" in header and len(header) > 1):
         return _read_csv(file, text)
-    return [Video(line.strip()) for line in text.splitlines() if line.strip()]
+    return [Video(line.strip()) for line in text.split("\n") if line.strip()]
 
 
 def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
@@ -160,7 +172,7 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
         if earlier is not video:
             if _is_the_same(task, earlier):
                 continue
-            task = Task(video, task.name, problem=OutputError(_of_one_name(earlier)))
+            task = Task(video, "", problem=OutputError(_of_one_name(earlier)))
         if k % parts == part:
             yield task
 
@@ -221,7 +233,13 @@ def _read_csv(file: str, text: str) -> list[Video]:
             f"{file}: expected a first line that names the columns ({','.join(COLUMNS)}), and path is not in it"
         )
     rows.fieldnames = columns
-    if others := [column for column in columns if column not in COLUMNS]:
+    others = [column for column in columns if column not in COLUMNS]
+    if meant := [column for column in others if LIKE_OURS.search(column)]:
+        raise SettingsError(
+            f"{file}: unknown column{'s' * (len(meant) > 1)} {', '.join(meant)}; known are {', '.join(COLUMNS)}: "
+            "rename them, or leave them away"
+        )
+    if others:
         log.warning("%s: its columns %s are not used; known are %s", file, ", ".join(others), ", ".join(COLUMNS))
     videos = []
     try:

@@ -9,8 +9,23 @@ import torch
 
 from .features import Outcome
 from .lists import Task
-from .progress import Watch
 from .work import Work
+
+
+class Watch:
+    """Is told what is under way, and by itself shows nothing."""
+
+    def progress(self, place: str, task: Task, seconds: float, length: float | None) -> None:
+        """So many seconds of a task's video are done there, of so many where that is known."""
+
+    def idle(self, place: str) -> None:
+        """Nothing is under way there."""
+
+    def ended(self) -> None:
+        """A video has."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
 
 
 class Place(Protocol):

@@ -10,17 +10,18 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from .errors import VideoFeaturesError, in_one_line, printable
+from .errors import SettingsError, VideoFeaturesError, in_one_line, printable
 from .features import Outcome
 from .lists import Task
-from .progress import Watch
+from .places import Watch
 from .work import Recipe, failed
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 10.0  # in which a process that is told to stop does so, or is killed
 PROGRESS_EVERY_SECONDS = 0.2
 TRIES = 2  # of a video: a process may die of what is not its fault
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
 STARTS = 3  # of a process, before it is given up with the run
 
 
@@ -39,6 +41,7 @@ class _Process:
     name: str
     running: Any = None  # multiprocessing's process
     connection: Any = None  # multiprocessing's, to it
+    parent: Any = None  # another, whose other end tells it that this process is still there
     task: Task | None = None
     began: float = 0.0
     heard: float = 0.0  # when it last said something
@@ -65,30 +68,41 @@ class InProcesses:
         time_limit: float | None,
         stall_limit: float,
     ) -> None:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise SystemExit(1)  # it imports a script without a guard, as its parent will tell
+        if str(getattr(sys.modules["__main__"], "__file__", "")).endswith("<stdin>"):
+            raise SettingsError(
+                "from a script on standard input Python starts no processes: save it as a file, or leave devices, "
+                "isolate and time_limit_seconds away"
+            )
         self._recipe = recipe
         self._watch = watch
         self._on_death = on_death
         self._time_limit = time_limit
         self._stall_limit = stall_limit
-        self._threads = max(1, (os.cpu_count() or 1) // len(devices)) if len(devices) > 1 else None
+        self._threads = max(1, _cores() // len(devices)) if len(devices) > 1 else None
         self._processes = [_Process(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
-        self._tries: dict[str, int] = {}
+        self._tries: dict[int, int] = {}  # by a task's identity
+        self._waiting: list[Task] = []  # for a process, as theirs could not start
         self._over: list[tuple[Task, list[Outcome]]] = []
 
     def has_room(self) -> bool:
-        return any(process.task is None for process in self._processes)
+        return not self._waiting and any(process.task is None for process in self._processes)
 
     def is_idle(self) -> bool:
-        return not self._over and all(process.task is None for process in self._processes)
+        return not self._over and not self._waiting and all(process.task is None for process in self._processes)
 
     def begin(self, task: Task) -> None:
         self._give(next(process for process in self._processes if process.task is None), task)
 
     def ended(self, timeout: float | None = None) -> Iterator[tuple[Task, list[Outcome]]]:
         until = None if timeout is None else time.monotonic() + timeout
-        while not self._over and any(process.task for process in self._processes):
-            self._listen()
+        while not self._over and not self.is_idle():
+            self._listen(0.5 if timeout is None else min(0.5, timeout))
             self._give_up_what_takes_too_long()
+            for process in self._processes:
+                if process.task is None and self._waiting:
+                    self._give(process, self._waiting.pop())
             if until is not None and time.monotonic() >= until:
                 break
         over, self._over = self._over, []
@@ -118,22 +132,25 @@ class InProcesses:
     def _start(self, process: _Process) -> None:
         context: Any = multiprocessing.get_context(_start_method())
         ours, theirs = context.Pipe()
-        process.running = context.Process(
-            target=_serve, args=(theirs, self._recipe, process.device, self._threads), daemon=True
-        )
-        process.running.start()
+        is_here, we_are_here = context.Pipe(duplex=False)
+        arguments = (theirs, is_here, self._recipe, process.device, self._threads)
+        running = context.Process(target=_serve, args=arguments, daemon=True)
+        with _uninterrupted():
+            running.start()
+            process.running, process.connection, process.parent, process.is_ready = running, ours, we_are_here, False
         theirs.close()
-        process.connection, process.is_ready = ours, False
+        is_here.close()
 
-    def _listen(self) -> None:
-        """Hear what any of them has to say, for a while."""
+    def _listen(self, timeout: float) -> None:
+        """Hear all that they have to say, and wait for it for so many seconds."""
         by_connection: dict[Any, _Process] = {
             process.connection: process for process in self._processes if process.task is not None
         }
-        for connection in wait(list(by_connection), timeout=0.5):
+        for connection in wait(list(by_connection), timeout):
             process = by_connection[connection]
             try:
-                self._hear(process, *process.connection.recv())
+                while process.connection is connection and process.task is not None and connection.poll():
+                    self._hear(process, *connection.recv())
             except (EOFError, OSError):
                 self._bury(process)
 
@@ -148,9 +165,13 @@ class InProcesses:
         elif kind == "log":
             log.log(*said)
         elif kind == "outcomes":
-            self._end(process, said[0])
-        else:  # it could not even start, and no other one would
-            raise said[0]
+            outcomes, is_leaving = said
+            self._end(process, outcomes)
+            if is_leaving:
+                process.running.join(SHUTDOWN_SECONDS)
+                self._kill(process)
+        else:
+            self._retire(process, said[0])
 
     def _end(self, process: _Process, outcomes: list[Outcome]) -> None:
         assert process.task is not None
@@ -167,19 +188,32 @@ class InProcesses:
         if not was_ready:
             process.failed_starts += 1
             if process.failed_starts == STARTS:
-                raise VideoFeaturesError(
+                error = VideoFeaturesError(
                     f"a process to read videos in ended {STARTS} times before it could begin ({ended}). In a script, "
                     "what calls extract must stand below `if __name__ == '__main__':`"
                 )
+                self._retire(process, error)
+                return
         else:
-            self._tries[task.location] = self._tries.get(task.location, 0) + 1
-        if self._tries.get(task.location, 0) < TRIES:
+            self._tries[id(task)] = self._tries.get(id(task), 0) + 1
+        if self._tries.get(id(task), 0) < TRIES:
             log.warning(
                 "%s: the process that read it ended (%s); it is tried once more", printable(task.location), ended
             )
             self._give(process, task)
         else:
             self._fail(process, VideoFeaturesError(f"the process that read it ended, {TRIES} times ({ended})"))
+
+    def _retire(self, process: _Process, error: VideoFeaturesError) -> None:
+        """Go on without a process that cannot start. Raises its error where it was the last one."""
+        assert process.task is not None
+        if process.running is not None:
+            self._kill(process)
+        self._waiting.append(process.task)
+        self._processes.remove(process)
+        if not self._processes:
+            raise error
+        log.warning("%s: %s; the others go on without it", process.name, error)
 
     def _give_up_what_takes_too_long(self) -> None:
         now = time.monotonic()
@@ -210,8 +244,14 @@ class InProcesses:
             self._on_death(process.task)
         code: int | None = process.running.exitcode
         process.running.close()
+        process.parent.close()
         process.running = process.connection = None
         return code
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _start_method() -> str:
@@ -233,10 +273,28 @@ def _in_words(exit_code: int | None) -> str:
     return f"signal {name}{out_of_memory}"
 
 
-def _serve(connection: Connection, recipe: Recipe, device: str | None, threads: int | None) -> None:
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and the like come after it, and so not in the midst of a start; where the system can do that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, parent: Connection, recipe: Recipe, device: str | None, threads: int | None) -> None:
     """What a process does: take tasks and give outcomes, until there are no more or it is told to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to all; the first process decides
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is half written is removed
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     logging.getLogger().handlers = [_Forwarded(connection)]
     logging.getLogger().setLevel(logging.WARNING)  # what is said when extractors are made, the first process said
     with suppress(KeyboardInterrupt, EOFError):
@@ -254,9 +312,18 @@ def _serve(connection: Connection, recipe: Recipe, device: str | None, threads: 
         _say(connection, "ready")
         while True:
             outcomes = work.extract(connection.recv(), _Progress(connection))
-            _say(connection, "outcomes", outcomes)
-            if any("CUDA error" in outcome.reason for outcome in outcomes):
-                return  # a GPU that once was in error is of no more use to the process
+            # A GPU that once was in error is of no more use to the process.
+            is_leaving = any("CUDA error" in outcome.reason for outcome in outcomes)
+            _say(connection, "outcomes", outcomes, is_leaving)
+            if is_leaving:
+                return
+
+
+def _leave_with(parent: Connection) -> None:
+    """End when the first process does, even in the midst of a decoder that hangs."""
+    with suppress(EOFError, OSError):
+        parent.recv_bytes()
+    os._exit(1)
 
 
 def _interrupt(*_: object) -> None:

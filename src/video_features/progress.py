@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import PurePath
 from typing import Any
 
@@ -9,24 +10,9 @@ from tqdm import tqdm
 
 from .errors import printable
 from .lists import Task
+from .places import Watch
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total_fmt} videos, {rate_fmt}, {elapsed} gone, {remaining} left"
-
-
-class Watch:
-    """Is told what is under way, and by itself shows nothing."""
-
-    def progress(self, place: str, task: Task, seconds: float, length: float | None) -> None:
-        """So many seconds of a task's video are done there, of so many where that is known."""
-
-    def idle(self, place: str) -> None:
-        """Nothing is under way there."""
-
-    def ended(self) -> None:
-        """A video has."""
-
-    def close(self) -> None:
-        """Nothing more comes."""
 
 
 class Bars(Watch):
@@ -36,7 +22,7 @@ class Bars(Watch):
     """
 
     def __init__(self, total: int) -> None:
-        self._run: tqdm[Any] = tqdm(total=total, desc="all", unit=" videos", bar_format=BAR, leave=False, disable=None)
+        self._run: tqdm[Any] = tqdm(total=total, desc="all", unit="video", bar_format=BAR, leave=False, disable=None)
         self._lines: dict[str, tqdm[Any]] = {}
         self._ended = 0
         self._parts: dict[str, float] = {}  # of the videos under way, how much is done
@@ -50,6 +36,8 @@ class Bars(Watch):
         of = "" if length is None else f" of {length:.1f}"
         line.set_description_str(f"{place}: {name}: {seconds:.1f}{of} s", refresh=False)
         line.update()
+        if not self._ended and not self._parts:  # what came before, such as loading, is no measure of a video
+            self._run.start_t = self._run.last_print_t = time.time()
         self._parts[place] = min(seconds / length, 1.0) if length else 0.0
         self._show()
 

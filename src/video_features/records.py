@@ -34,7 +34,7 @@ def describe_weights(weights: LocalWeights) -> dict[str, Any]:
     return {
         "sha256": weights.sha256,
         "source": weights.record.source,
-        "file": str(weights.path),
+        "file": str(weights.path.absolute()),
         "licence": weights.record.licence,
         "paper": weights.record.paper,
         "trained_on": weights.record.trained_on,
@@ -78,7 +78,7 @@ def check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]
     A file that was moved, and is as large and as old as it was, is the same.
     """
     then, now = _version(found), _version(ours)
-    if found["path"] != ours["path"] and (then != now or None in now):
+    if found["path"] != ours["path"] and (then != now or None in now or _are_two(found["path"], ours["path"])):
         raise OutputError(
             f"the outputs of its name are of another video, {found['path']} (says {sidecar}); "
             "rename one of the two or give it an id (a CSV with the columns path and id), keep their folders apart "
@@ -95,6 +95,14 @@ def check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]
             f"has changed since {sidecar} was written (then {_as_it_was(*then)}, now {_as_it_was(*now)}); overwrite "
             "(--overwrite) makes its features anew"
         )
+
+
+def _are_two(one: str, other: str) -> bool:
+    """Whether there are files at both paths, and not one file."""
+    try:
+        return not Path(one).samefile(other)
+    except OSError:
+        return False
 
 
 def _version(source: dict[str, Any]) -> tuple[int | None, int | None]:

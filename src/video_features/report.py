@@ -52,6 +52,10 @@ class Summary:
             self._failures[kind] += 1
             self._examples.setdefault(kind, outcome.location)
 
+    def finish(self) -> None:
+        """Nothing more comes: what is left were two names of one file."""
+        self._total = sum(self._counts.values())
+
     @property
     def is_failed(self) -> bool:
         return self._counts["failed"] > 0
@@ -98,7 +102,8 @@ def report(job: Job, *, as_json: bool = False) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from .progress import Bars, Watch
+    from .places import Watch
+    from .progress import Bars
 
     summary = Summary(job.total, len(job.features))
     bars = Watch() if as_json else Bars(job.total)
@@ -110,15 +115,13 @@ def report(job: Job, *, as_json: bool = False) -> int:
                 with tqdm.external_write_mode(file=sys.stderr):
                     tell_it(outcome)
     except KeyboardInterrupt:
-        bars.close()
         how_to_go_on = "nothing half-written: the same command goes on, and begins what was under way anew"
         _say(f"interrupted: {summary.counts()}, {summary.left()}; {how_to_go_on}", summary, as_json, "interrupted")
         return INTERRUPTED
     except VideoFeaturesError:
-        bars.close()
         _say(f"stopped: {summary.counts()}, {summary.left()}", summary, as_json, "stopped")
         raise
-    bars.close()
+    summary.finish()
     if as_json or not summary.is_of_one:
         _say("\n".join(summary.lines()), summary, as_json, "summary")
     return FAILED if summary.is_failed else OK
@@ -144,10 +147,16 @@ def _tell_json(outcome: Outcome) -> None:
 
 def report_status(states: Iterable[Status]) -> int:
     """Print how far the runs in an output folder are; the exit status."""
+    newest: dict[tuple[str, str], Status] = {}
     for state in states:
+        newer = newest.setdefault((state.feature, state.model), state)
         model = f" ({state.model})" if state.model else ""
         began = "" if state.began is None else f", last begun {state.began.astimezone():%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{state.feature}{model}: {counted(state.videos, 'video')}{began}")
+        names = sorted({*state.settings, *newer.settings})
+        others = [name for name in names if state.settings.get(name) != newer.settings.get(name)]
+        earlier = ", ".join(f"{name} {state.settings.get(name)}" for name in others)
+        earlier = "" if newer is state else f", an earlier run, with {earlier or 'other weights'}"
+        click.echo(f"{state.feature}{model}: {counted(state.videos, 'video')}{began}{earlier}")
         counts = {
             "done": state.done,
             "under way": len(state.under_way),

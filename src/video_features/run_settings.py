@@ -36,7 +36,9 @@ class RunSettings:
         False, "replace outputs that were made with other settings or weights, or from another video"
     )
     pattern: str | None = setting(
-        None, "which files to take of a folder given as PATH: '*.mp4', or '**/*.mp4' of its subfolders too"
+        None,
+        "which files to take of a folder given as PATH: '*.mp4', or '**/*.mp4' of its subfolders too",
+        metavar="GLOB",
     )
     source_fps: float | None = setting(
         None, "frames per second of a folder of images or an array (a video has its own)", metavar="FPS"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +17,8 @@ from typing import Any
 
 from .claims import claim_path
 from .errors import OutputError, VideoFeaturesError, kind_of, printable, reason_of
-from .layout import Paths
-from .ledger import Ledger, RunRecord
-from .lists import Task, tasks
+from .ledger import End, Ledger, RunRecord, model_of
+from .lists import Task, Video, tasks
 from .records import describe_identity
 from .sinks import FileSink, sink_of
 from .weights import Weights, verify
@@ -26,6 +29,7 @@ class Status:
     """How far one feature is, of the videos of the latest run with its settings.
 
     feature, model: of `model_name`, where the feature has one
+    settings: of the feature, but for the weights, and those of the run that say where its outputs are
     began: when that run did, or was last begun anew
     videos: how many it is for
     done: how many are there, whole, made with its settings and from the video as it is now
@@ -38,6 +42,7 @@ class Status:
 
     feature: str
     model: str
+    settings: dict[str, Any]
     began: datetime | None
     videos: int = 0
     done: int = 0
@@ -53,43 +58,43 @@ class Status:
 
 
 def status(output_path: str | PathLike[str]) -> list[Status]:
-    """How far the runs in an output folder are: one of each feature and model, that which began last.
+    """How far the runs in an output folder are: of each feature and model that which began last, and before it those
+    with other settings of which there are outputs.
 
     Nothing is decoded, but every output is loaded, and the weights' files are read: a thousand videos take about a
     second. Raises OutputError where no run has written.
     """
     root = Path(output_path)
     ledger = Ledger(root)
-    runs, last = ledger.runs(), ledger.last()
-    found = []
-    for run, made_by in _latest(runs):
-        model = str(made_by["settings"].get("model_name", ""))
-        state = Status(str(made_by["feature"]), model, run.began)
+    runs = ledger.runs()
+    found: list[Status] = []
+    for run, made_by in _groups(runs):
+        settings = {**made_by["settings"], **run.as_json()["settings"]}
+        state = Status(str(made_by["feature"]), model_of(made_by), settings, run.began)
         now, state.notes = _weights_as_they_are(made_by)
         sink = sink_of(run.settings)
         assert isinstance(sink, FileSink)
         for task in tasks(run.videos, run.settings):
             state.videos += 1
-            _count(state, task, run, now, sink, last.get((state.feature, task.video.key())))
-        found.append(state)
+            _count(state, task, run, now, sink, ledger.last(state.feature, state.model, task.video))
+        is_superseded = any((one.feature, one.model) == (state.feature, state.model) for one in found)
+        if not is_superseded or state.done:
+            found.append(state)
     return found
 
 
-def _latest(runs: list[RunRecord]) -> Iterator[tuple[RunRecord, dict[str, Any]]]:
-    """Of each folder of outputs the latest run, with the videos of all earlier ones of the same settings."""
-    found: dict[Path, tuple[RunRecord, dict[str, Any]]] = {}
+def _groups(runs: list[RunRecord]) -> Iterator[tuple[RunRecord, dict[str, Any]]]:
+    """The runs of each feature by their settings, the latest first, with the videos of all of them."""
+    found: dict[str, tuple[RunRecord, dict[str, Any], dict[Any, Video]]] = {}
     for run in runs:
         for made_by in run.made_by:
-            folder = Paths(Path(), "", made_by).folder
-            latest, latest_made_by = found.setdefault(folder, (run, made_by))
-            if latest is not run and (latest.settings, _numbers(latest_made_by)) == (run.settings, _numbers(made_by)):
-                videos = list({video.key(): video for video in [*latest.videos, *run.videos]}.values())
-                found[folder] = replace(latest, videos=videos), latest_made_by
-    return iter(found.values())
-
-
-def _numbers(made_by: dict[str, Any]) -> tuple[Any, Any]:
-    return made_by["settings"], {key: one["sha256"] for key, one in made_by["weights"].items()}
+            digests = {key: one["sha256"] for key, one in made_by["weights"].items()}
+            group = json.dumps([made_by["feature"], made_by["settings"], digests, run.as_json()["settings"]])
+            _, _, videos = found.setdefault(group, (run, made_by, {}))
+            for video in run.videos:
+                videos.setdefault(video.key(), video)
+    for latest, made_by, videos in found.values():
+        yield replace(latest, videos=list(videos.values())), made_by
 
 
 def _weights_as_they_are(made_by: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -110,7 +115,7 @@ def _weights_as_they_are(made_by: dict[str, Any]) -> tuple[dict[str, Any], list[
 
 
 def _count(
-    state: Status, task: Task, run: RunRecord, made_by: dict[str, Any], sink: FileSink, last: dict[str, Any] | None
+    state: Status, task: Task, run: RunRecord, made_by: dict[str, Any], sink: FileSink, last: End | None
 ) -> None:
     if task.identity is None:
         assert task.problem is not None
@@ -128,8 +133,8 @@ def _count(
     claimed_by = _claimed_by(claim_path(sink.root, sink.record_path(task.name, record)))
     if claimed_by:
         state.under_way.append(f"{printable(task.location)} ({claimed_by})")
-    elif last is not None and last["status"] == "failed":
-        state.failed[kind_of(last["reason"], task.location)] += 1
+    elif last is not None and last.status == "failed":
+        state.failed[kind_of(last.reason, last.location)] += 1
     else:
         state.left += 1
 
@@ -139,8 +144,21 @@ def _claimed_by(claim: Path) -> str:
     try:
         said = dict(line.split("=", 1) for line in claim.read_text().splitlines() if "=" in line)
         age = time.time() - claim.stat().st_mtime
-        if age > float(said["duration"]):
+        if age > float(said["duration"]) or _is_gone(said["host"], int(said["pid"])):
             return ""
         return f"{said['host']}, process {said['pid']}, last sign of life {max(0.0, age):.0f} s ago"
     except (OSError, ValueError, KeyError):
         return ""
+
+
+def _is_gone(host: str, process: int) -> bool:
+    """Whether a process of this host is there no more; where the system says it."""
+    if sys.platform == "win32" or host != socket.gethostname():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

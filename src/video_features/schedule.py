@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from .claims import Claim, Claims
-from .errors import WriteError, counted
+from .errors import WriteError
 from .features import Outcome
-from .ledger import Ledger, as_json
+from .ledger import End, Ledger, as_json, model_of
 from .lists import Task
-from .places import Place
-from .progress import Watch
+from .places import Place, Watch
 from .work import Work
 
 log = logging.getLogger(__name__)
@@ -53,38 +54,50 @@ class Schedule:
             while True:
                 while self._place.has_room() and (task := next(coming, None)) is not None:
                     yield from self._told(task, self._offer(task))
+                    yield from self._ended(0)
                 for task in self._again():
                     yield from self._told(task, self._offer(task))
                 if self._place.is_idle() and not self._busy:
                     return
-                for task, outcomes in self._place.ended(POLL_SECONDS if self._busy else None):
-                    yield from self._told(task, outcomes)
+                yield from self._ended(POLL_SECONDS if self._busy else None)
         finally:
-            self._place.stop()
-            for claim in self._held.values():
-                claim.release()
-            self._record()
+            with ExitStack() as stack:  # each, whatever becomes of the others
+                stack.callback(self._watch.close)
+                stack.callback(self._record)
+                for claim in self._held.values():
+                    stack.callback(claim.release)
+                stack.callback(self._place.stop)
 
     def _offer(self, task: Task) -> list[Outcome]:
         """The task's outcomes where it is settled; else it begins, or waits for the process that is at it."""
-        settled = self._work.settled(task)
-        if len(settled) < len(self._work.extractors) and self._claims is not None:
+        ends = self._work.settled(task)
+        if len(ends) < len(self._work.extractors) and self._claims is not None:
             claim = self._claims.claim(self._work.record_paths(task))
             if claim is None:
                 self._busy.append(task)
                 return []
             self._held[task.name] = claim
-            settled = self._work.settled(task)  # another process may have been faster
-        if len(settled) == len(self._work.extractors):
-            return list(settled.values())
+            ends = self._work.settled(task)  # another process may have been faster
+            ends |= self._failed_elsewhere(task, self._work.made_by.keys() - ends.keys())
+        if len(ends) == len(self._work.extractors):
+            return list(ends.values())
         self._place.begin(task)
         return []
+
+    def _failed_elsewhere(self, task: Task, features: Iterable[str]) -> dict[str, Outcome]:
+        """The failures of these features that other processes have recorded since this one began."""
+        found: dict[str, Outcome] = {}
+        for feature in features:
+            end = self._recorded_end(task, feature)
+            if end is not None and end.is_new and end.status == "failed" and end.error != WriteError.__name__:
+                found[feature] = Outcome(task.location, feature, "failed", end.reason, error=end.error)
+        return found
 
     def _again(self) -> Iterator[Task]:
         """The tasks that other processes were at, once there is nothing else to do."""
         if self._busy and self._place.is_idle():
             if not self._has_told:
-                log.info("other processes are at %s: waiting for them", counted(len(self._busy), "video"))
+                log.info("waiting for what other processes are at")
                 self._has_told = True
             time.sleep(POLL_SECONDS)
         for _ in range(len(self._busy)):
@@ -92,13 +105,21 @@ class Schedule:
                 return
             yield self._busy.popleft()
 
+    def _ended(self, timeout: float | None) -> Iterator[Outcome]:
+        for task, outcomes in self._place.ended(timeout):
+            yield from self._told(task, outcomes)
+
     def _told(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
         """Record the outcomes, and leave the task's claim."""
         if not outcomes:
             return
         claim = self._held.pop(task.name, None)
         try:
-            self._lines += [as_json(outcome, task.video) for outcome in outcomes]
+            self._lines += [
+                as_json(outcome, task.video, model_of(self._work.made_by[outcome.feature]))
+                for outcome in outcomes
+                if not self._is_recorded(task, outcome)
+            ]
             if claim is not None or time.monotonic() - self._recorded > RECORD_EVERY_SECONDS:
                 self._record()
         finally:
@@ -109,6 +130,19 @@ class Schedule:
         if self._ledger is not None and any(outcome.error == WriteError.__name__ for outcome in outcomes):
             _check_can_write(self._ledger.path.parent)
 
+    def _is_recorded(self, task: Task, outcome: Outcome) -> bool:
+        """Whether there is a line of it, of an earlier run or another process."""
+        if outcome.status == "done" or (end := self._recorded_end(task, outcome.feature)) is None:
+            return False
+        if outcome.status == "skipped":
+            return end.status in ("done", "skipped")
+        return end.is_new and end.status == "failed" and end.reason == outcome.reason
+
+    def _recorded_end(self, task: Task, feature: str) -> End | None:
+        if self._ledger is None:
+            return None
+        return self._ledger.last(feature, model_of(self._work.made_by[feature]), task.video)
+
     def _record(self) -> None:
         if self._ledger is not None and self._lines:
             lines, self._lines = self._lines, []
@@ -118,10 +152,12 @@ class Schedule:
 
 def _check_can_write(root: Path) -> None:
     """Raise WriteError where nothing can be written any more."""
-    probe = root / ".video_features" / "probe"
+    probe = root / ".video_features" / f"{uuid.uuid4().hex}.tmp"
     try:
-        probe.write_bytes(bytes(PROBE_BYTES))
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
             f"{root}: nothing can be written there any more ({error.strerror}), so the run stops; what is done stays "

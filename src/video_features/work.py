@@ -36,6 +36,7 @@ class Recipe:
     """Everything that a process needs to be told to do its work.
 
     by_feature: {feature: its settings}
+    weights: {(feature, key of a stream): those that are verified already}
     """
 
     by_feature: dict[str, FeatureSettings]
@@ -72,6 +73,7 @@ class Work:
     extractors: one a feature; those of `extract` have their networks loaded
     sink: where features go
     source_fps: the rate of folders of images and arrays
+    made_by: {feature: what decides its numbers}
     """
 
     def __init__(self, extractors: Sequence[Extractor], sink: Sink, source_fps: float | None) -> None:
@@ -79,7 +81,7 @@ class Work:
         self.sink = sink
         self._source_fps = source_fps
         self._is_loaded = False
-        self._made_by = {extractor.feature: extractor.describe() for extractor in extractors}
+        self.made_by = {extractor.feature: extractor.describe() for extractor in extractors}
 
     def load(self, device: torch.device) -> None:
         """Put the networks on a device, the first time. Raises WeightsError where that cannot be."""
@@ -88,13 +90,9 @@ class Work:
                 extractor.on(device)
             self._is_loaded = True
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Of each feature, what decides its numbers."""
-        return list(self._made_by.values())
-
     def record_paths(self, task: Task) -> list[Path]:
         """The files that vouch for the outputs of a video, of each feature."""
-        paths = (self.sink.record_path(task.name, made_by) for made_by in self._made_by.values())
+        paths = (self.sink.record_path(task.name, made_by) for made_by in self.made_by.values())
         return [path for path in paths if path is not None]
 
     def clear(self, task: Task) -> None:
@@ -133,7 +131,7 @@ class Work:
         """What the outputs of a feature of a video that is not read yet would be compared by."""
         assert task.identity is not None
         source = describe_identity(task.identity, task.video.segment, self._source_fps)
-        return {**self._made_by[feature], "source": source}
+        return {**self.made_by[feature], "source": source}
 
     def _existing(self, task: Task, extractor: Extractor) -> Outcome | None:
         try:
@@ -178,7 +176,7 @@ class Work:
 
         with ExitStack() as stack:
             drafts = [
-                stack.enter_context(self.sink.draft(task.name, self._made_by[one.feature], with_preview=one.previews))
+                stack.enter_context(self.sink.draft(task.name, self.made_by[one.feature], with_preview=one.previews))
                 for one in having
             ]
             results = extract_from(source, having, drafts, show) if having else []
