@@ -10,26 +10,24 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
-from .errors import SettingsError, VideoFeaturesError, in_one_line, printable
+from .errors import SettingsError, VideoFeaturesError, printable
 from .features import Outcome
 from .lists import Task
 from .places import Watch
+from .reader import SIGNALS, serve
 from .work import Recipe, failed
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 10.0  # in which a process that is told to stop does so, or is killed
-PROGRESS_EVERY_SECONDS = 0.2
 TRIES = 2  # of a video: a process may die of what is not its fault
-SIGNALS = {signal.SIGINT, signal.SIGTERM}
 STARTS = 3  # of a process, before it is given up with the run
 
 
@@ -134,7 +132,7 @@ class InProcesses:
         ours, theirs = context.Pipe()
         is_here, we_are_here = context.Pipe(duplex=False)
         arguments = (theirs, is_here, self._recipe, process.device, self._threads)
-        running = context.Process(target=_serve, args=arguments, daemon=True)
+        running = context.Process(target=serve, args=arguments, daemon=True)
         with _uninterrupted():
             running.start()
             process.running, process.connection, process.parent, process.is_ready = running, ours, we_are_here, False
@@ -258,7 +256,7 @@ def _start_method() -> str:
     """On Linux processes are forked from one that has the libraries loaded, and has never used a GPU or a thread."""
     if sys.platform != "linux":
         return "spawn"
-    multiprocessing.set_forkserver_preload([f"{__package__}.work"])
+    multiprocessing.set_forkserver_preload([serve.__module__])
     return "forkserver"
 
 
@@ -284,81 +282,3 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(connection: Connection, parent: Connection, recipe: Recipe, device: str | None, threads: int | None) -> None:
-    """What a process does: take tasks and give outcomes, until there are no more or it is told to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to all; the first process decides
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that what is half written is removed
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    logging.getLogger().handlers = [_Forwarded(connection)]
-    logging.getLogger().setLevel(logging.WARNING)  # what is said when extractors are made, the first process said
-    with suppress(KeyboardInterrupt, EOFError):
-        try:
-            work = recipe.work(device, threads)
-        except VideoFeaturesError as error:
-            _say(connection, "cannot start", error)
-            return
-        except Exception as error:
-            where = "" if device is None else f" on {device}"
-            why = f"{type(error).__name__}: {in_one_line(error)}"
-            _say(connection, "cannot start", VideoFeaturesError(f"a process{where} cannot start: {why}"))
-            return
-        logging.getLogger().setLevel(logging.INFO)
-        _say(connection, "ready")
-        while True:
-            outcomes = work.extract(connection.recv(), _Progress(connection))
-            # A GPU that once was in error is of no more use to the process.
-            is_leaving = any("CUDA error" in outcome.reason for outcome in outcomes)
-            _say(connection, "outcomes", outcomes, is_leaving)
-            if is_leaving:
-                return
-
-
-def _leave_with(parent: Connection) -> None:
-    """End when the first process does, even in the midst of a decoder that hangs."""
-    with suppress(EOFError, OSError):
-        parent.recv_bytes()
-    os._exit(1)
-
-
-def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is half written is being removed
-    raise KeyboardInterrupt
-
-
-def _say(connection: Connection, *words: Any) -> None:
-    """Raises KeyboardInterrupt where nobody listens any more."""
-    try:
-        connection.send(words)
-    except OSError:
-        raise KeyboardInterrupt from None
-
-
-class _Progress:
-    """Tells how far a task is, now and then."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._told = 0.0
-
-    def __call__(self, seconds: float, length: float | None) -> None:
-        if time.monotonic() - self._told > PROGRESS_EVERY_SECONDS:
-            self._told = time.monotonic()
-            _say(self._connection, "progress", seconds, length)
-
-
-class _Forwarded(logging.Handler):
-    """Warnings, for the first process to tell."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self._connection = connection
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith(__package__) or record.levelno >= logging.WARNING:
-            _say(self._connection, "log", record.levelno, "%s", record.getMessage())
