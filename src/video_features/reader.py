@@ -1,4 +1,4 @@
-"""What a process that reads videos does: take tasks and give outcomes, until there are no more or it is told to stop."""
+"""What a process that reads videos does: take tasks and give outcomes, until there are no more or it has to stop."""
 
 from __future__ import annotations
 
