@@ -12,8 +12,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -21,7 +22,8 @@ from .errors import SettingsError, VideoFeaturesError, printable
 from .features import Outcome
 from .lists import Task
 from .places import Watch
-from .reader import SIGNALS, serve
+from .reader import serve
+from .signals import held_back
 from .work import Recipe, failed
 
 log = logging.getLogger(__name__)
@@ -133,7 +135,9 @@ class InProcesses:
         is_here, we_are_here = context.Pipe(duplex=False)
         arguments = (theirs, is_here, self._recipe, process.device, self._threads)
         running = context.Process(target=serve, args=arguments, daemon=True)
-        with _uninterrupted():
+        if sys.platform != "win32":
+            resource_tracker.ensure_running()  # which, when it starts, lets all signals through
+        with held_back():
             running.start()
             process.running, process.connection, process.parent, process.is_ready = running, ours, we_are_here, False
         theirs.close()
@@ -269,16 +273,3 @@ def _in_words(exit_code: int | None) -> str:
         name = str(-exit_code)
     out_of_memory = "; perhaps there was no memory left" if name == "SIGKILL" else ""
     return f"signal {name}{out_of_memory}"
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and the like come after it, and so not in the midst of a start; where the system can do that."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from .errors import VideoFeaturesError, in_one_line
+from .signals import let_through
 from .work import Recipe
 
 PROGRESS_EVERY_SECONDS = 0.2
-SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def serve(connection: Connection, parent: Connection, recipe: Recipe, device: str | None, threads: int | None) -> None:
@@ -28,12 +28,11 @@ def serve(connection: Connection, parent: Connection, recipe: Recipe, device: st
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is half written is removed
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     logging.getLogger().handlers = [_Forwarded(connection)]
     logging.getLogger().setLevel(logging.WARNING)  # what is said when extractors are made, the first process said
     with suppress(KeyboardInterrupt, EOFError):
+        let_through()
         try:
             work = recipe.work(device, threads)
         except VideoFeaturesError as error:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from . import models
 from .errors import SettingsError, in_one_line
 from .settings import unknown
+from .signals import held_back
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def family(name: str) -> Family:
     if name not in _modules():
         raise SettingsError(unknown("feature", name, names()))
     try:
-        return cast(Family, importlib.import_module(_modules()[name]))
+        with held_back():  # an interrupt in the midst of importing PyTorch ends in an abort
+            return cast(Family, importlib.import_module(_modules()[name]))
     except ImportError as error:
         raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
 
