@@ -141,9 +141,10 @@ class Ledger:
     def runs(self) -> list[RunRecord]:
         """Every run that began here, the latest first. Raises OutputError where there was none."""
         paths = sorted(self._runs.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        if not paths:
+        runs = [run for path in paths if (run := RunRecord.read(path)) is not None]
+        if not runs:
             raise OutputError(f"{self._root}: no run of video-features has written here")
-        return [run for path in paths if (run := RunRecord.read(path)) is not None]
+        return runs
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,16 @@ class RunRecord:
     videos: list[Video]
     began: datetime | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def kept_settings(self) -> dict[str, str]:
+        """Those of the run that say where its outputs are, and what they are."""
         settings = {name: str(value) for name in KEPT if (value := getattr(self.settings, name)) is not None}
         if self.settings.input_root is not None:
             settings["input_root"] = str(self.settings.input_root.absolute())
+        return settings
+
+    def as_json(self) -> dict[str, Any]:
         videos = [list(video.key()) for video in self.videos if not isinstance(video.source, np.ndarray)]
-        return {"made_by": self.made_by, "settings": settings, "videos": videos}
+        return {"made_by": self.made_by, "settings": self.kept_settings(), "videos": videos}
 
     @classmethod
     def read(cls, path: Path) -> RunRecord | None:

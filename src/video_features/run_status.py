@@ -69,7 +69,7 @@ def status(output_path: str | PathLike[str]) -> list[Status]:
     runs = ledger.runs()
     found: list[Status] = []
     for run, made_by in _groups(runs):
-        settings = {**made_by["settings"], **run.as_json()["settings"]}
+        settings = {**made_by["settings"], **run.kept_settings()}
         state = Status(str(made_by["feature"]), model_of(made_by), settings, run.began)
         now, state.notes = _weights_as_they_are(made_by)
         sink = sink_of(run.settings)
@@ -89,7 +89,7 @@ def _groups(runs: list[RunRecord]) -> Iterator[tuple[RunRecord, dict[str, Any]]]
     for run in runs:
         for made_by in run.made_by:
             digests = {key: one["sha256"] for key, one in made_by["weights"].items()}
-            group = json.dumps([made_by["feature"], made_by["settings"], digests, run.as_json()["settings"]])
+            group = json.dumps([made_by["feature"], made_by["settings"], digests, run.kept_settings()])
             _, _, videos = found.setdefault(group, (run, made_by, {}))
             for video in run.videos:
                 videos.setdefault(video.key(), video)

@@ -122,6 +122,9 @@ class Schedule:
             ]
             if claim is not None or time.monotonic() - self._recorded > RECORD_EVERY_SECONDS:
                 self._record()
+        except WriteError:
+            yield from outcomes  # which say more
+            raise
         finally:
             if claim is not None:
                 claim.release()
