@@ -52,7 +52,7 @@ class Light:
     def __init__(self, videos: list[Path], out: Path) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["video_features.jobs", "families.trouble"])
-        self._process = context.Process(target=_work, args=(videos, out))
+        self._process = context.Process(target=_work, args=(videos, out, dict(os.environ)))
         self._process.start()
 
     def is_running(self) -> bool:
@@ -66,8 +66,10 @@ class Light:
         self._process.join()
 
 
-def _work(videos: list[Path], out: Path) -> None:
+def _work(videos: list[Path], out: Path, environment: dict[str, str]) -> None:
     from video_features import extract
+
+    os.environ.update(environment)  # the server that it is forked from may be older than these
 
     for _ in extract(videos, "trouble", output_path=out, device="cpu"):
         pass
