@@ -114,9 +114,9 @@ class Job:
         part, parts = run.part
         self.total = len(self.videos[part::parts])
         if not self.total:
-            log.warning(
-                "there is no video to do: %s", "nothing failed" if run.retry_failed else f"shard {run.shard} is empty"
-            )
+            nothing_listed = f"shard {run.shard} is empty" if run.shard else "none is listed"
+            why = "nothing failed" if run.retry_failed else nothing_listed
+            log.warning("there is no video to do: %s", why)
         first = next(tasks(self.videos, run), None)
         if first is not None and not run.in_processes and not self._work.is_settled(first):
             self._work.load(devices[0])  # so that weights which do not fit are told at once
