@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from video_features.extraction import Extractor
-from video_features.runtime import WithHead
+from video_features.networks import WithHead
 from video_features.settings import FrameSettings
 from video_features.streams import Stream
 from video_features.weights import Weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,22 @@ Pictures = Iterable[npt.NDArray[np.uint8]]
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands read videos in this process, which is quicker; tests that are about processes say so."""
     monkeypatch.setitem(cli.DEFAULTS, "isolate", False)
+
+
+@pytest.fixture(autouse=True)
+def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `auto` is on a CPU: torch, which needs no conversion; modules whose tests hold in both say so."""
+    name = str(getattr(request, "param", "torch"))
+    monkeypatch.setattr("video_features.runtime.has_openvino", lambda: name == "openvino")
+    return name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Checkpoints and converted networks of these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -47,13 +47,18 @@ def test_what_is_no_video_is_told() -> None:
 
 
 def test_extract_is_lazy_and_in_order(tmp_path: Path) -> None:
-    first = write_video(tmp_path / "first.mp4", grey_levels(3))
-    outcomes = extract([first, tmp_path / "second.mp4"], "timm", **LITE0)
+    first, missing, second = (tmp_path / f"{name}.mp4" for name in ("first", "missing", "second"))
+    write_video(first, grey_levels(3))
+    outcomes = extract([first, missing, second], "timm", **LITE0)
+    write_video(second, grey_levels(2))  # before it is looked for
     outcome = next(outcomes)
     assert (outcome.location, outcome.feature, outcome.status) == (str(first), "timm", "done")
     assert outcome.features is not None and outcome.features.values["timm"].shape == (3, 1280)
-    write_video(tmp_path / "second.mp4", grey_levels(2))  # only now is it looked for
-    assert [outcome.status for outcome in outcomes] == ["done"]
+    # While the first is under way the second is known to be missing: it is told in its turn.
+    assert [(outcome.location, outcome.status) for outcome in outcomes] == [
+        (str(missing), "failed"),
+        (str(second), "done"),
+    ]
 
 
 def test_extract_refuses_wrong_settings_at_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -72,8 +73,8 @@ def test_a_network_that_fails_costs_its_feature_alone(
 
     run = Runner.__call__
 
-    def out_of_memory(self: Runner, batch: object) -> object:
-        features, logits = run(self, batch)  # type: ignore[arg-type]
+    def out_of_memory(self: Runner, *given: Any) -> object:
+        features, logits = run(self, *given)
         if features.shape[1] == 512:
             raise RuntimeError("CUDA out of memory.\nTried to allocate")
         return features, logits

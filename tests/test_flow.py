@@ -185,7 +185,7 @@ def counted(extractor: Extractor) -> dict[str, int]:
 
         return hook
 
-    network = extractor.streams[-1].chain()[0].run._network
+    network = extractor.streams[-1].chain()[0].run.runtime.network
     if isinstance(network, raft.Raft):
         network.parts.feature_encoder.register_forward_hook(count("encoded"))
         network.parts.update_block.register_forward_hook(count("flows"))
@@ -255,7 +255,7 @@ def test_flow_in_gaps_between_stacks_is_not_computed(standin_file: Standin) -> N
 def test_a_network_keeps_nothing_of_a_pair(quick_raft: Callable[..., Extractor]) -> None:
     extractor = quick_raft()
     extractor.extract(moving(2), source_fps=25)
-    kept = extractor.streams[0].run._network.parts.corr_block.corr_pyramid
+    kept = extractor.streams[0].run.runtime.network.parts.corr_block.corr_pyramid
     assert sum(volume.numel() for volume in kept) <= 1
     frames, others = moving(6), moving(6)[::-1].copy()
     alone = [flow_of(*some, extractor=extractor) for some in (frames, others)]

@@ -17,6 +17,8 @@ from video_features import load
 from video_features.models import clip as clip_family
 from video_features.streams import Stream
 
+pytestmark = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
+
 GOLDEN = np.load(standin.GOLDEN / "networks.npz")
 CLIP = {"RN50": "clip_RN50", "RN101": "clip_RN101", "ViT-B/32": "clip_ViT-B_32", "ViT-B/16": "clip_ViT-B_16"}
 TEXTS = ("a photo of a dog", "playing the violin, indoors")

@@ -20,6 +20,8 @@ from video_features import Extractor, Features, load
 from video_features.media import frames_of, open_source
 from video_features.streams import Stream
 
+pytestmark = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
+
 GOLDEN = np.load(standin.GOLDEN / "pipelines.npz")
 Rows = npt.NDArray[np.float32]
 

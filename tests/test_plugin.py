@@ -29,7 +29,7 @@ from torchvision.transforms.functional import to_tensor
 
 from video_features.errors import SettingsError
 from video_features.extraction import Extractor
-from video_features.runtime import WithHead
+from video_features.networks import WithHead
 from video_features.settings import ClipSettings, setting, unknown
 from video_features.streams import Stream
 from video_features.transforms import as_clip
@@ -178,7 +178,9 @@ def test_streams_of_frames_and_of_other_rows_go_together(
 ) -> None:
     extractor = load("motion", stack_size=size, step_size=step, tail=tail)
     calls = [0]
-    extractor.streams[1].chain()[0].run._network.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
+    extractor.streams[1].chain()[0].run.runtime.network.register_forward_hook(
+        lambda *_: calls.__setitem__(0, calls[0] + 1)
+    )
     features = extractor.extract(video)
     in_windows = {pair for start in starts for pair in range(start, start + size) if pair < 10}
     assert calls == [len(in_windows)], "each pair of neighbours once, and none that is in no row"

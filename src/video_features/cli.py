@@ -126,6 +126,11 @@ def _extract_command(features: list[str]) -> click.Command:
                 help="only tell each video's length and rate, and the rows and shape that it would give",
             ),
             click.Option(
+                ["--profile"],
+                is_flag=True,
+                help="tell at the end what the time was spent on: decoding, preprocessing, the network, writing",
+            ),
+            click.Option(
                 ["--log-json"], is_flag=True, help="tell everything as JSON, an object a line, on standard error"
             ),
         ],
@@ -165,7 +170,7 @@ def _names(setting: str) -> list[str]:
 
 
 def _run(features: list[str], given: dict[str, Any]) -> int:
-    as_json = given.pop("log_json")
+    as_json, profile = given.pop("log_json"), given.pop("profile")
     with explained(as_json=as_json):
         listed = given.pop("file_with_video_paths")
         from .lists import read_list
@@ -181,7 +186,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
             return report_plans(plan(paths, features, **settings))
         from .jobs import Job
 
-        return report(Job(paths, features, {**DEFAULTS, **settings}), as_json=as_json)
+        return report(Job(paths, features, {**DEFAULTS, **settings}), as_json=as_json, profile=profile)
 
 
 @cli.command(short_help="Tell how far the runs in an output folder are.")

@@ -1,34 +1,25 @@
-"""The straight line, for one video and one or more features:
-
-frames or sound → resample → windows → preprocess → batch → network → rows with start and end
-"""
+"""What a family makes for one feature, ready to run: `Extractor`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
 
-from .errors import MediaError, reason_of
-from .features import Features, Values
-from .media import Frame, MediaSource, Sound, Source, Track, open_source
-from .predictions import Prediction
-from .records import describe_source, describe_weights, that_change_values, versions
-from .rows import Draft, Rows, RowsInMemory
-from .runtime import release_free_memory
-from .sampling import Excerpt, FrameSampler, Sampler, SoundSampler
+from .errors import MediaError
+from .features import Features
+from .line import extract_from
+from .media import MediaSource, Source, Track, open_source
+from .records import describe_weights, that_change_values, that_tell_networks, versions
+from .runtime import Placement
+from .sampling import FrameSampler, Sampler, SoundSampler
 from .settings import ClipSettings, FeatureSettings, PictureSettings
-from .streams import Chain, Row, Span, Stream
+from .streams import Stream
 from .weights import check_file
 from .windows import SoundWindow, in_seconds, segment_of
-
-RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
-HEADER_SECONDS = 1  # so much later than its header says a video may end
 
 
 @dataclass(kw_only=True)
@@ -50,8 +41,10 @@ class Extractor:
 
     def on(self, device: torch.device) -> Extractor:
         """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
+        chosen = self.settings
+        placement = Placement(device, chosen.runtime, chosen.precision, chosen.tf32)
         for stream in self.all_streams():
-            stream.on(device)
+            stream.on(placement, made_by=that_tell_networks(chosen))
         return self
 
     @property
@@ -74,7 +67,7 @@ class Extractor:
         Raises MediaError if it cannot be read to its end, or is too short for one row.
         """
         with open_source(source, fps=source_fps, segment=segment_of(start_seconds, end_seconds)) as opened:
-            result = extract_from(opened, [self])[0]
+            (result,) = extract_from(opened, [self])
         if isinstance(result, Exception):
             raise result
         return result
@@ -148,146 +141,3 @@ class Extractor:
     def all_streams(self) -> list[Stream]:
         """Every stream once, those that others are over before them."""
         return list({id(stream): stream for last in self.streams for stream in last.chain()}.values())
-
-
-def extract_from(
-    source: MediaSource,
-    extractors: Sequence[Extractor],
-    drafts: Sequence[Draft] | None = None,
-    on_progress: Callable[[float], object] = lambda seconds: None,
-) -> list[Features | Exception]:
-    """Decode the source once and give every extractor its frames or sound: its features, or what kept it from them.
-    A segment is decoded no further than the extractors need.
-
-    drafts: where each extractor's rows gather; by default in memory
-    on_progress: told after each frame or piece of sound how many seconds of the source are done
-    Raises MediaError where the source itself fails, or has no frames or sound for one of them.
-    """
-    drafts = [Draft() for _ in extractors] if drafts is None else drafts
-    lines = [_Line(extractor, source, draft) for extractor, draft in zip(extractors, drafts, strict=True)]
-    released = time.monotonic()
-    wanted = {line.track for line in lines if not line.is_done}
-    for track, sample in source.samples(wanted):
-        takers = [line for line in lines if line.track is track]
-        for line in takers:
-            line.push(sample)
-        if all(line.is_done for line in takers):
-            wanted.discard(track)
-        if not isinstance(sample, MediaError):
-            on_progress(float(sample.end_seconds))
-        if time.monotonic() - released > RELEASE_EVERY_SECONDS:
-            release_free_memory()
-            released = time.monotonic()
-    return [line.finish() for line in lines]
-
-
-class _Line:
-    """One extractor's way through one source: frames or sound in, features out."""
-
-    def __init__(self, extractor: Extractor, source: MediaSource, draft: Draft) -> None:
-        self._extractor = extractor
-        self._source = source
-        self._draft = draft
-        self._sampler = extractor.sampler(source)
-        self._chains = {stream.key: Chain(stream, extractor.settings.batch_size) for stream in extractor.streams}
-        self._values: dict[str, Rows] = {
-            stream.key: draft.rows(stream.key, stream.dtype) if stream.rows_are_pictures else RowsInMemory(stream.dtype)
-            for stream in extractor.streams
-        }
-        self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
-        self._error: Exception | None = None
-        self._reached: Fraction | None = None  # the end of what came
-        if self.track.is_length_stated:  # else, and where it is only a little too late, decoding tells
-            self._check_start(self.track.end_seconds, off_by=HEADER_SECONDS)
-
-    @property
-    def track(self) -> Track:
-        return self._sampler.track
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it takes no more of its track: it failed, or has all of the segment."""
-        return self._error is not None or self._sampler.has_enough
-
-    def push(self, sample: Frame | Sound | MediaError) -> None:
-        """Take the next of the track's samples, or why there are no more."""
-        if not self.is_done:
-            try:
-                if isinstance(sample, MediaError):
-                    raise sample
-                self._reached = sample.end_seconds
-                self._take(self._sampler.take(sample))
-            except Exception as error:  # the other features of this video go on
-                self._fail(error)
-
-    def finish(self) -> Features | Exception:
-        self._check_start(self._reached)
-        if self._error is None:
-            try:
-                self._take(self._sampler.finish())
-                for key, chain in self._chains.items():
-                    self._keep(key, chain.finish())
-                self._extractor.check_length(self._sampler.taken, self._sampler, self._source)
-                self._drop_what_not_all_have()
-                return self._features()
-            except Exception as error:
-                return self._fail(error)
-        return self._error
-
-    def _take(self, items: Iterable[Frame | Excerpt]) -> None:
-        for item in items:
-            if isinstance(item, Frame):
-                self._draft.show(item)
-            for key, chain in self._chains.items():
-                self._keep(key, chain.push(item))
-
-    def _check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
-        try:
-            self._extractor.check_start(self._source, end, off_by=off_by)
-        except MediaError as error:
-            self._error = self._error or self._fail(error)
-
-    def _fail(self, error: Exception) -> Exception:
-        self._draft.close()  # which may hold much of a disk that others need
-        self._error = MediaError(reason_of(error, self._source.location)) if isinstance(error, MediaError) else error
-        return self._error
-
-    def _keep(self, key: str, rows: list[Row]) -> None:
-        for row in rows:
-            self._values[key].append(row.value.numpy())
-            self._spans[key].append(row.span)
-
-    def _drop_what_not_all_have(self) -> None:
-        """A padded row, where the tail holds a frame but nothing between frames, as flow is."""
-        least = min(len(spans) for spans in self._spans.values())
-        for spans in self._spans.values():
-            if len(spans) > least and spans[-1].padding:
-                spans.pop()
-
-    def _features(self) -> Features:
-        extractor = self._extractor
-        values = Values({key: self._values[key].finish(len(spans)) for key, spans in self._spans.items()})
-        spans = self._spans[extractor.streams[0].key]
-        return Features(
-            values=values,
-            start_seconds=np.array([float(span.seconds) for span in spans]),
-            end_seconds=np.array([float(span.end_seconds) for span in spans]),
-            fps=float(self._sampler.fps),
-            padded_frames=np.array([span.padding for span in spans], np.int64) if extractor.pads else None,
-            predictions=self._predictions() if extractor.predicts else None,
-            record={
-                **extractor.describe(),
-                "source": describe_source(self._source, self.track),
-                "shapes": {key: list(array.shape) for key, array in values.items()},
-            },
-        )
-
-    def _predictions(self) -> dict[str, list[Prediction]]:
-        return {
-            stream.key: [
-                Prediction(float(span.seconds), float(span.end_seconds), span.classes)
-                for span in self._spans[stream.key]
-            ]
-            for stream in self._extractor.streams
-            if stream.labels is not None
-        }

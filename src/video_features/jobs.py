@@ -100,7 +100,7 @@ class Job:
             )
         sink = sink_of(run)  # before the weights, which take longer
         self.root = sink.root if isinstance(sink, FileSink) else None
-        self._work = Work(_built(self._recipe), sink, run.source_fps)
+        self._work = Work(_built(self._recipe), sink, run)
         if self.root is None:
             self._check_needs_no_files()
         self._ledger = None if self.root is None else Ledger(self.root)
@@ -129,13 +129,14 @@ class Job:
             if not run.retry_failed:
                 self._ledger.begin(RunRecord(list(self._work.made_by.values()), run, self.videos))
             claims = Claims(self.root, run.claim_seconds)
-        place: Place = InThisProcess(self._work, choose_device(run.device), watch)
+        place: Place = InThisProcess(self._work, choose_device(run.device), watch, self._recipe.most_under_way)
         if run.in_processes:
             place = InProcesses(
                 self._recipe,
                 run.device_names,
                 watch,
                 on_death=self._work.clear,
+                most_under_way=self._recipe.most_under_way,
                 time_limit=run.time_limit_seconds,
                 stall_limit=run.stall_limit_seconds,
             )

@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
@@ -42,11 +43,17 @@ class _Process:
     running: Any = None  # multiprocessing's process
     connection: Any = None  # multiprocessing's, to it
     parent: Any = None  # another, whose other end tells it that this process is still there
-    task: Task | None = None
-    began: float = 0.0
+    tasks: deque[Task] = field(default_factory=deque)  # under way, in their order
+    reading: Task | None = None  # the one of them that it reads, or is to read
+    began: float = 0.0  # with that
     heard: float = 0.0  # when it last said something
     is_ready: bool = False
     failed_starts: int = 0
+
+    @property
+    def suspect(self) -> Task:
+        """The task that most likely is at fault where something goes wrong."""
+        return self.reading or self.tasks[0]
 
 
 class InProcesses:
@@ -54,6 +61,7 @@ class InProcesses:
 
     recipe: what each makes for itself when it starts
     devices: a process on each
+    most_under_way: tasks of a process, of which it reads one, and others wait for their last rows
     on_death: told of a task that a process did not live to end, and may have left half done
     time_limit, stall_limit: seconds that a task may take, and without a word from it
     """
@@ -65,6 +73,7 @@ class InProcesses:
         watch: Watch,
         on_death: Callable[[Task], object],
         *,
+        most_under_way: int,
         time_limit: float | None,
         stall_limit: float,
     ) -> None:
@@ -78,32 +87,37 @@ class InProcesses:
         self._recipe = recipe
         self._watch = watch
         self._on_death = on_death
+        self._most_under_way = most_under_way
         self._time_limit = time_limit
         self._stall_limit = stall_limit
         self._threads = max(1, _cores() // len(devices)) if len(devices) > 1 else None
         self._processes = [_Process(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
         self._tries: dict[int, int] = {}  # by a task's identity
-        self._waiting: list[Task] = []  # for a process, as theirs could not start
+        self._waiting: deque[Task] = deque()  # for a process, as theirs could not start or ended
+        self.keeps_order = len(devices) == 1
         self._over: list[tuple[Task, list[Outcome]]] = []
 
     def has_room(self) -> bool:
-        return not self._waiting and any(process.task is None for process in self._processes)
+        return not self._waiting and any(self._has_room(process) for process in self._processes)
 
     def is_idle(self) -> bool:
-        return not self._over and not self._waiting and all(process.task is None for process in self._processes)
+        return not self._over and not self._waiting and not any(process.tasks for process in self._processes)
 
     def begin(self, task: Task) -> None:
-        self._give(next(process for process in self._processes if process.task is None), task)
+        free = (process for process in self._processes if self._has_room(process))
+        self._give(min(free, key=lambda process: len(process.tasks)), task)
 
     def ended(self, timeout: float | None = None) -> Iterator[tuple[Task, list[Outcome]]]:
+        """Where one was read, and has not ended, there is room for another, so that it does not wait for this one."""
         until = None if timeout is None else time.monotonic() + timeout
+        had_room = self.has_room()
         while not self._over and not self.is_idle():
             self._listen(0.5 if timeout is None else min(0.5, timeout))
             self._give_up_what_takes_too_long()
             for process in self._processes:
-                if process.task is None and self._waiting:
-                    self._give(process, self._waiting.pop())
-            if until is not None and time.monotonic() >= until:
+                if self._waiting and self._has_room(process):
+                    self._give(process, self._waiting.popleft())
+            if (until is not None and time.monotonic() >= until) or (self.has_room() and not had_room):
                 break
         over, self._over = self._over, []
         yield from over
@@ -111,7 +125,7 @@ class InProcesses:
     def stop(self) -> None:
         running = [process for process in self._processes if process.running is not None]
         for process in running:
-            if process.task is None or sys.platform == "win32":
+            if not process.tasks or sys.platform == "win32":
                 process.connection.close()  # which it notices at its next frame
             else:
                 process.running.terminate()
@@ -120,12 +134,16 @@ class InProcesses:
             process.running.join(max(0.0, until - time.monotonic()))
             self._kill(process)
 
+    def _has_room(self, process: _Process) -> bool:
+        return process.reading is None and len(process.tasks) < self._most_under_way
+
     def _give(self, process: _Process, task: Task) -> None:
         if process.running is not None and not process.running.is_alive():
             self._kill(process)
         if process.running is None:
             self._start(process)
-        process.task, process.began, process.heard = task, time.monotonic(), time.monotonic()
+        process.tasks.append(task)
+        process.reading, process.began, process.heard = task, time.monotonic(), time.monotonic()
         with suppress(OSError):  # it died, as its end will tell
             process.connection.send(task)
 
@@ -146,45 +164,48 @@ class InProcesses:
     def _listen(self, timeout: float) -> None:
         """Hear all that they have to say, and wait for it for so many seconds."""
         by_connection: dict[Any, _Process] = {
-            process.connection: process for process in self._processes if process.task is not None
+            process.connection: process for process in self._processes if process.tasks
         }
         for connection in wait(list(by_connection), timeout):
             process = by_connection[connection]
             try:
-                while process.connection is connection and process.task is not None and connection.poll():
+                while process.connection is connection and process.tasks and connection.poll():
                     self._hear(process, *connection.recv())
             except (EOFError, OSError):
                 self._bury(process)
 
     def _hear(self, process: _Process, kind: str, *said: Any) -> None:
-        task = process.task
-        assert task is not None
         process.heard = time.monotonic()
         if kind == "ready":
             process.is_ready, process.began, process.failed_starts = True, process.heard, 0
         elif kind == "progress":
-            self._watch.progress(process.name, task, *said)
+            self._watch.progress(process.name, process.suspect, *said)
+        elif kind == "read":
+            process.reading = None
+            self._watch.idle(process.name)
+        elif kind == "spent":
+            self._watch.spent(*said)
         elif kind == "log":
             log.log(*said)
         elif kind == "outcomes":
             outcomes, is_leaving = said
-            self._end(process, outcomes)
+            self._over.append((process.tasks.popleft(), outcomes))
             if is_leaving:
                 process.running.join(SHUTDOWN_SECONDS)
                 self._kill(process)
+                self._waiting.extend(self._left(process))
         else:
             self._retire(process, said[0])
 
-    def _end(self, process: _Process, outcomes: list[Outcome]) -> None:
-        assert process.task is not None
-        self._over.append((process.task, outcomes))
-        process.task = None
+    def _left(self, process: _Process) -> deque[Task]:
+        """The tasks that a process does not do any more."""
+        left, process.tasks, process.reading = process.tasks, deque(), None
         self._watch.idle(process.name)
+        return left
 
     def _bury(self, process: _Process) -> None:
-        """A process died: its task is tried once more, and then is what it died of."""
-        task, was_ready = process.task, process.is_ready
-        assert task is not None
+        """A process died: its tasks are tried once more, and if it dies again of the one that it reads, that failed."""
+        task, was_ready = process.suspect, process.is_ready
         process.running.join(SHUTDOWN_SECONDS)  # for the code that it ends with
         ended = _in_words(self._kill(process))
         if not was_ready:
@@ -202,16 +223,15 @@ class InProcesses:
             log.warning(
                 "%s: the process that read it ended (%s); it is tried once more", printable(task.location), ended
             )
-            self._give(process, task)
+            self._put_back(process, task)
         else:
             self._fail(process, VideoFeaturesError(f"the process that read it ended, {TRIES} times ({ended})"))
 
     def _retire(self, process: _Process, error: VideoFeaturesError) -> None:
         """Go on without a process that cannot start. Raises its error where it was the last one."""
-        assert process.task is not None
         if process.running is not None:
             self._kill(process)
-        self._waiting.append(process.task)
+        self._waiting.extend(self._left(process))
         self._processes.remove(process)
         if not self._processes:
             raise error
@@ -220,9 +240,9 @@ class InProcesses:
     def _give_up_what_takes_too_long(self) -> None:
         now = time.monotonic()
         for process in self._processes:
-            if process.task is None or not process.is_ready:
+            if not process.tasks or not process.is_ready:
                 continue
-            if self._time_limit is not None and now - process.began > self._time_limit:
+            if self._time_limit is not None and process.reading is not None and now - process.began > self._time_limit:
                 self._kill(process)
                 self._fail(process, VideoFeaturesError(f"not done within time_limit_seconds={self._time_limit:g}"))
             elif now - process.heard > self._stall_limit:
@@ -233,8 +253,16 @@ class InProcesses:
                 self._fail(process, VideoFeaturesError(reason))
 
     def _fail(self, process: _Process, error: Exception) -> None:
-        assert process.task is not None
-        self._end(process, [failed(process.task, feature, error) for feature in self._recipe.features])
+        """The task that is at fault failed, and the others of the process are to be done anew."""
+        task = process.suspect
+        self._over.append((task, [failed(task, feature, error) for feature in self._recipe.features]))
+        process.tasks.remove(task)
+        self._waiting.extend(self._left(process))
+
+    def _put_back(self, process: _Process, first: Task) -> None:
+        """Its tasks are to be done anew, first of all this one."""
+        process.tasks.remove(first)
+        self._waiting.extend([first, *self._left(process)])
 
     def _kill(self, process: _Process) -> int | None:
         """End a process that does not by itself; its exit code."""
@@ -242,8 +270,8 @@ class InProcesses:
         if process.running.is_alive():
             process.running.kill()
         process.running.join()
-        if process.task is not None:
-            self._on_death(process.task)
+        for task in process.tasks:
+            self._on_death(task)
         code: int | None = process.running.exitcode
         process.running.close()
         process.parent.close()

@@ -22,6 +22,7 @@ class Bars(Watch):
     """
 
     def __init__(self, total: int) -> None:
+        super().__init__()
         self._run: tqdm[Any] = tqdm(total=total, desc="all", unit="video", bar_format=BAR, leave=False, disable=None)
         self._lines: dict[str, tqdm[Any]] = {}
         self._ended = 0
@@ -34,8 +35,7 @@ class Bars(Watch):
             self._lines[place] = line
         name = printable(PurePath(task.location).name)
         of = "" if length is None else f" of {length:.1f}"
-        line.set_description_str(f"{place}: {name}: {seconds:.1f}{of} s", refresh=False)
-        line.update()
+        line.set_description_str(f"{place}: {name}: {seconds:.1f}{of} s")
         if not self._ended and not self._parts:  # what came before, such as loading, is no measure of a video
             self._run.start_t = self._run.last_print_t = time.time()
         self._parts[place] = min(seconds / length, 1.0) if length else 0.0

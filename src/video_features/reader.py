@@ -1,4 +1,5 @@
-"""What a process that reads videos does: take tasks and give outcomes, until there are no more or it has to stop."""
+"""What reads videos does, a thread or a process: take tasks and give outcomes, until there are no more or it has to
+stop. A video is read while the last rows of those before it are computed."""
 
 from __future__ import annotations
 
@@ -7,15 +8,25 @@ import os
 import signal
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from .errors import VideoFeaturesError, in_one_line
+from .lists import Task
+from .profile import take_seconds
 from .signals import let_through
-from .work import Recipe
+from .work import Reading, Recipe, Work
 
 PROGRESS_EVERY_SECONDS = 0.2
+LINGER_SECONDS = 0.02  # that the last rows of a video wait for the next video, to fill a batch
+
+
+class Stopped(Exception):
+    """There is no more to do, or nothing to do it with."""
 
 
 def serve(connection: Connection, parent: Connection, recipe: Recipe, device: str | None, threads: int | None) -> None:
@@ -45,13 +56,49 @@ def serve(connection: Connection, parent: Connection, recipe: Recipe, device: st
             return
         logging.getLogger().setLevel(logging.INFO)
         _say(connection, "ready")
-        while True:
-            outcomes = work.extract(connection.recv(), _Progress(connection))
+        with suppress(Stopped):
+            work_through(work, partial(_receive, connection), partial(_say, connection))
+
+
+def work_through(work: Work, receive: Callable[[float | None], Task | None], say: Callable[..., object]) -> None:
+    """Do tasks until `receive` or `say` raises, or a GPU fails: then Stopped is raised.
+
+    receive: gives the next task; None where none comes within so many seconds; None of these: waits for it
+    say: is told `progress` with seconds done and of how many, `read` once the task given last is read, and for each
+        task, in their order, `spent` with what its time was spent on, and `outcomes`
+    """
+    under_way: deque[Reading] = deque()
+    told = 0.0
+
+    def tell_ended() -> None:
+        while under_way and under_way[0].is_ready:
+            outcomes = under_way.popleft().outcomes()
+            say("spent", take_seconds())
             # A GPU that once was in error is of no more use to the process.
             is_leaving = any("CUDA error" in outcome.reason for outcome in outcomes)
-            _say(connection, "outcomes", outcomes, is_leaving)
+            say("outcomes", outcomes, is_leaving)
             if is_leaving:
-                return
+                raise Stopped
+
+    def show(seconds: float, length: float | None) -> None:
+        nonlocal told
+        tell_ended()
+        if time.monotonic() - told > PROGRESS_EVERY_SECONDS:
+            told = time.monotonic()
+            say("progress", seconds, length)
+
+    try:
+        while True:
+            task = receive(LINGER_SECONDS if under_way else None)
+            if task is not None:
+                under_way.append(work.read(task, show))
+                say("read")
+            else:
+                work.batches.run_all()
+            tell_ended()
+    finally:
+        for reading in under_way:
+            reading.give_up()
 
 
 def _leave_with(parent: Connection) -> None:
@@ -66,25 +113,19 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _receive(connection: Connection, timeout: float | None) -> Task | None:
+    if timeout is not None and not connection.poll(timeout):
+        return None
+    task: Task = connection.recv()
+    return task
+
+
 def _say(connection: Connection, *words: Any) -> None:
     """Raises KeyboardInterrupt where nobody listens any more."""
     try:
         connection.send(words)
     except OSError:
         raise KeyboardInterrupt from None
-
-
-class _Progress:
-    """Tells how far a task is, now and then."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._told = 0.0
-
-    def __call__(self, seconds: float, length: float | None) -> None:
-        if time.monotonic() - self._told > PROGRESS_EVERY_SECONDS:
-            self._told = time.monotonic()
-            _say(self._connection, "progress", seconds, length)
 
 
 class _Forwarded(logging.Handler):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import platform
+import sys
 from dataclasses import fields
 from datetime import datetime, timezone
 from functools import cache
@@ -27,6 +30,21 @@ def that_change_values(settings: Any) -> dict[str, Any]:
         if field.metadata["changes_values"] and field.name != "weights"
     }
     return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
+
+
+def that_tell_networks(settings: Any) -> str:
+    """What decides, beside its weights, how a network computes: settings, code and versions, as a key."""
+    declared = fields(settings)
+    chosen = {field.name: getattr(settings, field.name) for field in declared if field.metadata["changes_network"]}
+    chosen.pop("weights")
+    return json.dumps([chosen, _code(type(settings).__module__), versions()], default=str, sort_keys=True)
+
+
+@cache
+def _code(family: str) -> str:
+    """The digest of all code of this package, and of the family's module, which may be of another one."""
+    files = {*Path(__file__).parent.rglob("*.py"), Path(str(sys.modules[family].__file__))}
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
 def describe_weights(weights: LocalWeights) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +94,10 @@ class Summary:
             yield f"{count:8} failed: {kind} (such as {printable(self._examples[kind])})"
 
 
-def report(job: Job, *, as_json: bool = False) -> int:
+def report(job: Job, *, as_json: bool = False, profile: bool = False) -> int:
     """Run a job and tell how each video ends as it ends, then a summary; the exit status: 1 if any failed, else 0.
 
+    profile: whether to tell, too, what the time was spent on
     Predictions go to standard output, everything else to standard error.
     """
     from tqdm import tqdm
@@ -124,11 +125,23 @@ def report(job: Job, *, as_json: bool = False) -> int:
     summary.finish()
     if as_json or not summary.is_of_one:
         _say("\n".join(summary.lines()), summary, as_json, "summary")
+    if profile:
+        _tell_seconds(bars.seconds, as_json)
     return FAILED if summary.is_failed else OK
 
 
 def _say(words: str, summary: Summary, as_json: bool, event: str) -> None:
     click.echo(json.dumps({"event": event, **summary.as_json()}) if as_json else words, err=True)
+
+
+def _tell_seconds(seconds: Mapping[str, float], as_json: bool) -> None:
+    """What the time of all threads and processes was spent on, most of it first."""
+    if as_json:
+        click.echo(json.dumps({"event": "profile", "seconds": seconds}), err=True)
+        return
+    click.echo("the time of all threads, which work beside each other, was spent on", err=True)
+    for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        click.echo(f"{spent:10.2f} s  {what}", err=True)
 
 
 def tell(outcome: Outcome) -> None:

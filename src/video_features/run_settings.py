@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from .errors import SettingsError
-from .settings import check_positive, setting, unknown
+from .settings import check_known, check_positive, setting
 
 ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
 LAYOUTS = ("flat", "mirror")
@@ -40,6 +40,9 @@ class RunSettings:
         "which files to take of a folder given as PATH: '*.mp4', or '**/*.mp4' of its subfolders too",
         metavar="GLOB",
     )
+    batch_across_videos: bool = setting(
+        True, "fill the batches of networks with the rows of several videos, where one has too few (with batch_size)"
+    )
     source_fps: float | None = setting(
         None, "frames per second of a folder of images or an array (a video has its own)", metavar="FPS"
     )
@@ -64,10 +67,7 @@ class RunSettings:
     )
 
     def __post_init__(self) -> None:
-        for name, known in (("on_extraction", ON_EXTRACTION), ("layout", LAYOUTS)):
-            value = getattr(self, name)
-            if value is not None and value not in known:
-                raise SettingsError(unknown(name, value, known))
+        check_known(self, on_extraction=(None, *ON_EXTRACTION), layout=LAYOUTS)
         check_positive(self, "source_fps", "time_limit_seconds", "stall_limit_seconds", "claim_seconds")
         if (self.layout == "mirror") != (self.input_root is not None):
             raise SettingsError("layout=mirror and input_root=DIR (--layout mirror --input-root DIR) go together")

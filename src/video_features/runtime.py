@@ -1,68 +1,214 @@
-"""Where a network runs: which device there is, and how a batch gets there and back."""
+"""Where a network runs: the devices that there are, and the runtimes, which all do the same with it."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
+import logging
 import sys
-from typing import Any
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from .errors import SettingsError
+from .errors import SettingsError, in_one_line
+from .profile import spent
+from .settings import PRECISIONS
+from .workers import all_threads
+
+if TYPE_CHECKING:
+    from .openvino_runtime import OpenVino
+
+log = logging.getLogger(__name__)
+
+DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
-class WithHead(nn.Module):
-    """A network as every family gives it: features, and logits where it has classes.
+@dataclass(frozen=True)
+class Placement:
+    """Where and how networks are to run.
 
-    trunk: batch → features (B, D)
-    head: features → logits (B, classes); None for a network without classes
+    runtime, precision: as the settings of features have them
+    tf32: whether a GPU may round what it multiplies to 10 bits
     """
 
-    def __init__(self, trunk: nn.Module, head: nn.Module | None) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.head = head
-
-    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        features = self.trunk(batch)
-        return features, None if self.head is None else self.head(features)
+    device: torch.device
+    runtime: str = "auto"
+    precision: str = "fp32"
+    tf32: bool = False
 
 
-class PointwiseHead(nn.Module):
-    """A head of 1×1×1 convolutions, for features that were averaged before it: (B, D) → (B, classes)."""
+@dataclass(frozen=True)
+class Blueprint:
+    """A network that is not built yet.
 
-    def __init__(self, convolutions: nn.Module) -> None:
-        super().__init__()
-        self.convolutions = convolutions
+    model: its name, for messages
+    build: gives it, on the CPU; raises WeightsError where its weights do not fit
+    key: what tells it from every other: weights, settings, code, versions
+    """
 
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.convolutions(features[:, :, None, None, None])
-        return logits.flatten(1)
+    model: str
+    build: Callable[[], nn.Module]
+    key: str
+
+
+class Runtime(Protocol):
+    """A network, ready to run; called from several threads at once.
+
+    name: what it runs in, for records
+    pads: whether a batch of another size than the last costs it dear, so that one that is not full is filled up
+    """
+
+    name: str
+    pads: bool
+
+    def __call__(self, method: str, batch: Any) -> Any:
+        """What its `forward`, or another method, makes of a batch: tensors, or such in lists in lists, on any device →
+        a tensor (B, …), or several or None, on the runtime's device."""
 
 
 class Runner:
-    """A network on its device. Batches come from any device; results are float32 and stay on the network's."""
+    """A stream's network in the runtime that its settings ask for. Batches come from any device; results are float32
+    and stay on the network's."""
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.device = device
-        self._network: Any = network.eval().to(device)
+    def __init__(self, network: Blueprint, placement: Placement) -> None:
+        self.device = placement.device
+        self.runtime = choose_runtime(network, placement)
 
-    def __call__(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """batch (B, …), or a list of such → features (B, …), logits (B, classes) or None"""
-        with torch.inference_mode():
-            features, logits = self._network(_on(self.device, batch))
+    def __call__(self, batch: Any, size: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """batch (B, …), or a list of such → features (B, …), logits (B, classes) or None
+
+        size: of a full batch
+        """
+        features, logits = self._run("forward", batch, size)
         return features.float(), None if logits is None else logits.float()
 
-    def encode(self, batch: Tensor) -> Any:
+    def encode(self, batch: Any, size: int | None = None) -> Any:
         """batch (B, …) → what the network's `encode` makes of it: a tensor (B, …) or several"""
-        with torch.inference_mode():
-            return self._network.encode(_on(self.device, batch))
+        return self._run("encode", batch, size)
+
+    def _run(self, method: str, batch: Any, size: int | None) -> Any:
+        count = len(_first(batch))
+        if size is None or count == size or not self.runtime.pads:
+            return self.runtime(method, batch)
+        full = over_tensors(batch, lambda one: torch.cat([one, one[-1:].expand(size - count, *one.shape[1:])]))
+        return over_tensors(self.runtime(method, full), lambda one: one[:count])
 
 
-def _on(device: torch.device, batch: Any) -> Any:
-    """A tensor, or tensors in lists in lists, on the device."""
-    return batch.to(device) if isinstance(batch, Tensor) else [_on(device, one) for one in batch]
+class Torch:
+    """PyTorch, one pass at a time, with all threads. See `Runtime`."""
+
+    pads = False
+    _turn = threading.Lock()  # of all networks: two at once would be in each other's way
+
+    def __init__(self, network: nn.Module, placement: Placement) -> None:
+        self._placement = placement
+        self.network = network.eval().to(placement.device)
+        if placement.device.type == "cuda":
+            channels_last(self.network)
+        self.name = f"torch {torch.__version__} {placement.precision} on {placement.device}"
+
+    def __call__(self, method: str, batch: Any) -> Any:
+        where = self._placement
+        with self._turn, spent("network"), torch.inference_mode(), all_threads(where.device), self._rounding():
+            return self._pass(method, over_tensors(batch, self._there))
+
+    def _pass(self, method: str, batch: Any) -> Any:
+        return getattr(self.network, method)(batch) if method != "forward" else self.network(batch)
+
+    def _rounding(self) -> torch.autocast:
+        where = self._placement
+        if where.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = where.tf32
+        dtype = DTYPES[where.precision]
+        return torch.autocast(where.device.type, dtype, enabled=dtype != torch.float32)
+
+    def _there(self, tensor: Tensor) -> Tensor:
+        """On the device; the copy does not wait for what is under way there."""
+        if self._placement.device.type != "cuda" or tensor.is_cuda:
+            return tensor.to(self._placement.device)
+        moved = tensor.pin_memory().to(self._placement.device, non_blocking=True)
+        return moved.contiguous(memory_format=FORMATS.get(moved.dim(), torch.contiguous_format))
+
+
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """Lay out the weights of its convolutions as tensor cores take them; their values stay the same."""
+    for parameter in network.parameters():
+        if parameter.dim() in FORMATS:
+            parameter.data = parameter.data.contiguous(memory_format=FORMATS[parameter.dim()])
+    return network
+
+
+class Compiled(Torch):
+    """PyTorch with torch.compile; without it, telling so, where it cannot be. See `Runtime`."""
+
+    pads = True
+
+    def __init__(self, network: nn.Module, placement: Placement, model: str) -> None:
+        super().__init__(network, placement)
+        self._model = model
+        self._compiled: dict[str, Callable[[Any], Any]] = {}
+        self.name = f"torch.compile, {self.name}"
+
+    def _pass(self, method: str, batch: Any) -> Any:
+        plain = self.network if method == "forward" else getattr(self.network, method)
+        run = self._compiled.setdefault(method, torch.compile(plain))
+        try:
+            return run(batch)
+        except Exception as error:  # there is no C++ compiler, or it does not take this network
+            if run is plain:
+                raise
+            result = plain(batch)  # raises where it is not the compilation's fault
+            log.warning("%s: torch.compile cannot take it (%s): it runs without", self._model, in_one_line(error))
+            self._compiled[method] = plain
+            return result
+
+
+def choose_runtime(network: Blueprint, placement: Placement) -> Runtime:
+    """The runtime asked for; `auto` is the fastest that is here. Raises SettingsError where it cannot run there,
+    WeightsError where the weights do not fit."""
+    on_cpu, runtime = placement.device.type == "cpu", placement.runtime
+    if runtime == "auto":
+        runtime = "openvino" if on_cpu and placement.precision == "fp32" and has_openvino() else "torch"
+    if runtime == "openvino":
+        return _openvino(network, placement)
+    if runtime == "compile":
+        return Compiled(network.build(), placement, network.model)
+    return Torch(network.build(), placement)
+
+
+def has_openvino() -> bool:
+    """Whether the extra is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _openvino(network: Blueprint, placement: Placement) -> OpenVino:
+    if placement.device.type != "cpu":
+        raise SettingsError(f"runtime=openvino is for the CPU, and the device is {placement.device}: give device=cpu")
+    if placement.precision != "fp32":
+        raise SettingsError(f"runtime=openvino computes in fp32; precision={placement.precision} needs runtime=torch")
+    if not has_openvino():
+        raise SettingsError("runtime=openvino needs an extra: pip install 'video_features[openvino]'")
+    from .openvino_runtime import OpenVino
+
+    return OpenVino(network, lambda: Torch(network.build(), placement))
+
+
+def over_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A function of every tensor of a tensor, or of such in lists in lists; None stays None."""
+    if batch is None or isinstance(batch, Tensor):
+        return None if batch is None else function(batch)
+    return [over_tensors(one, function) for one in batch]
+
+
+def _first(batch: Any) -> Tensor:
+    return batch if isinstance(batch, Tensor) else _first(batch[0])
 
 
 def release_free_memory() -> None:

@@ -43,6 +43,8 @@ class Schedule:
         self._ledger = ledger
         self._held: dict[str, Claim] = {}  # by a task's name
         self._busy: deque[Task] = deque()  # other processes are at these
+        # Where the place keeps the order, by a task's identity: it, and its outcomes once they wait to be told.
+        self._line: dict[int, tuple[Task, list[Outcome] | None]] = {}
         self._has_told = False
         self._lines: list[dict[str, Any]] = []  # of outcomes that are not recorded yet
         self._recorded = 0.0
@@ -81,6 +83,8 @@ class Schedule:
             ends |= self._failed_elsewhere(task, self._work.made_by.keys() - ends.keys())
         if len(ends) == len(self._work.extractors):
             return list(ends.values())
+        if self._place.keeps_order:
+            self._line[id(task)] = task, None
         self._place.begin(task)
         return []
 
@@ -129,9 +133,18 @@ class Schedule:
             if claim is not None:
                 claim.release()
         self._watch.ended()
-        yield from outcomes
+        yield from self._in_order(task, outcomes)
         if self._ledger is not None and any(outcome.error == WriteError.__name__ for outcome in outcomes):
             _check_can_write(self._ledger.path.parent)
+
+    def _in_order(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
+        """Those of the tasks that need not wait for one that began before."""
+        self._line[id(task)] = task, outcomes
+        for one, (_, ended) in list(self._line.items()):
+            if ended is None:
+                return
+            del self._line[one]
+            yield from ended
 
     def _is_recorded(self, task: Task, outcome: Outcome) -> bool:
         """Whether there is a line of it, of an earlier run or another process."""

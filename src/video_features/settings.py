@@ -22,6 +22,9 @@ from .windows import TAILS
 
 T = TypeVar("T")
 
+RUNTIMES = ("auto", "torch", "compile", "openvino")
+PRECISIONS = ("fp32", "bf16", "fp16")
+
 
 def setting(
     default: Any,
@@ -32,12 +35,15 @@ def setting(
     names_network: bool = False,
     parts: tuple[str, ...] = (),
     main_part: str = "",
+    changes_network: bool = True,
 ) -> Any:
     """Declare a setting: a dataclass field with the sentence that the help page shows.
 
     metavar: what stands for the value on the help page
     changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
         and compared when a run is repeated.
+    changes_network: whether a network may be another one with another value; it is not where the setting says which
+        frames it is given, and how
     names_network: whether its values are the names of the family's networks, as those of a `model_name` always are
     parts: of a setting of several files, `dict[str, Path]`, the keys it may have; each is given as `name.part`
     main_part: the key of a file that is given without its part
@@ -49,6 +55,7 @@ def setting(
         "names_network": names_network,
         "parts": parts,
         "main_part": main_part,
+        "changes_network": changes_network and changes_values,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -69,9 +76,21 @@ class FeatureSettings:
         metavar="N",
         changes_values=False,
     )
+    runtime: str = setting(
+        "auto",
+        "what networks run in: torch, compile (torch.compile), openvino; auto: on a CPU openvino where it is "
+        "installed, else torch",
+        metavar="NAME",
+        changes_values=False,
+    )
+    precision: str = setting(
+        "fp32", "fp32, or on a GPU bf16 or fp16: faster, and rounded to some 3 digits", metavar="NAME"
+    )
+    tf32: bool = setting(False, "let a GPU multiply float32 numbers rounded to 10 bits: faster, and some 3 digits")
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_size")
+        check_known(self, runtime=RUNTIMES, precision=PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +98,10 @@ class PictureSettings(FeatureSettings):
     """What every feature of a video's pictures can be told."""
 
     extraction_fps: float | None = setting(
-        None, "frames per second to take, as FFmpeg's fps filter does; by default every frame", metavar="FPS"
+        None,
+        "frames per second to take, as FFmpeg's fps filter does; by default every frame",
+        metavar="FPS",
+        changes_network=False,
     )
 
     def __post_init__(self) -> None:
@@ -91,7 +113,9 @@ class PictureSettings(FeatureSettings):
 class FrameSettings(PictureSettings):
     """What features of single frames can be told."""
 
-    extraction_total: int | None = setting(None, "number of frames to take, spread evenly over the video", metavar="N")
+    extraction_total: int | None = setting(
+        None, "number of frames to take, spread evenly over the video", metavar="N", changes_network=False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +137,7 @@ class ClipSettings(PictureSettings):
         "what becomes of the frames after the last whole window: drop them, or pad them to a window by repeating "
         "the last one (the file NAME_padded_frames tells which rows)",
         metavar="drop|pad",
+        changes_network=False,
     )
 
     def __post_init__(self) -> None:
@@ -127,6 +152,13 @@ def check_positive(settings: Any, *names: str) -> None:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
             raise SettingsError(f"{name} must be above 0, and is {value}")
+
+
+def check_known(settings: Any, **known: Iterable[str | None]) -> None:
+    """Raise SettingsError where one of these settings is none of the values that it can be."""
+    for name, values in known.items():
+        if (value := getattr(settings, name)) not in values:
+            raise SettingsError(unknown(name, value, filter(None, values)))
 
 
 def check_tail(tail: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +12,15 @@ from typing import Any
 
 import torch
 
+from .batches import Batches
 from .errors import MediaError, OutputError, reason_of
-from .extraction import Extractor, extract_from
+from .extraction import Extractor
 from .features import Features, Outcome
 from .layout import remove_temporary
+from .line import Line, read
 from .lists import Task
 from .media import MediaSource, open_source
+from .profile import spent
 from .records import describe_identity
 from .registry import family
 from .rows import Draft
@@ -28,6 +30,8 @@ from .settings import FeatureSettings
 from .sinks import Sink, sink_of
 from .weights import LocalWeights
 
+LARGEST_DEFAULT_BATCH = 16  # as `default_batch_size` gives it
+MOST_UNDER_WAY = 64  # videos whose last rows wait for others
 OnProgress = Callable[[float, "float | None"], object]  # seconds done of the video, and of how many where that is known
 
 
@@ -59,12 +63,20 @@ class Recipe:
         return built
 
     def work(self, device: str | None, threads: int | None = None) -> Work:
-        """With networks loaded on a device. threads: that PyTorch is to use on a CPU; by default all"""
+        """With networks loaded on a device. threads: that are to be used on a CPU; by default all"""
         if threads is not None:
             torch.set_num_threads(threads)
-        work = Work(self.extractors(), sink_of(self.run), self.run.source_fps)
+        work = Work(self.extractors(), sink_of(self.run), self.run)
         work.load(choose_device(device))
         return work
+
+    @property
+    def most_under_way(self) -> int:
+        """How many videos may be under way at once: the one that is read, and those whose rows are not all there."""
+        if not self.run.batch_across_videos:
+            return 2
+        sizes = [settings.batch_size or LARGEST_DEFAULT_BATCH for settings in self.by_feature.values()]
+        return 1 + min(max(sizes), MOST_UNDER_WAY)
 
 
 class Work:
@@ -72,22 +84,25 @@ class Work:
 
     extractors: one a feature; those of `extract` have their networks loaded
     sink: where features go
-    source_fps: the rate of folders of images and arrays
+    run: the rate of folders of images and arrays, and whether videos share batches
+    batches: where the last windows of a video wait for those of the next
     made_by: {feature: what decides its numbers}
     """
 
-    def __init__(self, extractors: Sequence[Extractor], sink: Sink, source_fps: float | None) -> None:
+    def __init__(self, extractors: Sequence[Extractor], sink: Sink, run: RunSettings) -> None:
         self.extractors = extractors
         self.sink = sink
-        self._source_fps = source_fps
+        self.batches = Batches(across_videos=run.batch_across_videos)
+        self._source_fps = run.source_fps
         self._is_loaded = False
         self.made_by = {extractor.feature: extractor.describe() for extractor in extractors}
 
     def load(self, device: torch.device) -> None:
         """Put the networks on a device, the first time. Raises WeightsError where that cannot be."""
         if not self._is_loaded:
-            for extractor in self.extractors:
-                extractor.on(device)
+            with spent("loading networks"):
+                for extractor in self.extractors:
+                    extractor.on(device)
             self._is_loaded = True
 
     def record_paths(self, task: Task) -> list[Path]:
@@ -112,20 +127,25 @@ class Work:
         """Whether there is nothing to extract."""
         return len(self.settled(task)) == len(self.extractors)
 
-    def extract(self, task: Task, on_progress: OnProgress) -> list[Outcome]:
-        """Every feature's outcome, in their order; those that are settled are not extracted again."""
-        started = time.monotonic()
-        ends = self.settled(task)
+    def read(self, task: Task, on_progress: OnProgress) -> Reading:
+        """Read a video to its end, for every feature that is not settled; its last rows may still be under way then,
+        or wait in `batches`."""
+        reading = Reading(task, self)
+        ends = reading.ends = self.settled(task)
         waiting = [extractor for extractor in self.extractors if extractor.feature not in ends]
-        if waiting:
-            try:
+        try:
+            if waiting:
                 with open_source(
                     task.video.source, fps=self._source_fps, identity=task.identity, segment=task.video.segment
                 ) as source:
-                    ends |= self._extracted(task, source, waiting, on_progress, started)
-            except Exception as error:  # whatever it is, the other videos go on
-                ends |= {extractor.feature: failed(task, extractor.feature, error) for extractor in waiting}
-        return [ends[extractor.feature] for extractor in self.extractors]
+                    self._read(reading, source, waiting, on_progress)
+        except Exception as error:  # whatever it is, the other videos go on
+            reading.give_up()
+            ends |= {extractor.feature: failed(task, extractor.feature, error) for extractor in waiting}
+        except BaseException:
+            reading.give_up()
+            raise
+        return reading
 
     def record(self, task: Task, feature: str) -> dict[str, Any]:
         """What the outputs of a feature of a video that is not read yet would be compared by."""
@@ -147,15 +167,10 @@ class Work:
             return None
         return Outcome(task.location, extractor.feature, "skipped", "already extracted", saved.features, saved.files)
 
-    def _extracted(
-        self,
-        task: Task,
-        source: MediaSource,
-        extractors: Sequence[Extractor],
-        on_progress: OnProgress,
-        started: float,
-    ) -> dict[str, Outcome]:
-        ends: dict[str, Outcome] = {}
+    def _read(
+        self, reading: Reading, source: MediaSource, extractors: Sequence[Extractor], on_progress: OnProgress
+    ) -> None:
+        task = reading.task
         having: list[Extractor] = []
         track_ends: list[Fraction | None] = []
         for extractor in extractors:
@@ -163,37 +178,73 @@ class Work:
                 track_ends.append(extractor.track(source).end_seconds)
                 having.append(extractor)
             except MediaError as error:  # it has no sound, or no pictures: the others go on
-                ends[extractor.feature] = failed(task, extractor.feature, error)
+                reading.ends[extractor.feature] = failed(task, extractor.feature, error)
         start, until = task.video.start_seconds or 0.0, task.video.end_seconds
         end = max((float(end) for end in track_ends if end is not None), default=until)
         length = None if end is None else max(0.0, (end if until is None else min(end, until)) - start)
-        reached = 0.0
 
         def show(seconds: float) -> None:
-            nonlocal reached
-            reached = max(reached, seconds - start)  # tracks are not wholly in step
-            on_progress(reached, length)
+            reading.reached = max(reading.reached, seconds - start)  # tracks are not wholly in step
+            on_progress(reading.reached, length)
 
-        with ExitStack() as stack:
-            drafts = [
-                stack.enter_context(self.sink.draft(task.name, self.made_by[one.feature], with_preview=one.previews))
-                for one in having
-            ]
-            results = extract_from(source, having, drafts, show) if having else []
-            for extractor, result, draft in zip(having, results, drafts, strict=True):
-                outcome = self._written(task, extractor, result, draft)
-                elapsed = time.monotonic() - started
-                ends[extractor.feature] = replace(outcome, elapsed_seconds=elapsed, video_seconds=reached)
-        return ends
+        for one in having:
+            draft = self.sink.draft(task.name, self.made_by[one.feature], with_preview=one.previews)
+            reading.drafts.append(draft)
+            reading.lines.append(Line(one, source, draft, self.batches))
+        if having:
+            read(source, reading.lines, show)
 
-    def _written(self, task: Task, extractor: Extractor, result: Features | Exception, draft: Draft) -> Outcome:
+
+class Reading:
+    """A video that was read. Its features are written once its rows are there.
+
+    ends: {feature: its outcome}, as far as it is known
+    reached: how many seconds of it were read
+    """
+
+    def __init__(self, task: Task, work: Work) -> None:
+        self.task = task
+        self.ends: dict[str, Outcome] = {}
+        self.lines: list[Line] = []
+        self.drafts: list[Draft] = []
+        self.reached = 0.0
+        self._work = work
+        self._began = time.monotonic()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `outcomes` would not have to wait for a network."""
+        return all(line.is_ready for line in self.lines)
+
+    def outcomes(self) -> list[Outcome]:
+        """Every feature's, in their order; waits for rows that are under way."""
+        try:
+            for line, draft in zip(self.lines, self.drafts, strict=True):
+                feature, found = line.extractor.feature, self._written(line, draft)
+                elapsed = time.monotonic() - self._began
+                self.ends[feature] = replace(found, elapsed_seconds=elapsed, video_seconds=self.reached)
+        finally:
+            self.give_up()
+        return [self.ends[extractor.feature] for extractor in self._work.extractors]
+
+    def give_up(self) -> None:
+        """Leave nothing under way, nor half written."""
+        for line in self.lines:
+            line.cancel()
+        for draft in self.drafts:
+            draft.close()
+        self.lines, self.drafts = [], []
+
+    def _written(self, line: Line, draft: Draft) -> Outcome:
+        task, feature, result = self.task, line.extractor.feature, line.finish()
         if isinstance(result, Features):
             try:
-                saved = self.sink.write(task.name, result, draft)
-                return Outcome(task.location, extractor.feature, "done", "", saved.features, saved.files)
+                with spent("writing"):
+                    saved = self._work.sink.write(task.name, result, draft)
+                return Outcome(task.location, feature, "done", "", saved.features, saved.files)
             except OutputError as error:
                 result = error
-        return failed(task, extractor.feature, result)
+        return failed(task, feature, result)
 
 
 def failed(task: Task, feature: str, error: BaseException) -> Outcome:

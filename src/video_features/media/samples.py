@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +17,8 @@ class Frame:
     """One picture and when it is shown.
 
     seconds, end_seconds: from when until when it is shown; the container's start is 0. Exact fractions.
-    rgb: uint8 (H, W, 3). Converted on first use, so that a frame that nobody selects costs no conversion.
+    rgb: uint8 (H, W, 3). Converted on first use, in whichever thread that is, so that a frame that nobody selects costs
+        no conversion.
     """
 
     def __init__(self, seconds: Fraction, end_seconds: Fraction, to_rgb: Callable[[], RGB]) -> None:
@@ -24,12 +26,14 @@ class Frame:
         self.end_seconds = end_seconds
         self._to_rgb: Callable[[], RGB] | None = to_rgb
         self._rgb: RGB | None = None
+        self._converting = threading.Lock()
 
     @property
     def rgb(self) -> RGB:
-        if self._to_rgb is not None:
-            self._rgb = self._to_rgb()
-            self._to_rgb = None  # and with it the decoder's buffer
+        with self._converting:
+            if self._to_rgb is not None:
+                self._rgb = self._to_rgb()
+                self._to_rgb = None  # and with it the decoder's buffer
         assert self._rgb is not None
         return self._rgb
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -22,6 +23,8 @@ from .track import FFMPEG_ERRORS, MISSING_SECONDS, FileTrack, broken, start_tick
 if TYPE_CHECKING:
     from .container import MediaFile
 
+# (a, b, c, d): a player shows the stored pixel (x, y) at (a·x + c·y, b·x + d·y).
+Matrix = tuple[int, int, int, int]
 # Of these FFmpeg has the end from the timestamps themselves, or from the rate.
 WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
 SIDE_DATA_TYPES = 64  # more than FFmpeg has: 32 in version 8
@@ -38,8 +41,8 @@ class VideoTrack(FileTrack[Frame]):
         self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)
         self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(file.container, stream))
         self._held: tuple[VideoFrame, Fraction] | None = None  # a frame and its start, until the next one's is known
-        self._reformatter = VideoReformatter()
-        self._display: tuple[int, tuple[int, int, int, int]] | None = None  # rotation, display matrix
+        self._of_thread = threading.local()  # a reformatter each: to share one would be to wait for it
+        self._display: tuple[int, Matrix] | None = None  # and the rotation for which it was read
 
     @property
     def is_length_stated(self) -> bool:
@@ -86,7 +89,15 @@ class VideoTrack(FileTrack[Frame]):
 
     def _frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
         self._check_shown(start, end)
-        return Frame(start, end, lambda: self._to_rgb(decoded))
+        matrix = self._matrix(decoded)
+        return Frame(start, end, lambda: self._to_rgb(decoded, matrix))
+
+    def _matrix(self, decoded: VideoFrame) -> Matrix:
+        # It is read anew only where the rotation changes: reading it keeps the frame in memory until the next garbage
+        # collection (PyAV's side data and frame hold each other).
+        if self._display is None or self._display[0] != decoded.rotation:
+            self._display = (decoded.rotation, _display_matrix(decoded))
+        return self._display[1]
 
     def _check_shown(self, start: Fraction, end: Fraction) -> None:
         """Raise MediaError where a frame is shown for so long that a constant rate would repeat it with hardly an end,
@@ -100,22 +111,19 @@ class VideoTrack(FileTrack[Frame]):
                 f"{float(end):.2f} s; is it damaged?"
             )
 
-    def _to_rgb(self, decoded: VideoFrame) -> RGB:
+    def _to_rgb(self, decoded: VideoFrame, matrix: Matrix) -> RGB:
         # BT.601 whatever the stream's tag says: so does OpenCV before version 5, and with it the reference. PyAV's own
         # default depends on its version.
-        converted = self._reformatter.reformat(
+        if not hasattr(self._of_thread, "reformatter"):
+            self._of_thread.reformatter = VideoReformatter()
+        converted = self._of_thread.reformatter.reformat(
             decoded, format="rgb24", src_colorspace=Colorspace.ITU601, dst_colorspace=Colorspace.ITU601
         )
-        rgb: RGB = converted.to_ndarray()  # type: ignore[assignment]
-        # The matrix is read anew only where the rotation changes: reading it keeps the frame in memory until the next
-        # garbage collection (PyAV's side data and frame hold each other).
-        if self._display is None or self._display[0] != decoded.rotation:
-            self._display = (decoded.rotation, _display_matrix(decoded))
-        return np.ascontiguousarray(_as_displayed(rgb, self._display[1]))
+        rgb: RGB = converted.to_ndarray()
+        return np.ascontiguousarray(_as_displayed(rgb, matrix))
 
 
-def _display_matrix(decoded: VideoFrame) -> tuple[int, int, int, int]:
-    """(a, b, c, d): a player shows the stored pixel (x, y) at (a·x + c·y, b·x + d·y)."""
+def _display_matrix(decoded: VideoFrame) -> Matrix:
     try:
         matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
     except ValueError:  # there is something beside it that PyAV has no name for, such as EXIF
@@ -140,7 +148,7 @@ def _without_the_unknown(decoded: VideoFrame) -> VideoFrame:
     return cast(VideoFrame, graph.pull())
 
 
-def _as_displayed(rgb: RGB, matrix: tuple[int, int, int, int]) -> RGB:
+def _as_displayed(rgb: RGB, matrix: Matrix) -> RGB:
     """The picture turned or mirrored as its display matrix says, by quarter turns."""
     a, b, c, d = matrix
     if abs(b) > abs(a):

@@ -31,8 +31,8 @@ from torch.nn.functional import normalize
 from ..checkpoints import StateDict, load_strictly, read
 from ..errors import SettingsError, WeightsError, in_one_line
 from ..extraction import Extractor
+from ..networks import WithHead
 from ..predictions import kinetics_400
-from ..runtime import WithHead
 from ..settings import FrameSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import from_pil

@@ -19,7 +19,7 @@ from torchvision.models import get_model, get_model_weights
 from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
 from ..extraction import Extractor
-from ..runtime import WithHead
+from ..networks import WithHead
 from ..settings import FrameSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import from_pil

@@ -23,8 +23,8 @@ from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
 from ..extraction import Extractor
 from ..media import RGB
+from ..networks import PointwiseHead, WithHead
 from ..predictions import kinetics_400
-from ..runtime import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import as_clip, resize_bilinear, unit_range

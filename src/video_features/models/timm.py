@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from ..checkpoints import load_strictly, read
 from ..errors import SettingsError, WeightsError, in_one_line
 from ..extraction import Extractor
-from ..runtime import WithHead
+from ..networks import WithHead
 from ..settings import FrameSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import from_pil

@@ -23,7 +23,7 @@ from ..checkpoints import load_strictly, read
 from ..errors import SettingsError, in_one_line
 from ..extraction import Extractor
 from ..media import RGB
-from ..runtime import PointwiseHead, WithHead
+from ..networks import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
 from ..streams import Stream
 from ..transforms import channels_first

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
 from ..extraction import Extractor
-from ..runtime import WithHead
+from ..networks import WithHead
 from ..settings import FeatureSettings, check_tail, setting, unknown
 from ..streams import Stream
 from ..weights import Weights, digits_in_name, own_or_published

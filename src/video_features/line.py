@@ -1,0 +1,228 @@
+"""The straight line, for one video and one or more features:
+
+frames or sound → resample → windows → preprocess → batch → network → rows with start and end
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from .batches import Batches
+from .errors import MediaError, reason_of
+from .features import Features, Values
+from .media import Frame, MediaSource, Sound, Track
+from .predictions import Prediction
+from .profile import spent
+from .records import describe_source
+from .rows import Draft, Rows, RowsInMemory
+from .runtime import release_free_memory
+from .sampling import Excerpt
+from .stages import Chain
+from .streams import Row, Span
+
+if TYPE_CHECKING:
+    from .extraction import Extractor
+
+T = TypeVar("T")
+
+RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
+HEADER_SECONDS = 1  # so much later than its header says a video may end
+
+
+def extract_from(source: MediaSource, extractors: Sequence[Extractor]) -> list[Features | Exception]:
+    """The features of an opened source by every extractor, or what kept it from them.
+
+    Raises MediaError where the source itself fails, or has no frames or sound for one of them.
+    """
+    batches = Batches()
+    lines = [Line(extractor, source, Draft(), batches) for extractor in extractors]
+    read(source, lines)
+    return [line.finish() for line in lines]
+
+
+def read(
+    source: MediaSource, lines: Sequence[Line], on_progress: Callable[[float], object] = lambda seconds: None
+) -> None:
+    """Decode the source once and give every line its frames or sound; rows may be under way after that. A segment is
+    decoded no further than the lines need.
+
+    on_progress: told after each frame or piece of sound how many seconds of the source are done
+    Raises as `extract_from` does; then nothing is under way.
+    """
+    released = time.monotonic()
+    try:
+        wanted = {line.track for line in lines if not line.is_done}
+        for track, sample in _timed(source.samples(wanted)):
+            takers = [line for line in lines if line.track is track]
+            for line in takers:
+                line.push(sample)
+            if all(line.is_done for line in takers):
+                wanted.discard(track)
+            if not isinstance(sample, MediaError):
+                on_progress(float(sample.end_seconds))
+            if time.monotonic() - released > RELEASE_EVERY_SECONDS:
+                release_free_memory()
+                released = time.monotonic()
+        for line in lines:
+            line.end()
+    except BaseException:
+        for line in lines:
+            line.cancel()
+        raise
+
+
+def _timed(samples: Iterator[T]) -> Iterator[T]:
+    """The same, of which the profile tells how long they took to decode."""
+    while True:
+        with spent("decoding"):
+            sample = next(samples, None)
+        if sample is None:
+            return
+        yield sample
+
+
+class Line:
+    """One extractor's way through one source: frames or sound in, features out.
+
+    batches: where its windows wait for those of other lines
+    """
+
+    def __init__(self, extractor: Extractor, source: MediaSource, draft: Draft, batches: Batches) -> None:
+        self.extractor = extractor
+        self._source = source
+        self._draft = draft
+        self._sampler = extractor.sampler(source)
+        self._chains = {
+            stream.key: Chain(stream, extractor.settings.batch_size, batches) for stream in extractor.streams
+        }
+        self._values: dict[str, Rows] = {
+            stream.key: draft.rows(stream.key, stream.dtype) if stream.rows_are_pictures else RowsInMemory(stream.dtype)
+            for stream in extractor.streams
+        }
+        self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
+        self._error: Exception | None = None
+        self._described: dict[str, Any] = {}  # the source, which may be closed before the rows are there
+        self._reached: Fraction | None = None  # the end of what came
+        if self.track.is_length_stated:  # else, and where it is only a little too late, decoding tells
+            self._check_start(self.track.end_seconds, off_by=HEADER_SECONDS)
+
+    @property
+    def track(self) -> Track:
+        return self._sampler.track
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it takes no more of its track: it failed, or has all of the segment."""
+        return self._error is not None or self._sampler.has_enough
+
+    def push(self, sample: Frame | Sound | MediaError) -> None:
+        """Take the next of the track's samples, or why there are no more."""
+        if not self.is_done:
+            try:
+                if isinstance(sample, MediaError):
+                    raise sample
+                self._reached = sample.end_seconds
+                self._take(self._sampler.take(sample))
+            except Exception as error:  # the other features of this video go on
+                self._fail(error)
+
+    def end(self) -> None:
+        """The track is over; what is left of the rows is under way, or waits in `batches`."""
+        self._check_start(self._reached)
+        if self._error is None:
+            try:
+                self._take(self._sampler.finish())
+                for key, chain in self._chains.items():
+                    self._keep(key, chain.end())
+                self.extractor.check_length(self._sampler.taken, self._sampler, self._source)
+                self._described = describe_source(self._source, self.track)
+            except Exception as error:
+                self._fail(error)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `finish` would not have to wait for a network."""
+        return self._error is not None or all(chain.is_ready for chain in self._chains.values())
+
+    def finish(self) -> Features | Exception:
+        """What came of it; waits for what is under way."""
+        if self._error is None:
+            try:
+                for key, chain in self._chains.items():
+                    self._keep(key, chain.rest())
+                self._drop_what_not_all_have()
+                return self._features()
+            except Exception as error:
+                self._fail(error)
+        assert self._error is not None
+        return self._error
+
+    def cancel(self) -> None:
+        """Give up what is under way."""
+        for chain in self._chains.values():
+            chain.cancel()
+
+    def _take(self, items: Iterable[Frame | Excerpt]) -> None:
+        for item in items:
+            if isinstance(item, Frame):
+                self._draft.show(item)
+            for key, chain in self._chains.items():
+                self._keep(key, chain.push(item))
+
+    def _check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
+        try:
+            self.extractor.check_start(self._source, end, off_by=off_by)
+        except MediaError as error:
+            self._error = self._error or self._fail(error)
+
+    def _fail(self, error: Exception) -> Exception:
+        self.cancel()
+        self._draft.close()  # which may hold much of a disk that others need
+        self._error = MediaError(reason_of(error, self._source.location)) if isinstance(error, MediaError) else error
+        return self._error
+
+    def _keep(self, key: str, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._values[key].append(row.value.numpy())
+            self._spans[key].append(row.span)
+
+    def _drop_what_not_all_have(self) -> None:
+        """A padded row, where the tail holds a frame but nothing between frames, as flow is."""
+        least = min(len(spans) for spans in self._spans.values())
+        for spans in self._spans.values():
+            if len(spans) > least and spans[-1].padding:
+                spans.pop()
+
+    def _features(self) -> Features:
+        extractor = self.extractor
+        values = Values({key: self._values[key].finish(len(spans)) for key, spans in self._spans.items()})
+        spans = self._spans[extractor.streams[0].key]
+        return Features(
+            values=values,
+            start_seconds=np.array([float(span.seconds) for span in spans]),
+            end_seconds=np.array([float(span.end_seconds) for span in spans]),
+            fps=float(self._sampler.fps),
+            padded_frames=np.array([span.padding for span in spans], np.int64) if extractor.pads else None,
+            predictions=self._predictions() if extractor.predicts else None,
+            record={
+                **extractor.describe(),
+                "runtime": {stream.key: stream.run.runtime.name for stream in extractor.all_streams()},
+                "source": self._described,
+                "shapes": {key: list(array.shape) for key, array in values.items()},
+            },
+        )
+
+    def _predictions(self) -> dict[str, list[Prediction]]:
+        return {
+            stream.key: [
+                Prediction(float(span.seconds), float(span.end_seconds), span.classes)
+                for span in self._spans[stream.key]
+            ]
+            for stream in self.extractor.streams
+            if stream.labels is not None
+        }

@@ -1,0 +1,78 @@
+"""The threads of a process beside the one that reads: some prepare what networks are given, some run networks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+MOST_PASSES = 4  # at once: each takes memory for its activations
+MOST_PREPARING = 16
+
+
+class Workers:
+    """The threads. What is given to either pool begins in the order in which it was given.
+
+    Work may wait for other work only where that was given before it, so that it never waits for itself.
+
+    threads: how many cores there are for it all
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.passes = min(threads, MOST_PASSES)
+        self.preparers = min(threads, MOST_PREPARING)
+        self.networks = _pool(self.passes, "network")
+        self.preparing = _pool(self.preparers, "prepare")
+        torch.set_num_threads(threads)  # as it was, for threads that are none of ours
+
+    @property
+    def threads_a_pass(self) -> int:
+        """How many threads each of the passes that are made at once may use."""
+        return max(1, self.threads // self.passes)
+
+
+_made: Workers | None = None
+_making = threading.Lock()
+
+
+def workers() -> Workers:
+    """This process's, which are started when they are first needed, for as many cores as PyTorch is to use then."""
+    global _made
+    with _making:
+        if _made is None:
+            _made = Workers(torch.get_num_threads())
+        return _made
+
+
+def _pool(size: int, name: str) -> ThreadPoolExecutor:
+    """Threads in each of which PyTorch uses one core: several that use all are in each other's way."""
+    all_there = threading.Barrier(size)
+
+    def begin() -> None:
+        torch.get_num_threads()  # the first call sets a thread's own number to what is set for all
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    pool = ThreadPoolExecutor(size, name)
+    for started in [pool.submit(begin) for _ in range(size)]:
+        started.result()
+    return pool
+
+
+@contextmanager
+def all_threads(device: torch.device) -> Iterator[None]:
+    """PyTorch uses all cores for what this thread does on a CPU meanwhile."""
+    before = torch.get_num_threads()
+    threads = _made.threads if _made is not None else before
+    if device.type != "cpu" or before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,140 @@
+"""What goes on at once: reading, preparing and networks beside each other; batches of one video and of several."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import grey_levels, write_video
+from families import colour
+from video_features import Extractor, extract, registry
+from video_features.line import extract_from
+from video_features.media import Frame, MediaSource, open_source
+from video_features.networks import WithHead
+
+PATIENCE_SECONDS = 30  # after which what should go on beside something else does not
+
+
+class Passes(nn.Module):
+    """Gives what it is given, and notes the batches' sizes; or does first what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.before: Callable[[Tensor], object] = lambda batch: None
+
+    def forward(self, batch: Tensor) -> Tensor:
+        self.sizes.append(len(batch))
+        self.before(batch)
+        return batch
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
+    """The network of the family `colour`, whose rows tell which picture of which size they are of."""
+    network = Passes()
+    build = colour.build
+
+    def noting(settings: colour.Settings, *, predict: bool) -> Extractor:
+        extractor = build(settings, predict=predict)
+        extractor.streams[0].build_network = lambda path: WithHead(network, head=None)
+        return extractor
+
+    monkeypatch.setattr(colour, "build", noting)
+    modules = {**registry._modules(), "colour": colour.__name__}
+    monkeypatch.setattr(registry, "_modules", lambda: modules)
+    return network
+
+
+def videos(folder: Path, counts: list[int]) -> list[Path]:
+    """Of so many frames each, and each of another height, which its rows have as their fourth number."""
+    return [write_video(folder / f"{k}.mp4", grey_levels(count, height=32 + 16 * k)) for k, count in enumerate(counts)]
+
+
+def test_short_videos_fill_batches_together(tmp_path: Path, passes: Passes) -> None:
+    counts = [1, 2, 1, 3, 1, 1, 2]
+    outcomes = list(extract(videos(tmp_path, counts), "colour", batch_size=4))
+    assert [len(outcome.features or ()) for outcome in outcomes] == counts
+    assert sum(passes.sizes) == 11 and passes.sizes.count(4) == 2, "two full batches, and the rest"
+    for k, outcome in enumerate(outcomes):
+        assert outcome.features is not None
+        rows = outcome.features.values["colour"]
+        assert (rows[:, 3] == 32 + 16 * k).all(), "each video has its own rows"
+        assert np.abs(rows[:, 0] - (16 + 6 * np.arange(len(rows)))).max() < 3, "in their order"
+
+
+def test_or_each_alone(tmp_path: Path, passes: Passes) -> None:
+    outcomes = list(extract(videos(tmp_path, [1, 2, 1]), "colour", batch_size=4, batch_across_videos=False))
+    assert [outcome.status for outcome in outcomes] == ["done"] * 3
+    assert passes.sizes == [1, 2, 1]
+
+
+def test_a_video_that_fails_in_a_shared_batch_costs_itself(tmp_path: Path, passes: Passes) -> None:
+    def refuse(batch: Tensor) -> None:
+        if (batch[:, 3] == 48).any():
+            raise RuntimeError("a height of 48")
+
+    passes.before = refuse
+    paths = [*videos(tmp_path, [1, 2, 1]), tmp_path / "missing.mp4"]
+    outcomes = list(extract(paths, "colour", batch_size=8))
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "failed"]
+    assert outcomes[1].reason == f"{paths[1]}: RuntimeError: a height of 48"
+    assert [outcome.location for outcome in outcomes] == [str(path) for path in paths]
+    assert outcomes[2].features is not None and outcomes[2].features.values["colour"][0, 3] == 64
+
+
+def test_frames_are_read_while_the_network_works_but_not_without_end(
+    tmp_path: Path, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", (np.full((32, 32, 3), k % 200, np.uint8) for k in range(300)))
+    read = 0
+    third_read, goes_on = threading.Event(), threading.Event()
+    seconds: list[bool] = []
+
+    def counted(samples: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def counting(self: MediaSource, tracks: Any, *given: Any) -> Iterator[Any]:
+            nonlocal read
+            for track, sample in samples(self, tracks, *given):
+                assert isinstance(sample, Frame)
+                read += 1
+                if read == 3:
+                    third_read.set()
+                yield track, sample
+
+        return counting
+
+    def wait(batch: Tensor) -> None:
+        seconds.append(third_read.wait(PATIENCE_SECONDS))
+        goes_on.wait(1)  # a time in which all 300 would be read
+
+    passes.before = wait
+    extractor = colour.build(colour.Settings(batch_size=1), predict=False).on(torch.device("cpu"))
+    with open_source(path) as source:
+        monkeypatch.setattr(type(source), "samples", counted(type(source).samples))
+        threading.Timer(0.5, lambda: (ahead.append(read), goes_on.set())).start()
+        ahead: list[int] = []
+        (features,) = extract_from(source, [extractor])
+    assert all(seconds), "the first pass waits for the third frame"
+    assert not isinstance(features, Exception) and len(features) == 300
+    assert 3 <= ahead[0] < 200, "what is read ahead is bounded"
+
+
+def test_an_interrupted_run_leaves_nothing_under_way(tmp_path: Path, passes: Passes) -> None:
+    def interrupted(batch: Tensor) -> None:
+        entered.set()
+
+    entered = threading.Event()
+    passes.before = interrupted
+    outcomes = extract(videos(tmp_path, [30, 30]), "colour", output_path=tmp_path / "out")
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert entered.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "reader"]
+    assert not list((tmp_path / "out").rglob("*.tmp*"))

@@ -1,0 +1,200 @@
+"""The runtimes of networks: which one is taken, that all agree, what is kept on disk, what happens where one cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import write_video
+from video_features import SettingsError, WeightsError, extract, load
+from video_features.openvino_runtime import OpenVino, cache_folder
+from video_features.runtime import Blueprint, Placement, Runner, Torch, channels_last, choose_runtime
+
+CPU = Placement(torch.device("cpu"))
+LITE0 = {"model_name": "tf_efficientnet_lite0"}
+
+
+class Sides(nn.Module):
+    """Which side of a batch is which: (B, 3) → (B, 2) features, (B, 1) logits; counts its passes."""
+
+    def __init__(self, passes: list[int] | None = None) -> None:
+        super().__init__()
+        self.weights = nn.Linear(3, 2)
+        self.passes = [] if passes is None else passes
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        self.passes.append(len(batch))
+        features = self.weights(batch)
+        return features, features.sum(dim=1, keepdim=True)
+
+    def encode(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return batch * 2, batch.sum(dim=1)
+
+
+class OfPython(nn.Module):
+    """What no tracer follows: it leaves the world of tensors, and looks at numbers."""
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, None]:
+        if type(batch) is not Tensor or torch.jit.is_tracing():
+            raise RuntimeError("data-dependent")
+        return batch.flip(1), None
+
+
+def blueprint(network: Callable[[], nn.Module], key: str = "") -> Blueprint:
+    return Blueprint("sides", network, key or f"{network}")
+
+
+def on(runtime: str) -> Placement:
+    return replace(CPU, runtime=runtime)
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_auto_takes_openvino_on_a_cpu(runtime: str) -> None:
+    assert isinstance(choose_runtime(blueprint(Sides), CPU), OpenVino)
+    assert isinstance(choose_runtime(blueprint(Sides), replace(CPU, precision="bf16")), Torch)
+
+
+def test_auto_takes_torch_where_openvino_is_not_installed() -> None:
+    assert isinstance(choose_runtime(blueprint(Sides), CPU), Torch)
+    with pytest.raises(SettingsError, match=r"needs an extra: pip install 'video_features\[openvino\]'"):
+        load("timm", **LITE0, runtime="openvino")
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_openvino_refuses_what_it_does_not_do(runtime: str) -> None:
+    with pytest.raises(SettingsError, match="runtime=openvino computes in fp32; precision=bf16 needs runtime=torch"):
+        load("timm", **LITE0, runtime="openvino", precision="bf16")
+    with pytest.raises(SettingsError, match="unknown runtime 'openvin': did you mean openvino"):
+        load("timm", **LITE0, runtime="openvin")
+    with pytest.raises(SettingsError, match="runtime=openvino is for the CPU, and the device is mps: give device=cpu"):
+        choose_runtime(blueprint(Sides), Placement(torch.device("mps"), "openvino"))
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+@pytest.mark.parametrize("name", ["openvino", "compile"])
+def test_all_give_what_torch_gives(runtime: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    network = Sides()
+    plain, other = (Runner(blueprint(lambda: network, "agree"), on(one)) for one in ("torch", name))
+    batch = torch.randn(5, 3)
+    with caplog.at_level(logging.WARNING):
+        for size in (None, 5, 8):  # of a full batch, to which it is filled up
+            for expected, found in zip(plain(batch, size), other(batch, size), strict=True):
+                assert expected is not None and found is not None and expected.shape == found.shape
+                assert torch.allclose(expected, found, rtol=1e-5, atol=1e-6) and found.any()
+            codes = other.encode(batch, size)
+            assert torch.allclose(codes[0], batch * 2) and torch.allclose(codes[1], batch.sum(dim=1), atol=1e-6)
+    assert not [record for record in caplog.records if record.name.startswith("video_features")]
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+@pytest.mark.parametrize(("name", "who"), [("openvino", "OpenVINO"), ("compile", "torch.compile")])
+def test_a_network_that_it_cannot_take_runs_in_torch_and_that_is_told_once(
+    runtime: str, name: str, who: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(network: object) -> Callable[[Tensor], Tensor]:
+        def fail(batch: Tensor) -> Tensor:
+            raise RuntimeError("no C++ compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    run = Runner(blueprint(OfPython), on(name))
+    batch = torch.arange(6.0).view(2, 3)
+    for _ in range(2):
+        assert run(batch)[0].tolist() == batch.flip(1).tolist()
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning.startswith(f"sides: {who} cannot take it (") and "torch" in run.runtime.name
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_a_converted_network_is_kept_and_not_built_again(runtime: str) -> None:
+    built: list[nn.Module] = []
+
+    def build() -> nn.Module:
+        built.append(Sides())
+        return built[-1]
+
+    batch = torch.randn(1, 3)
+    first = Runner(blueprint(build, "kept"), CPU)(batch)
+    again = Runner(blueprint(build, "kept"), CPU)(batch)
+    assert len(built) == 1 and torch.equal(first[0], again[0])
+    other = Runner(blueprint(build, "another network"), CPU)(batch)
+    assert len(built) == 2 and not torch.allclose(first[0], other[0])
+    Runner(blueprint(build, "kept"), CPU)(torch.randn(2, 3))  # of another shape: converted anew
+    assert len(built) == 3
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_where_nothing_can_be_kept_it_is_told_and_all_goes_on(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
+    network = Sides()
+    features, _ = Runner(blueprint(lambda: network, "unkept"), CPU)(torch.ones(1, 3))
+    assert torch.allclose(features, network(torch.ones(1, 3))[0])
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert str(cache_folder()) in warning and "converted networks cannot be kept there" in warning
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_weights_that_do_not_fit_are_told_at_once_also_by_openvino(
+    runtime: str, standin_file: Callable[[str, str], Path]
+) -> None:
+    with pytest.raises(WeightsError, match="resnet18"):
+        load("resnet", model_name="resnet50", weights=standin_file("resnet", "resnet18"))
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_one_network_with_other_settings_is_another_one(runtime: str, standin_file: Callable[[str, str], Path]) -> None:
+    file = standin_file("raft", "raft")
+    once, twice, again = (
+        load("raft", weights=file, num_flow_updates=updates, extraction_fps=fps).streams[0].run.runtime
+        for updates, fps in ((1, None), (2, None), (1, 5))
+    )
+    folders = [made._folder for made in (once, twice, again) if isinstance(made, OpenVino)]
+    assert folders[0] != folders[1] and folders[0] == folders[2]
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_features_of_several_networks_agree(runtime: str, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", (np.roll(picture, 3 * k, axis=1) for k, picture in enumerate(textures(6))))
+    ours, theirs = (load("timm", **LITE0, runtime=name, batch_size=4).extract(video) for name in ("openvino", "torch"))
+    assert ours.record["runtime"]["timm"].startswith("openvino 20") and "torch" in theirs.record["runtime"]["timm"]
+    expected = theirs.values["timm"]
+    assert np.abs(ours.values["timm"] - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def textures(count: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(count)]
+
+
+def test_precision_changes_the_numbers_a_little_and_is_recorded(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", textures(2))
+    exact, rounded = (load("timm", **LITE0, precision=name).extract(video) for name in ("fp32", "bf16"))
+    difference = np.abs(exact.values["timm"] - rounded.values["timm"]).max() / np.abs(exact.values["timm"]).max()
+    assert 1e-4 < difference < 0.1
+    assert rounded.record["settings"]["precision"] == "bf16"
+    (outcome,) = extract(video, "timm", **LITE0, output_path=tmp_path / "out")
+    assert outcome.status == "done"
+    (outcome,) = extract(video, "timm", **LITE0, output_path=tmp_path / "out", precision="bf16")
+    assert outcome.status == "failed" and "precision was fp32 and is bf16" in outcome.reason
+
+
+def test_channels_last_is_a_layout_and_changes_no_number() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Flatten(2), nn.LazyLinear(2)).eval()
+    batch = torch.randn(2, 3, 4, 5, 6)
+    expected = network(batch)
+    strides = network[0].weight.stride()
+    found = channels_last(network)(batch.contiguous(memory_format=torch.channels_last_3d))
+    assert network[0].weight.stride() != strides and torch.allclose(found, expected, atol=1e-6)
