@@ -40,12 +40,6 @@ def test_help_says_what_to_type_first_and_names_every_feature() -> None:
     assert "--extraction-fps FPS" in settings and "default: ViT-B/32" in " ".join(settings.split())
 
 
-def test_neither_the_help_nor_the_import_loads_torch() -> None:
-    check = "import sys; assert not {'torch', 'timm', 'open_clip', 'torchvision'} & set(sys.modules)"
-    for code in ("import video_features", "from video_features.cli import cli; cli(['--help'], standalone_mode=False)"):
-        subprocess.run([sys.executable, "-c", f"{code}; {check}"], check=True, capture_output=True)
-
-
 def test_settings_may_be_written_with_dashes_or_underscores(video: Path, tmp_path: Path) -> None:
     for k, options in enumerate((["--model-name", "--extraction-fps"], ["--model_name", "--extraction_fps"])):
         name, fps = options

@@ -18,6 +18,7 @@ from . import __version__, registry
 from .errors import SettingsError
 from .report import explained, report, report_plans, report_status
 from .run_settings import RunSettings
+from .settling import check
 from .weights_cli import weights
 
 # Options may be written as the settings are named, too: --output_path as well as --output-path.
@@ -91,7 +92,7 @@ def extract() -> None:
 
 
 def _extract_command(features: list[str]) -> click.Command:
-    settings = {name: _own_first(registry.family(name).Settings) for name in features}
+    settings = {name: _own_first(registry.settings(name)) for name in features}
     shared = [field for field in settings[features[0]] if all(_has(fields, field) for fields in settings.values())]
     several = len(features) > 1
     run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name)]
@@ -180,13 +181,16 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
         dry_run = given.pop("dry_run")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
+        if not dry_run:
+            settings = {**DEFAULTS, **settings}
+        check(features, settings)
         if dry_run:
             from .planning import plan
 
             return report_plans(plan(paths, features, **settings))
         from .jobs import Job
 
-        return report(Job(paths, features, {**DEFAULTS, **settings}), as_json=as_json, profile=profile)
+        return report(Job(paths, features, settings), as_json=as_json, profile=profile)
 
 
 @cli.command(short_help="Tell how far the runs in an output folder are.")

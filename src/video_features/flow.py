@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import SettingsError
 from .settings import FrameSettings, check_positive, setting, unknown
-from .transforms import Resize
 from .windows import Window
+
+if TYPE_CHECKING:
+    from .transforms import Resize
 
 PAIRS = Window(size=2, step=1)  # each frame and the next one
 DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
@@ -46,6 +48,8 @@ class FlowSettings(FrameSettings):
     @property
     def resize(self) -> Resize:
         """What is done to frames before flow is computed between them."""
+        from .transforms import Resize  # imports PyTorch, which the help does without
+
         return Resize(self.side_size, smaller=self.resize_to_smaller_edge)
 
     @property

@@ -15,17 +15,14 @@ from .ledger import Ledger, RunRecord
 from .lists import Paths, tasks, videos_of
 from .places import InThisProcess, Place, Watch
 from .processes import InProcesses
-from .registry import family, split
-from .run_settings import RunSettings
+from .registry import split
 from .runtime import choose_device
 from .schedule import Schedule
-from .settings import FeatureSettings, from_mapping, names_of, unknown
+from .settling import RUN_SETTINGS, settle
 from .sinks import FileSink, print_features, sink_of
 from .work import Recipe, Work
 
 log = logging.getLogger(__name__)
-
-RUN_SETTINGS = {field.name for field in fields(RunSettings)}
 
 
 def extract(
@@ -153,44 +150,6 @@ class Job:
             )
         if self._run.retry_failed:
             raise SettingsError("retry_failed needs an output_path, and on_extraction=save_numpy or save_pickle")
-
-
-def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
-    """Sort settings into those of the run and those of each feature, typed and checked.
-
-    settings: `name: value` for the run or for every feature, `feature.name: value` or `feature: {name: value}` for one
-    Raises SettingsError for a name that none of them has, or a value that cannot be.
-    """
-    families = {name: family(name) for name in features}
-    of_features = {field.name for one in families.values() for field in fields(one.Settings)}
-    shared: dict[str, Any] = {}
-    run: dict[str, Any] = {}
-    own: dict[str, dict[str, Any]] = {name: {} for name in families}
-    for name, value in settings.items():
-        feature, dot, setting = name.partition(".")
-        if name in RUN_SETTINGS:
-            run[name] = value
-        elif dot and feature in own:
-            own[feature][setting] = value
-        elif name in own and isinstance(value, Mapping):
-            own[name].update(value)
-        elif dot and feature not in of_features:
-            raise SettingsError(unknown("feature of this run", feature, own))
-        else:
-            shared[name] = value
-    for name in shared:
-        having = [feature for feature, one in families.items() if name in names_of(one.Settings)]
-        if having and len(having) < len(families):
-            lacking = ", ".join(feature for feature in families if feature not in having)
-            raise SettingsError(
-                f"{name} is no setting of {lacking}: give it to {' and '.join(having)} alone, "
-                f"{having[0]}={{{name!r}: …}} (--{having[0]}.{name.replace('_', '-')})"
-            )
-    chosen = {
-        name: from_mapping(one.Settings, {**shared, **own[name]}, of=name, also=RUN_SETTINGS)
-        for name, one in families.items()
-    }
-    return from_mapping(RunSettings, run, of="the run"), chosen
 
 
 def _built(recipe: Recipe) -> list[Extractor]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from .errors import MediaError, reason_of
 from .extraction import Extractor
-from .jobs import settle
 from .lists import Paths, Video, videos_of
 from .media import MediaSource, frames_of, open_source
 from .registry import family, split
+from .settling import settle
 from .streams import Stream
 
 

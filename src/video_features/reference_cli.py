@@ -18,6 +18,7 @@ from .errors import SettingsError
 from .report import OK, explained, report, report_plans
 from .run_settings import RunSettings
 from .settings import coerce, names_of, unknown
+from .settling import check
 
 if TYPE_CHECKING:
     from .lists import Video
@@ -78,6 +79,7 @@ def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, A
     if not paths:
         raise SettingsError("no videos: give video_paths=PATH or file_with_video_paths=FILE")
     settings: dict[str, Any] = {"on_extraction": "print", "output_path": "./output", **_known(feature, given)}
+    check([feature], {name: value for name, value in settings.items() if name != "dry_run"})
     if "devices" not in settings:
         settings["device"] = _device(settings.get("device"))
     return feature, paths, settings
@@ -114,7 +116,7 @@ def _listed(value: str) -> list[Video]:
 
 
 def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:
-    names = {"dry_run", *names_of(RunSettings), *names_of(registry.family(feature).Settings)}
+    names = {"dry_run", *names_of(RunSettings), *names_of(registry.settings(feature))}
     settings: dict[str, Any] = {}
     for key, value in given.items():
         if key in names:

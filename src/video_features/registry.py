@@ -11,7 +11,9 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from . import models
 from .errors import SettingsError, in_one_line
 from .settings import unknown
+from .settings_source import read_settings
 from .signals import held_back
 from .weights import Weights
 
@@ -83,13 +86,30 @@ def installed() -> list[str]:
 
 def family(name: str) -> Family:
     """The family of this name; SettingsError, with the nearest names, if there is none."""
-    if name not in _modules():
-        raise SettingsError(unknown("feature", name, names()))
+    module = _module(name)
     try:
         with held_back():  # an interrupt in the midst of importing PyTorch ends in an abort
-            return cast(Family, importlib.import_module(_modules()[name]))
+            return cast(Family, importlib.import_module(module))
     except ImportError as error:
         raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
+
+
+def settings(name: str) -> type[Any]:
+    """A family's settings, for the help and to tell mistakes early: where it can be, read without importing PyTorch.
+
+    Not for `build`, which takes those of `family`. Raises SettingsError as `family` does.
+    """
+    module = _module(name)
+    if module not in sys.modules:
+        with held_back(), suppress(Exception):  # whatever it is: importing the family is sure, or says what is wrong
+            return read_settings(module)
+    return family(name).Settings
+
+
+def _module(name: str) -> str:
+    if name not in _modules():
+        raise SettingsError(unknown("feature", name, names()))
+    return _modules()[name]
 
 
 def list_models(feature: str | None = None) -> list[str] | dict[str, list[str]]:

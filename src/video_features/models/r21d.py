@@ -32,18 +32,22 @@ from ..weights import Weights, digits_in_name, own_or_published
 from ..windows import Window
 
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
+FRAMES = {  # a clip, as each network was trained
+    "r2plus1d_18_16_kinetics": 16,
+    "r2plus1d_34_32_ig65m_ft_kinetics": 32,
+    "r2plus1d_34_8_ig65m_ft_kinetics": 8,
+}
 URLS = {
     "r2plus1d_18_16_kinetics": R2Plus1D_18_Weights.KINETICS400_V1.url,
     "r2plus1d_34_32_ig65m_ft_kinetics": f"{IG65M}r2plus1d_34_clip32_ft_kinetics_from_ig65m-ade133f1.pth",
     "r2plus1d_34_8_ig65m_ft_kinetics": f"{IG65M}r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth",
 }
-FRAMES = dict(zip(URLS, (16, 32, 8), strict=True))  # a clip, as each was trained
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ClipSettings):
-    model_name: str = setting("r2plus1d_18_16_kinetics", ", ".join(URLS), metavar="NAME")
+    model_name: str = setting("r2plus1d_18_16_kinetics", ", ".join(FRAMES), metavar="NAME")
     stack_size: int | None = setting(
         None, "frames in a row's window; by default the 16, 32 or 8 of the model's name", metavar="N"
     )
