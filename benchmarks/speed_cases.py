@@ -1,0 +1,212 @@
+"""What benchmarks/speed.py measures: features, of which video, and how much faster than a plain loop they should be."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+from memory import looped
+from torchvision.models import get_model
+
+from video_features import Extractor, load
+from video_features.demo import MODEL, packaged_video
+from video_features.registry import family
+from video_features.settings import names_of
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+import standin
+
+BIKES, BUNNY = "bikes", "bigbuckbunny"  # 640×272, 250 frames; 1280×720, 132 frames and 5.1 sound; both 25 fps
+CARPHONE = "carphone_pristine"  # 176×144, 120 frames, 30000/1001 fps
+SIDE = 144  # of the square video
+
+
+@dataclass(frozen=True)
+class Case:
+    """A feature, of the first seconds of a packaged video, or of one made of it.
+
+    name: for `--only`
+    what: the feature and its source, for the table
+    settings: its own, but for weights
+    checkpoints: {the part of `weights`, or "": the stand-in checkpoint's family and name}
+    made: how the video is made of `video`: "" as it is; `video` or `audio`: these packets, `times` over; `square`: the
+        middle of its pictures, encoded anew
+    target: the ratio to the plain loop that is wanted, on two cores
+    plain_warm_up_seconds: how much of the source the plain loop is warmed up with, where that takes long
+    limits_once: whether the limits are measured in the first round alone, where that takes long
+    """
+
+    name: str
+    what: str
+    feature: str
+    settings: dict[str, Any]
+    target: float | None = None
+    checkpoints: dict[str, tuple[str, str]] = field(default_factory=dict)
+    video: str = BIKES
+    made: str = ""
+    times: int = 1
+    end_seconds: float | None = None
+    plain_warm_up_seconds: float | None = None
+    limits_once: bool = False
+
+    def prepare(self, folder: Path) -> None:
+        """Write the weights and the video, where they are not there yet."""
+        for key, (of, checkpoint) in self.checkpoints.items():
+            if not (path := self._weights(folder, key)).exists():
+                torch.save(state_dict(of, checkpoint), path)
+        if (source := self.source(folder)).parent == folder and not source.exists():
+            if self.made == "square":
+                square(packaged_video(self.video), source)
+            else:
+                looped(packaged_video(self.video), source, self.times, self.made)
+
+    def source(self, folder: Path) -> Path:
+        if not self.made:
+            return packaged_video(self.video)
+        return folder / f"{self.video}_{self.made}_{self.times}.mp4"
+
+    def all_settings(self, folder: Path, runtime: str) -> dict[str, Any]:
+        """Those of the feature, with its weights, and the runtime where there is a choice."""
+        weights: Any = {key: str(self._weights(folder, key)) for key in self.checkpoints}
+        given = {**self.settings}
+        if weights:
+            given["weights"] = weights.get("", weights)
+        if "runtime" in names_of(family(self.feature).Settings):
+            given["runtime"] = runtime
+        return given
+
+    def load(self, folder: Path, runtime: str) -> Extractor:
+        return load(self.feature, device="cpu", **self.all_settings(folder, runtime))
+
+    def _weights(self, folder: Path, key: str) -> Path:
+        of, checkpoint = self.checkpoints[key]
+        return folder / f"{of}_{checkpoint}.pth"
+
+
+CASES = [
+    Case(
+        "lite0",
+        f"timm {MODEL}, every frame",
+        "timm",
+        {"model_name": MODEL, "batch_size": 16},
+        3.3,
+    ),
+    Case(
+        "resnet18",
+        "resnet18",
+        "resnet",
+        {"model_name": "resnet18", "batch_size": 16},
+        1.6,
+        {"": ("resnet", "resnet18")},
+    ),
+    Case(
+        "resnet50",
+        "resnet50, 4 s",
+        "resnet",
+        {"model_name": "resnet50", "batch_size": 16},
+        1.7,
+        {"": ("resnet", "resnet50")},
+        end_seconds=4,
+    ),
+    Case(
+        "clip",
+        "clip ViT-B/32, 4 s",
+        "clip",
+        {"model_name": "ViT-B/32", "batch_size": 16},
+        1.2,
+        {"": ("clip", "clip_ViT-B_32")},
+        end_seconds=4,
+    ),
+    Case("r21d", "r21d", "r21d", {"batch_size": 1}, 1.3, {"": ("r21d", "r2plus1d_18_16_kinetics")}),
+    Case("s3d", "s3d", "s3d", {"batch_size": 1}, 3.0, {"": ("s3d", "s3d")}),
+    Case(
+        "torchvision_video",
+        "torchvision_video r3d_18",
+        "torchvision_video",
+        {"model_name": "r3d_18", "batch_size": 1},
+        None,
+        {"": ("torchvision", "r3d_18")},
+        end_seconds=5.2,
+    ),
+    Case(
+        "i3d_rgb",
+        "i3d rgb",
+        "i3d",
+        {"streams": "rgb", "batch_size": 1},
+        1.9,
+        {"rgb": ("i3d", "i3d_rgb")},
+    ),
+    Case(
+        "i3d_flow",
+        f"i3d flow, stack 24, step 8, {SIDE}×{SIDE} (flow at 256×256)",
+        "i3d",
+        {"streams": "flow", "stack_size": 24, "step_size": 8, "batch_size": 1},
+        3.0,
+        {"flow": ("i3d", "i3d_flow"), "raft": ("raft", "raft")},
+        CARPHONE,
+        "square",
+        plain_warm_up_seconds=0.95,  # 29 frames: a stack, and a little more
+        limits_once=True,
+    ),
+    Case("raft", "raft, 8 frames", "raft", {"batch_size": 1}, 1.15, {"": ("raft", "raft")}, end_seconds=0.32),
+    Case("pwc", "pwc, 12 frames", "pwc", {"batch_size": 1}, None, {"": ("pwc", "pwc")}, end_seconds=0.48),
+    Case(
+        "vggish",
+        "vggish, 5 minutes",
+        "vggish",
+        {"batch_size": 16},
+        1.4,
+        {"": ("vggish", "vggish")},
+        BUNNY,
+        "audio",
+        57,
+    ),
+    Case(
+        "lite0_1fps",
+        f"timm {MODEL} at 1 fps, 10 minutes",
+        "timm",
+        {"model_name": MODEL, "batch_size": 16, "extraction_fps": 1},
+        2.0,
+        {},
+        BIKES,
+        "video",
+        60,
+    ),
+]
+
+# Of one video in one run, against a run each.
+THREE = [
+    Case("", "", "resnet", {"model_name": "resnet18", "batch_size": 16}, checkpoints={"": ("resnet", "resnet18")}),
+    Case("", "", "r21d", {"batch_size": 1}, checkpoints={"": ("r21d", "r2plus1d_18_16_kinetics")}),
+    Case("", "", "s3d", {"batch_size": 1}, checkpoints={"": ("s3d", "s3d")}),
+]
+THREE_OF = BUNNY
+
+
+def state_dict(of: str, checkpoint: str) -> dict[str, torch.Tensor]:
+    """Stand-in weights; torchvision's video networks, which have none, get their own random ones."""
+    if of != "torchvision":
+        return standin.state_dict(of, checkpoint)
+    torch.manual_seed(0)
+    return get_model(checkpoint).state_dict()
+
+
+def square(source: Path, target: Path) -> Path:
+    """The middle of a video's pictures, `SIDE` on each side: the least that flow has to be computed of."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = None
+        for frame in read.decode(video=0):
+            if stream is None:
+                stream = written.add_stream("libx264", rate=read.streams.video[0].average_rate)
+                stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
+                stream.bit_rate = 2_000_000
+            left, top = (frame.width - SIDE) // 2, (frame.height - SIDE) // 2
+            rgb = frame.to_ndarray(format="rgb24")[top : top + SIDE, left : left + SIDE]
+            written.mux(stream.encode(av.VideoFrame.from_ndarray(rgb.copy(), format="rgb24")))
+        assert stream is not None
+        written.mux(stream.encode())
+    return target
