@@ -173,7 +173,7 @@ def measure(case: Case, folder: Path, runs: int, runtime: str, peak: float) -> R
             limits = [rounds[0].network, rounds[0].decode, rounds[0].preprocess]
         else:
             limits = [
-                network_alone(extractor, batches),
+                network_alone(batches),
                 decode_alone(extractor, path, end)[0],
                 preprocessing_alone(extractor, path, end),
             ]
