@@ -375,7 +375,7 @@ def test_sound_and_pictures_share_one_reading(
     readings: list[str] = []
     samples = MediaFile.samples
     monkeypatch.setattr(
-        MediaFile, "samples", lambda self, tracks: readings.append(self.location) or samples(self, tracks)
+        MediaFile, "samples", lambda self, *given: readings.append(self.location) or samples(self, *given)
     )
     path = write_sound(tmp_path / "a.mp4", tones(2, 48_000), rate=48_000, codec="aac", pictures=grey_levels(40))
     settings: dict[str, Any] = {"vggish": {"weights": vggish_weights}, "timm": {"model_name": "tf_efficientnet_lite0"}}

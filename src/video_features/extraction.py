@@ -21,7 +21,7 @@ from .predictions import Prediction
 from .records import describe_source, describe_weights, that_change_values, versions
 from .rows import Draft, Rows, RowsInMemory
 from .runtime import release_free_memory
-from .sampling import Excerpt, FrameSampler, Sampler, SoundSampler
+from .sampling import Excerpt, FrameSampler, Sampler, SoundSampler, wants_of
 from .settings import ClipSettings, FeatureSettings, PictureSettings
 from .streams import Chain, Row, Span, Stream
 from .weights import check_file
@@ -167,7 +167,8 @@ def extract_from(
     lines = [_Line(extractor, source, draft) for extractor, draft in zip(extractors, drafts, strict=True)]
     released = time.monotonic()
     wanted = {line.track for line in lines if not line.is_done}
-    for track, sample in source.samples(wanted):
+    wants = wants_of([line.sampler for line in lines if not line.is_done])
+    for track, sample in source.samples(wanted, wants):
         takers = [line for line in lines if line.track is track]
         for line in takers:
             line.push(sample)
@@ -188,7 +189,7 @@ class _Line:
         self._extractor = extractor
         self._source = source
         self._draft = draft
-        self._sampler = extractor.sampler(source)
+        self.sampler = extractor.sampler(source)
         self._chains = {stream.key: Chain(stream, extractor.settings.batch_size) for stream in extractor.streams}
         self._values: dict[str, Rows] = {
             stream.key: draft.rows(stream.key, stream.dtype) if stream.rows_are_pictures else RowsInMemory(stream.dtype)
@@ -202,12 +203,12 @@ class _Line:
 
     @property
     def track(self) -> Track:
-        return self._sampler.track
+        return self.sampler.track
 
     @property
     def is_done(self) -> bool:
         """Whether it takes no more of its track: it failed, or has all of the segment."""
-        return self._error is not None or self._sampler.has_enough
+        return self._error is not None or self.sampler.has_enough
 
     def push(self, sample: Frame | Sound | MediaError) -> None:
         """Take the next of the track's samples, or why there are no more."""
@@ -216,7 +217,7 @@ class _Line:
                 if isinstance(sample, MediaError):
                     raise sample
                 self._reached = sample.end_seconds
-                self._take(self._sampler.take(sample))
+                self._take(self.sampler.take(sample))
             except Exception as error:  # the other features of this video go on
                 self._fail(error)
 
@@ -224,10 +225,10 @@ class _Line:
         self._check_start(self._reached)
         if self._error is None:
             try:
-                self._take(self._sampler.finish())
+                self._take(self.sampler.finish())
                 for key, chain in self._chains.items():
                     self._keep(key, chain.finish())
-                self._extractor.check_length(self._sampler.taken, self._sampler, self._source)
+                self._extractor.check_length(self.sampler.taken, self.sampler, self._source)
                 self._drop_what_not_all_have()
                 return self._features()
             except Exception as error:
@@ -272,7 +273,7 @@ class _Line:
             values=values,
             start_seconds=np.array([float(span.seconds) for span in spans]),
             end_seconds=np.array([float(span.end_seconds) for span in spans]),
-            fps=float(self._sampler.fps),
+            fps=float(self.sampler.fps),
             padded_frames=np.array([span.padding for span in spans], np.int64) if extractor.pads else None,
             predictions=self._predictions() if extractor.predicts else None,
             record={
