@@ -422,8 +422,8 @@ def test_rows_are_computed_as_the_sound_is_read(
     samples, run = MediaFile.samples, Runner.__call__
     reached = [0.0]
 
-    def watched(self: MediaFile, tracks: Any) -> Iterator[Any]:
-        for track, sample in samples(self, tracks):
+    def watched(self: MediaFile, *given: Any) -> Iterator[Any]:
+        for track, sample in samples(self, *given):
             assert isinstance(sample, Sound) and len(sample.samples) <= 16_000
             reached[0] = float(sample.end_seconds)
             yield track, sample

@@ -87,8 +87,8 @@ def _list(file: MediaFile) -> Packets | None:
     found.file_reached = max(seconds_of(file.container, one, ticks) for one, ticks in reached.items())
     found.order = sorted(shown, key=found.pts.__getitem__)
     is_sure = _are_times_sure(file, found) and _are_groups_sure(found)
-    # Parameters stay until others come; these have to come with each group, or never.
-    return found if is_sure and len(set(parameters[1:])) <= 1 else None
+    # Parameters stay until others come: the same ones have to come with each group, or none at all.
+    return found if is_sure and len(set(parameters)) == 1 else None
 
 
 def _are_times_sure(file: MediaFile, packets: Packets) -> bool:
