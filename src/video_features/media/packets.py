@@ -84,6 +84,8 @@ def _list(file: MediaFile) -> Packets | None:
             parameters.append(units.parameters(packet) if units else b"")
         if codec == "hevc" and (units is None or not units.is_of_base_layer(packet)):
             found.names_nonreference = False  # of the frames of a layer, those of a higher one may be made
+    if not found.pts or not stream.time_base:
+        return None
     found.file_reached = max(seconds_of(file.container, one, ticks) for one, ticks in reached.items())
     found.order = sorted(shown, key=found.pts.__getitem__)
     is_sure = _are_times_sure(file, found) and _are_groups_sure(found)
