@@ -377,7 +377,7 @@ def test_sound_and_pictures_share_one_reading(
     readings: list[str] = []
     samples = MediaFile.samples
     monkeypatch.setattr(
-        MediaFile, "samples", lambda self, tracks: readings.append(self.location) or samples(self, tracks)
+        MediaFile, "samples", lambda self, *given: readings.append(self.location) or samples(self, *given)
     )
     path = write_sound(tmp_path / "a.mp4", tones(2, 48_000), rate=48_000, codec="aac", pictures=grey_levels(40))
     settings: dict[str, Any] = {"vggish": {"weights": vggish_weights}, "timm": {"model_name": "tf_efficientnet_lite0"}}
@@ -424,8 +424,8 @@ def test_rows_are_computed_as_the_sound_is_read(
     samples, run = MediaFile.samples, Runner.__call__
     reached = [0.0]
 
-    def watched(self: MediaFile, tracks: Any) -> Iterator[Any]:
-        for track, sample in samples(self, tracks):
+    def watched(self: MediaFile, *given: Any) -> Iterator[Any]:
+        for track, sample in samples(self, *given):
             assert isinstance(sample, Sound) and len(sample.samples) <= 16_000
             reached[0] = float(sample.end_seconds)
             yield track, sample

@@ -21,7 +21,7 @@ from .profile import spent
 from .records import describe_source
 from .rows import Draft, Rows, RowsInMemory
 from .runtime import release_free_memory
-from .sampling import Excerpt
+from .sampling import Excerpt, wants_of
 from .stages import Chain
 from .streams import Row, Span
 
@@ -57,7 +57,8 @@ def read(
     released = time.monotonic()
     try:
         wanted = {line.track for line in lines if not line.is_done}
-        for track, sample in _timed(source.samples(wanted)):
+        wants = wants_of([line.sampler for line in lines if not line.is_done])
+        for track, sample in _timed(source.samples(wanted, wants)):
             takers = [line for line in lines if line.track is track]
             for line in takers:
                 line.push(sample)
@@ -96,7 +97,7 @@ class Line:
         self.extractor = extractor
         self._source = source
         self._draft = draft
-        self._sampler = extractor.sampler(source)
+        self.sampler = extractor.sampler(source)
         self._chains = {
             stream.key: Chain(stream, extractor.settings.batch_size, batches) for stream in extractor.streams
         }
@@ -113,12 +114,12 @@ class Line:
 
     @property
     def track(self) -> Track:
-        return self._sampler.track
+        return self.sampler.track
 
     @property
     def is_done(self) -> bool:
         """Whether it takes no more of its track: it failed, or has all of the segment."""
-        return self._error is not None or self._sampler.has_enough
+        return self._error is not None or self.sampler.has_enough
 
     def push(self, sample: Frame | Sound | MediaError) -> None:
         """Take the next of the track's samples, or why there are no more."""
@@ -127,7 +128,7 @@ class Line:
                 if isinstance(sample, MediaError):
                     raise sample
                 self._reached = sample.end_seconds
-                self._take(self._sampler.take(sample))
+                self._take(self.sampler.take(sample))
             except Exception as error:  # the other features of this video go on
                 self._fail(error)
 
@@ -136,10 +137,10 @@ class Line:
         self._check_start(self._reached)
         if self._error is None:
             try:
-                self._take(self._sampler.finish())
+                self._take(self.sampler.finish())
                 for key, chain in self._chains.items():
                     self._keep(key, chain.end())
-                self.extractor.check_length(self._sampler.taken, self._sampler, self._source)
+                self.extractor.check_length(self.sampler.taken, self.sampler, self._source)
                 self._described = describe_source(self._source, self.track)
             except Exception as error:
                 self._fail(error)
@@ -206,7 +207,7 @@ class Line:
             values=values,
             start_seconds=np.array([float(span.seconds) for span in spans]),
             end_seconds=np.array([float(span.end_seconds) for span in spans]),
-            fps=float(self._sampler.fps),
+            fps=float(self.sampler.fps),
             padded_frames=np.array([span.padding for span in spans], np.int64) if extractor.pads else None,
             predictions=self._predictions() if extractor.predicts else None,
             record={

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol
@@ -12,9 +12,11 @@ import numpy.typing as npt
 import soxr
 
 from .errors import counted
-from .media import Frame, FrameTrack, Sound, SoundTrack, Track
+from .media import Frame, FrameTrack, Sound, SoundTrack, Track, Wants
 from .settings import FrameSettings, PictureSettings
 from .windows import ConstantRate, Segment, SoundWindow, as_fraction, rate_for_total, round_half_away
+
+SPARSE = 2  # so many times as many frames has a video, and more, of which not all are decoded
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,19 @@ class FrameSampler:
         self.has_enough = False
         setting = "extraction_total" if settings.extraction_fps is None else "extraction_fps"
         self.takes_more = "" if self.fps == track.fps else f"a higher {setting} takes more"
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it takes so few frames that it may be worth it not to decode the others."""
+        return self._rate is not None and self._rate.fps * SPARSE <= self.track.fps
+
+    def wants(self, seconds: Fraction, end_seconds: Fraction) -> bool:
+        """Whether it may take a frame that is shown so long, or one of several that are, shown after one another."""
+        rate = self._rate
+        if rate is None:
+            return True
+        ticks = rate.all_ticks(seconds, end_seconds)
+        return len(self._segment.cut(ticks, rate.fps, rate.origin)) > 0
 
     def take(self, sample: Frame) -> Iterator[Frame]:
         """The frame, once for every time that it is taken, shown when that is."""
@@ -224,6 +239,14 @@ class SoundSampler:
         start = began + row * window.step_seconds
         end = min(start + window.seconds, began + Fraction(self.taken, window.rate))
         return Excerpt(start, end, samples, window.padding(row, self.taken))
+
+
+def wants_of(samplers: Sequence[Sampler]) -> Wants | None:
+    """Which frames any of them may take; None where that is as good as all, or none of them takes frames."""
+    of_frames = [sampler for sampler in samplers if isinstance(sampler, FrameSampler)]
+    if not of_frames or not all(sampler.is_sparse for sampler in of_frames):
+        return None
+    return lambda seconds, end_seconds: any(sampler.wants(seconds, end_seconds) for sampler in of_frames)
 
 
 def _end_seconds(track: FrameTrack, count: int | None = None) -> Fraction:

@@ -8,7 +8,7 @@ from ..errors import MediaError
 from ..windows import Segment
 from .identity import Identity, Source, identify, is_remote, local_path, open_remote
 from .samples import RGB, Frame, Sound
-from .source import FrameTrack, MediaSource, SoundTrack, Track, frames_of
+from .source import FrameTrack, MediaSource, SoundTrack, Track, Wants, frames_of
 
 __all__ = [
     "RGB",
@@ -20,6 +20,7 @@ __all__ = [
     "SoundTrack",
     "Source",
     "Track",
+    "Wants",
     "frames_of",
     "identify",
     "open_source",

@@ -19,7 +19,8 @@ from .audio import AudioTrack
 from .identity import Identity
 from .samples import Frame, Sound
 from .seeking import frames_from
-from .source import Track
+from .skipping import frames_wanted
+from .source import Track, Wants
 from .track import FFMPEG_ERRORS, FileTrack, broken, reason, seconds_of
 from .video import VideoTrack
 
@@ -79,9 +80,15 @@ class MediaFile:
         """The container's, by FFmpeg's name."""
         return self.container.format.name
 
-    def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self._file, str)
+
+    def samples(
+        self, tracks: Collection[Track], wants: Wants | None = None
+    ) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
         going: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
-        for frame in self._frames_of_segment(tracks):
+        for frame in self._frames_apart(tracks, wants):
             going = [track for track in going if track is not self.video]  # which is read here, then
             yield self.video, frame
         reached = Fraction(0)
@@ -120,18 +127,26 @@ class MediaFile:
             if not isinstance(self._file, str):
                 self._file.seek(at or 0)
 
-    def _frames_of_segment(self, tracks: Collection[Track]) -> Iterator[Frame | MediaError]:
-        """Those of the video from the segment's start on, where they can be read without what is before.
+    def _frames_apart(self, tracks: Collection[Track], wants: Wants | None) -> Iterator[Frame | MediaError]:
+        """Those of the video that are wanted, or from the segment's start on, where they can be read without others.
 
         In a reading of their own: sound is exact only from the file's beginning on, as its decoder, its resampling and
         what fills its gaps depend on all that was before. To read it decodes no picture.
         """
-        if self.segment is None or not self.segment.start or not any(isinstance(one, VideoTrack) for one in tracks):
+        if not any(isinstance(one, VideoTrack) for one in tracks):
             return
-        with closing(frames_from(self, self.segment.start)) as frames:
-            for frame in frames:
-                yield frame
-                if self.video not in tracks:
+        ways = [] if wants is None else [frames_wanted(self, wants)]
+        if self.segment is not None and self.segment.start:
+            ways.append(frames_from(self, self.segment.start))
+        for way in ways:
+            with closing(way) as frames:
+                is_way = False
+                for frame in frames:
+                    is_way = True
+                    yield frame
+                    if self.video not in tracks:
+                        return
+                if is_way:
                     return
 
     def beginning(self, size: int) -> bytes:

@@ -30,7 +30,7 @@ def frames_from(file: MediaFile, seconds: Fraction) -> Generator[Frame | MediaEr
     It is read anew, from the nearest keyframe where that will do, else from further back.
     """
     track = file.video
-    if file.format not in CONTAINERS or track.stream.codec_context.codec.canonical_name not in CODECS:
+    if not is_seekable(file):
         return
     target, step = seconds, Fraction(1, 10)
     while target > track.start_seconds:
@@ -48,6 +48,17 @@ def frames_from(file: MediaFile, seconds: Fraction) -> Generator[Frame | MediaEr
         target, step = target - step, 4 * step
 
 
+def is_seekable(file: MediaFile) -> bool:
+    """Whether container and codec are such that decoding a file's video from a keyframe on is exact."""
+    return file.format in CONTAINERS and file.video.codec in CODECS
+
+
+def are_times_of_decoding(stream: Any, pts: list[int]) -> bool:
+    """Whether presentation timestamps, in the order of decoding, are not those at which frames are shown: these are
+    shown in another order, and the timestamps never go back."""
+    return bool(stream.codec_context.has_b_frames) and pts == sorted(pts)
+
+
 def _seek(file: MediaFile, seconds: Fraction) -> Fraction | None:
     """Go on reading at the last keyframe before `seconds`: when it is shown. None: its timestamps are not sure."""
     container, stream = file.container, file.video.stream
@@ -61,8 +72,7 @@ def _seek(file: MediaFile, seconds: Fraction) -> Fraction | None:
     pts = [packet.pts for packet in packets if packet.size]  # the last packet, which flushes, has none
     if not pts or None in pts or not packets[0].is_keyframe:
         return None
-    # In the order of decoding; where frames are shown in another, and these never go back, they are of decoding.
-    if stream.codec_context.has_b_frames and pts == sorted(pts):
+    if are_times_of_decoding(stream, pts):
         return None
     return seconds_of(container, stream, pts[0])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Protocol
@@ -11,6 +11,9 @@ from ..errors import MediaError
 from ..windows import Segment
 from .identity import Identity
 from .samples import Frame, Sound
+
+# Whether a frame would be taken that is shown from until when, in seconds, or one of several that are.
+Wants = Callable[[Fraction, Fraction], bool]
 
 
 class Track(Protocol):
@@ -71,7 +74,9 @@ class MediaSource(Protocol):
     def audio(self) -> SoundTrack:
         """Its sound. Raises MediaError where it has none, with what it has."""
 
-    def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
+    def samples(
+        self, tracks: Collection[Track], wants: Wants | None = None
+    ) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
         """Every frame and every piece of sound of these tracks, each track's in the order of their times; instead of
         the rest of a track that cannot be decoded, or ends too early, a MediaError. A source is read so once.
 
@@ -79,6 +84,8 @@ class MediaSource(Protocol):
         reads takes what lies in it, and the track out of `tracks` when it is over.
 
         tracks: those that are taken out of it meanwhile are decoded no further
+        wants: which frames are taken, where that is known; the others may have no picture, and several that follow one
+            another come as one
         """
 
     def __enter__(self) -> MediaSource: ...

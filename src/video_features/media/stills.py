@@ -18,7 +18,7 @@ from ..errors import MediaError, in_one_line
 from ..windows import Segment, as_fraction
 from .identity import Identity, images_of
 from .samples import RGB, Frame
-from .source import SoundTrack, Track
+from .source import SoundTrack, Track, Wants
 
 
 class _Stills:
@@ -63,7 +63,7 @@ class _Stills:
     def describe(self) -> dict[str, Any]:
         return {"fps": float(self.fps)}
 
-    def samples(self, tracks: Collection[Track]) -> Iterator[tuple[Track, Frame]]:
+    def samples(self, tracks: Collection[Track], wants: Wants | None = None) -> Iterator[tuple[Track, Frame]]:
         for k in range(self._count):
             if self not in tracks:
                 return

@@ -45,6 +45,11 @@ class VideoTrack(FileTrack[Frame]):
         self._display: tuple[int, Matrix] | None = None  # and the rotation for which it was read
 
     @property
+    def codec(self) -> str:
+        """By FFmpeg's name."""
+        return str(self.stream.codec_context.codec.canonical_name)
+
+    @property
     def is_length_stated(self) -> bool:
         return bool(self.stream.frames)
 
@@ -75,19 +80,21 @@ class VideoTrack(FileTrack[Frame]):
         """The frame before: each is shown until the next one starts."""
         start = self._times.seconds(decoded.pts, decoded.dts, expected=self.reached or Fraction(0))
         if self._held is not None:
-            yield self._frame(*self._held, start)
-        self._held, self.reached = (decoded, start), start + self._shown_for(decoded)
+            yield self.frame(*self._held, start)
+        self._held, self.reached = (decoded, start), start + self.shown_for(decoded)
 
     def _rest(self) -> Iterator[Frame]:
         if self._held is not None and self.reached is not None:
-            yield self._frame(*self._held, self.reached)
+            yield self.frame(*self._held, self.reached)
 
-    def _shown_for(self, frame: VideoFrame) -> Fraction:
+    def shown_for(self, frame: VideoFrame) -> Fraction:
+        """How many seconds, as it says itself."""
         if frame.duration and self.stream.time_base:
             return Fraction(frame.duration * self.stream.time_base)
         return 1 / self.fps
 
-    def _frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
+    def frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
+        """What was decoded, shown from `start` to `end`, in seconds. Raises MediaError where that cannot be."""
         self._check_shown(start, end)
         matrix = self._matrix(decoded)
         return Frame(start, end, lambda: self._to_rgb(decoded, matrix))
