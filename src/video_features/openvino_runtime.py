@@ -14,12 +14,15 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import openvino
+import openvino.opset8 as opset
 import torch
 from openvino import properties
 from torch import Tensor, nn
@@ -50,6 +53,7 @@ class OpenVino:
     """
 
     pads = True
+    _compiling = threading.Lock()  # one network after another: each uses all cores for it
 
     def __init__(self, network: Blueprint, fallback: Callable[[], Runtime]) -> None:
         self.name = f"openvino {VERSION} fp32 on cpu"
@@ -60,7 +64,6 @@ class OpenVino:
         self._make_fallback = fallback
         self._fallback: Runtime | None = None
         self._compiled: dict[str, SimpleQueue[Any]] = {}  # requests for inference, each used by one thread at a time
-        self._compiling = threading.Lock()
 
     def __call__(self, method: str, batch: Any) -> Any:
         leaves = list(_leaves(batch))
@@ -94,7 +97,7 @@ class OpenVino:
             return None if self._fallback is not None else self._compiled[shapes]
 
     def _compile(self, method: str, batch: Any, leaves: list[Tensor], shapes: str) -> SimpleQueue[Any]:
-        core, pool = openvino.Core(), workers()
+        core, pool = _core(), workers()
         file = self._folder / _digest(shapes) / MODEL
         if file.exists():
             model = core.read_model(file)
@@ -117,6 +120,18 @@ class OpenVino:
         for _ in range(pool.passes):
             requests.put(compiled.create_infer_request())
         return requests
+
+
+@cache
+def _core() -> Any:
+    """The library, once it has run something: its Python half makes tables of its own when it first does, and two
+    threads that do at once wait for each other for ever (seen in 2026.4: a C++ static's guard against the GIL)."""
+    core = openvino.Core()
+    given = opset.parameter([1], openvino.Type.f32)
+    core.compile_model(openvino.Model([opset.relu(given)], [given]), "CPU").create_infer_request().infer(
+        [np.zeros(1, np.float32)], share_inputs=True
+    )
+    return core
 
 
 class _Flat(nn.Module):
