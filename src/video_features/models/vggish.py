@@ -124,7 +124,9 @@ def log_mel(samples: npt.NDArray[np.float32]) -> Tensor:
     """float32 (15600,) at 16 kHz, −1 … 1 → float32 (1, 96, 64): a spectrogram's frames, and 64 mel bands of each."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME.size)[:: FRAME.step]  # (96, 400)
     magnitudes = np.abs(np.fft.rfft(frames * periodic_hann(), FFT_SIZE))  # float64 (96, 257)
-    return torch.from_numpy(np.log(magnitudes @ mel_bands() + LOG_OFFSET)).float()[None]
+    # PyTorch's product, not NumPy's, whose library has threads of its own that wait busily beside all others.
+    bands = torch.from_numpy(magnitudes) @ torch.from_numpy(mel_bands())
+    return (bands + LOG_OFFSET).log().float()[None]
 
 
 @cache
