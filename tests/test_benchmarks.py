@@ -85,7 +85,7 @@ def test_every_family_has_a_case() -> None:
 def test_limits_see_the_features_frames(resnet18: Extractor, carphone: Path) -> None:
     with limits.recorded_batches(resnet18) as batches, limits.counted_frames() as decoded:
         resnet18.extract(carphone, end_seconds=0.3)
-    assert sum(len(batch) for _, batch in batches) == 9
+    assert sum(len(batch) for _, (batch, _) in batches) == 9
     assert decoded[0] >= 9
     assert not isinstance(resnet18.streams[0].run, limits._Recorded)
     seconds, reached = limits.decode_alone(resnet18, carphone, 0.3)

@@ -18,7 +18,7 @@ import pytest
 
 import video_features.media.skipping as skipping
 from test_segments import COUNT, WRITE, extracted, frames, moving, samples, swapped, without_order, written
-from video_features import Features, MediaError, extraction
+from video_features import Features, MediaError, line
 from video_features.extraction import extract_from
 from video_features.media import frames_of, identify, open_source
 from video_features.media.container import MediaFile
@@ -127,7 +127,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Features]]
 
     def whole(*given: Any) -> list[Features]:
         with monkeypatch.context() as patch:
-            patch.setattr(extraction, "wants_of", lambda samplers: None)
+            patch.setattr(line, "wants_of", lambda samplers: None)
             return extracted(*given)
 
     return whole
