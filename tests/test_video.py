@@ -270,7 +270,8 @@ def test_frames_that_nobody_asks_for_are_not_converted(bikes: Path, monkeypatch:
     converted: list[int] = []
     with open_source(bikes) as source:
         convert = source.video._to_rgb  # type: ignore[attr-defined]
-        monkeypatch.setattr(source.video, "_to_rgb", lambda frame: converted.append(frame.pts) or convert(frame))
+        counted = lambda frame, *given: converted.append(frame.pts) or convert(frame, *given)  # noqa: E731
+        monkeypatch.setattr(source.video, "_to_rgb", counted)
         for k, frame in enumerate(frames_of(source)):
             if k in (0, 100):
                 assert frame.rgb is frame.shown(Fraction(0), Fraction(1)).rgb
