@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from conftest import grey_levels, write_video
 from families import install
 from video_features import OutputError, SettingsError, extract, registry, status
-from video_features.claims import Claims, claim_path
+from video_features.claims import Claim, Claims, claim_path
 from video_features.cli import cli
 from video_features.features import Outcome
 from video_features.layout import NUMPY, temporary_path
@@ -234,6 +234,15 @@ def test_a_claim_is_held_by_one_and_free_again_after_it(tmp_path: Path) -> None:
     taken.release()
 
 
+def until_taken(claims: Claims, record: Path) -> Claim:
+    waited = threading.Event()
+    for _ in range(100):
+        if (taken := claims.claim([record])) is not None:
+            return taken
+        waited.wait(0.05)
+    raise AssertionError("it was never taken over")
+
+
 def test_what_another_host_is_silent_about_is_taken_over_and_cleared(tmp_path: Path) -> None:
     record = tmp_path / "f" / "a_f.json"
     record.parent.mkdir()
@@ -250,14 +259,20 @@ def test_what_another_host_is_silent_about_is_taken_over_and_cleared(tmp_path: P
     others.touch()
     ours = Claims(tmp_path, 0.6)
     assert ours.claim([record]) is None, "it may be alive"
-    taken, waited = None, threading.Event()
-    for _ in range(100):
-        waited.wait(0.05)
-        if (taken := ours.claim([record])) is not None:
-            break
-    assert taken is not None
-    taken.release()
+    until_taken(ours, record).release()
     assert not leftover.exists() and others.exists()
+
+
+def test_a_claim_that_was_killed_before_it_said_whose_it_is_is_taken_over(tmp_path: Path) -> None:
+    record = tmp_path / "f" / "a_f.json"
+    path = claim_path(tmp_path, record)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    ours = Claims(tmp_path, 0.6)
+    assert ours.claim([record]) is None, "it may be about to say"
+    taken = until_taken(ours, record)
+    assert path.read_text(), "it says whose it is"
+    taken.release()
 
 
 def test_claims_reckoned_with_other_seconds_are_told(tmp_path: Path) -> None:

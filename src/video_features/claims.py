@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
@@ -27,6 +29,7 @@ class Claims:
         self._seconds = seconds
         self._has_folder = False
         self._watched: dict[Path, SoftFileLease] = {}  # claims of others: how long one was still, the lease remembers
+        self._empty_since: dict[Path, float] = {}
 
     def claim(self, records: Iterable[Path]) -> Claim | None:
         """A claim on all of these outputs; None where another process has one of them.
@@ -54,6 +57,7 @@ class Claims:
             lease.acquire(blocking=False)
         except Timeout:
             self._watched[path] = lease
+            self._break_empty(path, lease)
             return None
         except LeaseSettingsMismatch as error:
             raise SettingsError(
@@ -66,6 +70,15 @@ class Claims:
         if was_there:  # its process may have been killed in the midst of it
             remove_temporary(record)
         return lease
+
+    def _break_empty(self, path: Path, lease: SoftFileLease) -> None:
+        """Remove a claim whose process was killed before it wrote who it is, which filelock would leave for ever."""
+        with suppress(FileNotFoundError):
+            if path.stat().st_size > 0:
+                self._empty_since.pop(path, None)
+            elif time.monotonic() - self._empty_since.setdefault(path, time.monotonic()) >= self._seconds:
+                del self._empty_since[path]
+                lease.force_break()
 
     def _lease(self, path: Path) -> SoftFileLease:
         if not self._has_folder:
