@@ -8,23 +8,18 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
+from .child import Child
 from .errors import SettingsError, VideoFeaturesError, printable
 from .features import Outcome
 from .lists import Task
 from .places import Watch
-from .reader import serve
-from .signals import held_back
 from .work import Recipe, failed
 
 log = logging.getLogger(__name__)
@@ -32,28 +27,6 @@ log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 10.0  # in which a process that is told to stop does so, or is killed
 TRIES = 2  # of a video: a process may die of what is not its fault
 STARTS = 3  # of a process, before it is given up with the run
-
-
-@dataclass
-class _Process:
-    """One process, which is started when it is first needed, and again after it died."""
-
-    device: str | None
-    name: str
-    running: Any = None  # multiprocessing's process
-    connection: Any = None  # multiprocessing's, to it
-    parent: Any = None  # another, whose other end tells it that this process is still there
-    tasks: deque[Task] = field(default_factory=deque)  # under way, in their order
-    reading: Task | None = None  # the one of them that it reads, or is to read
-    began: float = 0.0  # with that
-    heard: float = 0.0  # when it last said something
-    is_ready: bool = False
-    failed_starts: int = 0
-
-    @property
-    def suspect(self) -> Task:
-        """The task that most likely is at fault where something goes wrong."""
-        return self.reading or self.tasks[0]
 
 
 class InProcesses:
@@ -91,7 +64,7 @@ class InProcesses:
         self._time_limit = time_limit
         self._stall_limit = stall_limit
         self._threads = max(1, _cores() // len(devices)) if len(devices) > 1 else None
-        self._processes = [_Process(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
+        self._processes = [Child(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
         self._tries: dict[int, int] = {}  # by a task's identity
         self._waiting: deque[Task] = deque()  # for a process, as theirs could not start or ended
         self.keeps_order = len(devices) == 1
@@ -123,49 +96,27 @@ class InProcesses:
         yield from over
 
     def stop(self) -> None:
-        running = [process for process in self._processes if process.running is not None]
+        running = [process for process in self._processes if process.is_started]
         for process in running:
-            if not process.tasks or sys.platform == "win32":
-                process.connection.close()  # which it notices at its next frame
-            else:
-                process.running.terminate()
+            process.ask_to_stop()
         until = time.monotonic() + SHUTDOWN_SECONDS
         for process in running:
-            process.running.join(max(0.0, until - time.monotonic()))
+            process.wait_for_end(max(0.0, until - time.monotonic()))
             self._kill(process)
 
-    def _has_room(self, process: _Process) -> bool:
+    def _has_room(self, process: Child) -> bool:
         return process.reading is None and len(process.tasks) < self._most_under_way
 
-    def _give(self, process: _Process, task: Task) -> None:
-        if process.running is not None and not process.running.is_alive():
+    def _give(self, process: Child, task: Task) -> None:
+        if process.is_started and not process.is_alive:
             self._kill(process)
-        if process.running is None:
-            self._start(process)
-        process.tasks.append(task)
-        process.reading, process.began, process.heard = task, time.monotonic(), time.monotonic()
-        with suppress(OSError):  # it died, as its end will tell
-            process.connection.send(task)
-
-    def _start(self, process: _Process) -> None:
-        context: Any = multiprocessing.get_context(_start_method())
-        ours, theirs = context.Pipe()
-        is_here, we_are_here = context.Pipe(duplex=False)
-        arguments = (theirs, is_here, self._recipe, process.device, self._threads)
-        running = context.Process(target=serve, args=arguments, daemon=True)
-        if sys.platform != "win32":
-            resource_tracker.ensure_running()  # which, when it starts, lets all signals through
-        with held_back():
-            running.start()
-            process.running, process.connection, process.parent, process.is_ready = running, ours, we_are_here, False
-        theirs.close()
-        is_here.close()
+        if not process.is_started:
+            process.start(self._recipe, self._threads)
+        process.give(task)
 
     def _listen(self, timeout: float) -> None:
         """Hear all that they have to say, and wait for it for so many seconds."""
-        by_connection: dict[Any, _Process] = {
-            process.connection: process for process in self._processes if process.tasks
-        }
+        by_connection: dict[Any, Child] = {process.connection: process for process in self._processes if process.tasks}
         for connection in wait(list(by_connection), timeout):
             process = by_connection[connection]
             try:
@@ -174,7 +125,7 @@ class InProcesses:
             except (EOFError, OSError):
                 self._bury(process)
 
-    def _hear(self, process: _Process, kind: str, *said: Any) -> None:
+    def _hear(self, process: Child, kind: str, *said: Any) -> None:
         process.heard = time.monotonic()
         if kind == "ready":
             process.is_ready, process.began, process.failed_starts = True, process.heard, 0
@@ -191,23 +142,23 @@ class InProcesses:
             outcomes, is_leaving = said
             self._over.append((process.tasks.popleft(), outcomes))
             if is_leaving:
-                process.running.join(SHUTDOWN_SECONDS)
+                process.wait_for_end(SHUTDOWN_SECONDS)
                 self._kill(process)
                 self._waiting.extend(self._left(process))
         else:
             self._retire(process, said[0])
 
-    def _left(self, process: _Process) -> deque[Task]:
+    def _left(self, process: Child) -> deque[Task]:
         """The tasks that a process does not do any more."""
         left, process.tasks, process.reading = process.tasks, deque(), None
         self._watch.idle(process.name)
         return left
 
-    def _bury(self, process: _Process) -> None:
+    def _bury(self, process: Child) -> None:
         """A process died: its tasks are tried once more, and if it dies again of the one that it reads, that failed."""
         task, was_ready = process.suspect, process.is_ready
-        process.running.join(SHUTDOWN_SECONDS)  # for the code that it ends with
-        ended = _in_words(self._kill(process))
+        process.wait_for_end(SHUTDOWN_SECONDS)  # for the code that it ends with
+        ended = self._kill(process)
         if not was_ready:
             process.failed_starts += 1
             if process.failed_starts == STARTS:
@@ -227,9 +178,9 @@ class InProcesses:
         else:
             self._fail(process, VideoFeaturesError(f"the process that read it ended, {TRIES} times ({ended})"))
 
-    def _retire(self, process: _Process, error: VideoFeaturesError) -> None:
+    def _retire(self, process: Child, error: VideoFeaturesError) -> None:
         """Go on without a process that cannot start. Raises its error where it was the last one."""
-        if process.running is not None:
+        if process.is_started:
             self._kill(process)
         self._waiting.extend(self._left(process))
         self._processes.remove(process)
@@ -252,52 +203,26 @@ class InProcesses:
                 )
                 self._fail(process, VideoFeaturesError(reason))
 
-    def _fail(self, process: _Process, error: Exception) -> None:
+    def _fail(self, process: Child, error: Exception) -> None:
         """The task that is at fault failed, and the others of the process are to be done anew."""
         task = process.suspect
         self._over.append((task, [failed(task, feature, error) for feature in self._recipe.features]))
         process.tasks.remove(task)
         self._waiting.extend(self._left(process))
 
-    def _put_back(self, process: _Process, first: Task) -> None:
+    def _put_back(self, process: Child, first: Task) -> None:
         """Its tasks are to be done anew, first of all this one."""
         process.tasks.remove(first)
         self._waiting.extend([first, *self._left(process)])
 
-    def _kill(self, process: _Process) -> int | None:
-        """End a process that does not by itself; its exit code."""
-        process.connection.close()
-        if process.running.is_alive():
-            process.running.kill()
-        process.running.join()
+    def _kill(self, process: Child) -> str:
+        """End a process, which may have left its tasks half done; how it ended."""
+        ended = process.kill()
         for task in process.tasks:
             self._on_death(task)
-        code: int | None = process.running.exitcode
-        process.running.close()
-        process.parent.close()
-        process.running = process.connection = None
-        return code
+        return ended
 
 
 def _cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _start_method() -> str:
-    """On Linux processes are forked from one that has the libraries loaded, and has never used a GPU or a thread."""
-    if sys.platform != "linux":
-        return "spawn"
-    multiprocessing.set_forkserver_preload([serve.__module__])
-    return "forkserver"
-
-
-def _in_words(exit_code: int | None) -> str:
-    if exit_code is None or exit_code >= 0:
-        return f"exit status {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = str(-exit_code)
-    out_of_memory = "; perhaps there was no memory left" if name == "SIGKILL" else ""
-    return f"signal {name}{out_of_memory}"

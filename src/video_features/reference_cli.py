@@ -17,8 +17,9 @@ from .cli import DEFAULTS
 from .errors import SettingsError
 from .report import OK, explained, report, report_plans
 from .run_settings import RunSettings
-from .settings import coerce, names_of, unknown
+from .settings import names_of, unknown
 from .settling import check
+from .typed_values import coerce
 
 if TYPE_CHECKING:
     from .lists import Video
