@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BARE = {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"}
 # What a packet of MP3 begins with that holds no sound, but its title and the like.
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+PIECE_SECONDS = Fraction(1, 4)  # at least, but for the last one: a decoder's own are so short that each costs too much
 
 
 class AudioTrack(FileTrack[Sound]):
@@ -53,6 +54,8 @@ class AudioTrack(FileTrack[Sound]):
         if file.format == "wav":
             self._wav_end = wav.stated_seconds(file.beginning(wav.HEADER_BYTES))
         self._resampler: tuple[object, AudioResampler] | None = None  # and what it is for
+        self._gathered: list[npt.NDArray[np.int16]] = []  # what the next piece begins with
+        self._gathered_rate = 0
         self._times = SoundTimes(file.location, self.end_seconds)
 
     @property
@@ -110,7 +113,7 @@ class AudioTrack(FileTrack[Sound]):
                 yield from self._silence(shift, rate, channels=samples.shape[1])
                 samples = samples[max(0, round(-shift * rate)) :]
             if len(samples):
-                yield self._following(samples, rate)
+                yield from self._gather(samples, rate)
 
     def _in_16_bits(self, decoded: AudioFrame) -> list[AudioFrame]:
         """The same samples as FFmpeg makes them 16-bit integers, at their own rate and with their own channels."""
@@ -120,13 +123,24 @@ class AudioTrack(FileTrack[Sound]):
             self._resampler = (form, AudioResampler(format="s16"))
         return self._resampler[1].resample(decoded)
 
+    def _rest(self) -> Iterator[Sound]:
+        if self._gathered:
+            assert self.reached is not None
+            samples, rate, self._gathered = np.concatenate(self._gathered), self._gathered_rate, []
+            yield Sound(self.reached - Fraction(len(samples), rate), self.reached, rate, samples)
+
     def _silence(self, seconds: Fraction, rate: int, channels: int) -> Iterator[Sound]:
         """In pieces of a second at most."""
         for start in range(0, round(seconds * rate), rate):
-            yield self._following(np.zeros((min(rate, round(seconds * rate) - start), channels), np.int16), rate)
+            yield from self._gather(np.zeros((min(rate, round(seconds * rate) - start), channels), np.int16), rate)
 
-    def _following(self, samples: npt.NDArray[np.int16], rate: int) -> Sound:
-        """Samples that begin where the last ones ended."""
+    def _gather(self, samples: npt.NDArray[np.int16], rate: int) -> Iterator[Sound]:
+        """A piece, where these samples, which begin where the last ones ended, are enough for one."""
         assert self.reached is not None
-        start, self.reached = self.reached, self.reached + Fraction(len(samples), rate)
-        return Sound(start, self.reached, rate, samples)
+        if self._gathered and (self._gathered_rate, self._gathered[0].shape[1]) != (rate, samples.shape[1]):
+            yield from self._rest()
+        self._gathered.append(samples)
+        self._gathered_rate = rate
+        self.reached += Fraction(len(samples), rate)
+        if sum(map(len, self._gathered)) >= PIECE_SECONDS * rate:
+            yield from self._rest()

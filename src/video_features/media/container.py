@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +20,11 @@ from .samples import Frame, Sound
 from .seeking import frames_from
 from .skipping import frames_wanted
 from .source import Track, Wants
-from .track import FFMPEG_ERRORS, FileTrack, broken, reason, seconds_of
+from .track import FFMPEG_ERRORS, FileTrack, broken, latest, note_end, reason
 from .video import VideoTrack
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.packet import Packet
 
 PLAYLIST = b"ffconcat"  # such a list may name itself, and FFmpeg reads it until there is no file left to open
 COVER = av.stream.Disposition.attached_pic
@@ -91,11 +89,11 @@ class MediaFile:
         for frame in self._frames_apart(tracks, wants):
             going = [track for track in going if track is not self.video]  # which is read here, then
             yield self.video, frame
-        reached = Fraction(0)
+        ends: dict[Any, int] = {}  # of the packets so far, by stream, in its ticks
         try:
             # All streams are read, so that a video shorter than its sound is not taken for truncated.
             for packet in self.container.demux():
-                reached = max(reached, self._end(packet))
+                note_end(ends, packet)
                 for track in going.copy():
                     if packet.stream is track.stream:  # not its index: the last packet, which flushes, has none
                         yield from _or_the_error(track, track.take(packet), going)
@@ -109,9 +107,9 @@ class MediaFile:
             for track in going.copy():
                 yield from _or_the_error(track, track.stop(error), going)
         except FFMPEG_ERRORS as error:  # reading itself
-            raise broken(self.location, reached, error) from error
+            raise broken(self.location, latest(self.container, ends), error) from error
         for track in going.copy():
-            yield from _or_the_error(track, track.finish(reached), going)
+            yield from _or_the_error(track, track.finish(latest(self.container, ends)), going)
 
     @contextmanager
     def reopened(self) -> Iterator[MediaFile]:
@@ -178,11 +176,6 @@ class MediaFile:
         return MediaError(
             f"{self.location}: no {kind} stream in it, {f'only {streams}' if streams else 'nor any other'}"
         )
-
-    def _end(self, packet: Packet[Any]) -> Fraction:
-        if packet.pts is None:
-            return Fraction(0)
-        return seconds_of(self.container, packet.stream, packet.pts + (packet.duration or 0))
 
 
 def _or_the_error(

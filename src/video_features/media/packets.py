@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .seeking import are_times_of_decoding
 from .timestamps import LONGEST_GAP_SECONDS
-from .track import FFMPEG_ERRORS, seconds_of
+from .track import FFMPEG_ERRORS, latest, note_end
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -62,11 +62,10 @@ def _list(file: MediaFile) -> Packets | None:
     found = Packets(names_nonreference=codec in NAME_NONREFERENCE)
     units = _Units.of(codec, context.extradata)
     shown, parameters, ended = [], [], False
-    reached: dict[Any, int] = {}  # by stream, in its ticks
+    ends: dict[Any, int] = {}  # of the packets so far, by stream, in its ticks
     # The others matter only where the video does not state its own end.
     for packet in file.container.demux(*([stream] if file.video.stated_end() is not None else [])):
-        if packet.pts is not None:
-            reached[packet.stream] = max(reached.get(packet.stream, 0), packet.pts + (packet.duration or 0))
+        note_end(ends, packet)
         if packet.stream is not stream:
             continue
         if not packet.size:
@@ -86,7 +85,7 @@ def _list(file: MediaFile) -> Packets | None:
             found.names_nonreference = False  # of the frames of a layer, those of a higher one may be made
     if not found.pts or not stream.time_base:
         return None
-    found.file_reached = max(seconds_of(file.container, one, ticks) for one, ticks in reached.items())
+    found.file_reached = latest(file.container, ends)
     found.order = sorted(shown, key=found.pts.__getitem__)
     is_sure = _are_times_sure(file, found) and _are_groups_sure(found)
     # Parameters stay until others come: the same ones have to come with each group, or none at all.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import av
@@ -163,7 +164,15 @@ class FileTrack(Generic[S]):
         self._error = self._broke_at = None
 
     def _seconds(self, ticks: int) -> Fraction:
-        return seconds_of(self.file.container, self.stream, ticks)
+        return (ticks - self._zero) * self._tick
+
+    @cached_property
+    def _zero(self) -> int:
+        return start_ticks(self.file.container, self.stream)
+
+    @cached_property
+    def _tick(self) -> Fraction:
+        return Fraction(self.stream.time_base or 0)
 
     def _samples(self, decoded: Any) -> Iterator[S]:
         raise NotImplementedError
@@ -206,3 +215,15 @@ def start_ticks(container: InputContainer, stream: Any) -> int:
 def seconds_of(container: InputContainer, stream: Any, ticks: int) -> Fraction:
     """The time of a stream's tick; the container's start is 0."""
     return (ticks - start_ticks(container, stream)) * Fraction(stream.time_base or 0)
+
+
+def latest(container: InputContainer, ticks: Mapping[Any, int]) -> Fraction:
+    """The time of the latest of these, each of its stream; 0 of none."""
+    return max((seconds_of(container, stream, its) for stream, its in ticks.items()), default=Fraction(0))
+
+
+def note_end(ticks: dict[Any, int], packet: Packet[Any]) -> None:
+    """Keep where the latest packet of each stream ends."""
+    if packet.pts is not None:
+        end = packet.pts + (packet.duration or 0)
+        ticks[packet.stream] = max(ticks.get(packet.stream, end), end)
