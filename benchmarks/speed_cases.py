@@ -90,10 +90,12 @@ class Case:
 CASES = [
     Case(
         "lite0",
-        f"timm {MODEL}, every frame",
+        f"timm {MODEL}, every frame, 40 s",
         "timm",
         {"model_name": MODEL, "batch_size": 16},
         3.3,
+        made="video",
+        times=4,
     ),
     Case(
         "resnet18",
