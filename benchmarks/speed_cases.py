@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,105 +87,71 @@ class Case:
         return folder / f"{of}_{checkpoint}.pth"
 
 
+def _timm(name: str, what: str, target: float, *, times: int, **settings: Any) -> Case:
+    settings = {"model_name": MODEL, "batch_size": 16, **settings}
+    return Case(name, f"timm {MODEL}{what}", "timm", settings, target, made="video", times=times)
+
+
+def _resnet(name: str, target: float, *, until: float | None = None) -> Case:
+    what = name if until is None else f"{name}, {until:g} s"
+    settings = {"model_name": name, "batch_size": 16}
+    return Case(name, what, "resnet", settings, target, {"": ("resnet", name)}, end_seconds=until)
+
+
 CASES = [
+    _timm("lite0", ", every frame, 40 s", 3.3, times=4),
+    _resnet("resnet18", 1.6),
+    _resnet("resnet50", 1.7, until=4),
     Case(
-        "lite0",
-        f"timm {MODEL}, every frame, 40 s",
-        "timm",
-        {"model_name": MODEL, "batch_size": 16},
-        3.3,
-        made="video",
-        times=4,
-    ),
-    Case(
-        "resnet18",
-        "resnet18",
-        "resnet",
-        {"model_name": "resnet18", "batch_size": 16},
-        1.6,
-        {"": ("resnet", "resnet18")},
-    ),
-    Case(
-        "resnet50",
-        "resnet50, 4 s",
-        "resnet",
-        {"model_name": "resnet50", "batch_size": 16},
-        1.7,
-        {"": ("resnet", "resnet50")},
-        end_seconds=4,
-    ),
-    Case(
-        "clip",
-        "clip ViT-B/32, 4 s",
-        "clip",
-        {"model_name": "ViT-B/32", "batch_size": 16},
-        1.2,
-        {"": ("clip", "clip_ViT-B_32")},
+        name="clip",
+        what="clip ViT-B/32, 4 s",
+        feature="clip",
+        settings={"model_name": "ViT-B/32", "batch_size": 16},
+        target=1.2,
+        checkpoints={"": ("clip", "clip_ViT-B_32")},
         end_seconds=4,
     ),
     Case("r21d", "r21d", "r21d", {"batch_size": 1}, 1.3, {"": ("r21d", "r2plus1d_18_16_kinetics")}),
     Case("s3d", "s3d", "s3d", {"batch_size": 1}, 3.0, {"": ("s3d", "s3d")}),
     Case(
-        "torchvision_video",
-        "torchvision_video r3d_18",
-        "torchvision_video",
-        {"model_name": "r3d_18", "batch_size": 1},
-        None,
-        {"": ("torchvision", "r3d_18")},
+        name="torchvision_video",
+        what="torchvision_video r3d_18",
+        feature="torchvision_video",
+        settings={"model_name": "r3d_18", "batch_size": 1},
+        checkpoints={"": ("torchvision", "r3d_18")},
         end_seconds=5.2,
     ),
+    Case("i3d_rgb", "i3d rgb", "i3d", {"streams": "rgb", "batch_size": 1}, 1.9, {"rgb": ("i3d", "i3d_rgb")}),
     Case(
-        "i3d_rgb",
-        "i3d rgb",
-        "i3d",
-        {"streams": "rgb", "batch_size": 1},
-        1.9,
-        {"rgb": ("i3d", "i3d_rgb")},
-    ),
-    Case(
-        "i3d_flow",
-        f"i3d flow, stack 24, step 8, {SIDE}×{SIDE} (flow at 256×256)",
-        "i3d",
-        {"streams": "flow", "stack_size": 24, "step_size": 8, "batch_size": 1},
-        3.0,
-        {"flow": ("i3d", "i3d_flow"), "raft": ("raft", "raft")},
-        CARPHONE,
-        "square",
+        name="i3d_flow",
+        what=f"i3d flow, stack 24, step 8, {SIDE}×{SIDE} (flow at 256×256)",
+        feature="i3d",
+        settings={"streams": "flow", "stack_size": 24, "step_size": 8, "batch_size": 1},
+        target=3.0,
+        checkpoints={"flow": ("i3d", "i3d_flow"), "raft": ("raft", "raft")},
+        video=CARPHONE,
+        made="square",
         plain_warm_up_seconds=0.95,  # 29 frames: a stack, and a little more
         limits_once=True,
     ),
     Case("raft", "raft, 8 frames", "raft", {"batch_size": 1}, 1.15, {"": ("raft", "raft")}, end_seconds=0.32),
     Case("pwc", "pwc, 12 frames", "pwc", {"batch_size": 1}, None, {"": ("pwc", "pwc")}, end_seconds=0.48),
     Case(
-        "vggish",
-        "vggish, 5 minutes",
-        "vggish",
-        {"batch_size": 16},
-        1.4,
-        {"": ("vggish", "vggish")},
-        BUNNY,
-        "audio",
-        57,
+        name="vggish",
+        what="vggish, 5 minutes",
+        feature="vggish",
+        settings={"batch_size": 16},
+        target=1.4,
+        checkpoints={"": ("vggish", "vggish")},
+        video=BUNNY,
+        made="audio",
+        times=57,
     ),
-    Case(
-        "lite0_1fps",
-        f"timm {MODEL} at 1 fps, 10 minutes",
-        "timm",
-        {"model_name": MODEL, "batch_size": 16, "extraction_fps": 1},
-        2.0,
-        {},
-        BIKES,
-        "video",
-        60,
-    ),
+    _timm("lite0_1fps", " at 1 fps, 10 minutes", 2.0, times=60, extraction_fps=1),
 ]
 
 # Of one video in one run, against a run each.
-THREE = [
-    Case("", "", "resnet", {"model_name": "resnet18", "batch_size": 16}, checkpoints={"": ("resnet", "resnet18")}),
-    Case("", "", "r21d", {"batch_size": 1}, checkpoints={"": ("r21d", "r2plus1d_18_16_kinetics")}),
-    Case("", "", "s3d", {"batch_size": 1}, checkpoints={"": ("s3d", "s3d")}),
-]
+THREE = [replace(case, video=BUNNY) for case in CASES if case.name in ("resnet18", "r21d", "s3d")]
 THREE_OF = BUNNY
 
 

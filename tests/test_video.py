@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -270,7 +271,11 @@ def test_frames_that_nobody_asks_for_are_not_converted(bikes: Path, monkeypatch:
     converted: list[int] = []
     with open_source(bikes) as source:
         convert = source.video._to_rgb  # type: ignore[attr-defined]
-        counted = lambda frame, *given: converted.append(frame.pts) or convert(frame, *given)  # noqa: E731
+
+        def counted(frame: av.VideoFrame, *given: Any) -> Any:
+            converted.append(frame.pts)
+            return convert(frame, *given)
+
         monkeypatch.setattr(source.video, "_to_rgb", counted)
         for k, frame in enumerate(frames_of(source)):
             if k in (0, 100):

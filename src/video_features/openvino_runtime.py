@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .errors import in_one_line
 from .profile import spent
+from .runtime import over_tensors, tensors_of
 from .workers import workers
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class OpenVino:
         self._compiled: dict[str, SimpleQueue[Any]] = {}  # requests for inference, each used by one thread at a time
 
     def __call__(self, method: str, batch: Any) -> Any:
-        leaves = list(_leaves(batch))
+        leaves = list(tensors_of(batch))
         requests = self._requests(method, batch, leaves)
         if requests is None:
             assert self._fallback is not None
@@ -145,8 +146,8 @@ class _Flat(nn.Module):
 
     def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         remaining = iter(leaves)
-        outputs = getattr(self.network, self._method)(_nested(self._batch, remaining))
-        return tuple(_leaves(outputs))
+        outputs = getattr(self.network, self._method)(over_tensors(self._batch, lambda _: next(remaining)))
+        return tuple(tensors_of(outputs))
 
 
 def _converted(network: nn.Module, method: str, batch: Any, leaves: list[Tensor]) -> Any:
@@ -191,17 +192,3 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
         root.setLevel(level)
         root.handlers[:] = handlers
-
-
-def _leaves(batch: Any) -> Iterator[Tensor]:
-    """The tensors of a tensor, or of such in lists in lists; None is none."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif batch is not None:
-        for one in batch:
-            yield from _leaves(one)
-
-
-def _nested(like: Any, leaves: Iterator[Tensor]) -> Any:
-    """The tensors in lists in lists as those of `like` are."""
-    return next(leaves) if isinstance(like, Tensor) else [_nested(one, leaves) for one in like]

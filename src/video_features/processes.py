@@ -63,7 +63,7 @@ class InProcesses:
         self._most_under_way = most_under_way
         self._time_limit = time_limit
         self._stall_limit = stall_limit
-        self._threads = max(1, _cores() // len(devices)) if len(devices) > 1 else None
+        self._threads = max(1, cores_here() // len(devices)) if len(devices) > 1 else None
         self._processes = [Child(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
         self._tries: dict[int, int] = {}  # by a task's identity
         self._waiting: deque[Task] = deque()  # for a process, as theirs could not start or ended
@@ -223,6 +223,6 @@ class InProcesses:
         return ended
 
 
-def _cores() -> int:
+def cores_here() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,7 +91,7 @@ class Runner:
         return self._run("encode", batch, size)
 
     def _run(self, method: str, batch: Any, size: int | None) -> Any:
-        count = len(_first(batch))
+        count = len(next(tensors_of(batch)))
         if size is None or count == size or not self.runtime.pads:
             return self.runtime(method, batch)
         full = over_tensors(batch, lambda one: torch.cat([one, one[-1:].expand(size - count, *one.shape[1:])]))
@@ -158,7 +158,9 @@ class Compiled(Torch):
 
     def _pass(self, method: str, batch: Any) -> Any:
         plain = self.network if method == "forward" else getattr(self.network, method)
-        run = self._compiled.setdefault(method, torch.compile(plain))
+        if method not in self._compiled:
+            self._compiled[method] = torch.compile(plain)
+        run = self._compiled[method]
         try:
             return run(batch)
         except Exception as error:  # there is no C++ compiler, or it does not take this network
@@ -207,8 +209,13 @@ def over_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return [over_tensors(one, function) for one in batch]
 
 
-def _first(batch: Any) -> Tensor:
-    return batch if isinstance(batch, Tensor) else _first(batch[0])
+def tensors_of(batch: Any) -> Iterator[Tensor]:
+    """The tensors of a tensor, or of such in lists in lists; None is none."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif batch is not None:
+        for one in batch:
+            yield from tensors_of(one)
 
 
 def release_free_memory() -> None:
