@@ -65,6 +65,8 @@ def test_auto_takes_torch_where_openvino_is_not_installed() -> None:
     assert isinstance(choose_runtime(blueprint(Sides), CPU), Torch)
     with pytest.raises(SettingsError, match=r"needs an extra: pip install 'video_features\[openvino\]'"):
         load("timm", **LITE0, runtime="openvino")
+    with pytest.raises(SettingsError, match="runtime=openvino needs an extra"):  # before processes start
+        extract("a.mp4", "timm", **LITE0, runtime="openvino", devices=["cpu", "cpu"])
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
@@ -74,7 +76,7 @@ def test_openvino_refuses_what_it_does_not_do(runtime: str) -> None:
     with pytest.raises(SettingsError, match="unknown runtime 'openvin': did you mean openvino"):
         load("timm", **LITE0, runtime="openvin")
     with pytest.raises(SettingsError, match="runtime=openvino is for the CPU, and the device is mps: give device=cpu"):
-        choose_runtime(blueprint(Sides), Placement(torch.device("mps"), "openvino"))
+        Placement(torch.device("mps"), "openvino")
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)

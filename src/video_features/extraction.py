@@ -41,11 +41,14 @@ class Extractor:
 
     def on(self, device: torch.device) -> Extractor:
         """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
-        chosen = self.settings
-        placement = Placement(device, chosen.runtime, chosen.precision, chosen.tf32)
+        placement = self.placement(device)
         for stream in self.all_streams():
-            stream.on(placement, made_by=that_tell_networks(chosen))
+            stream.on(placement, made_by=that_tell_networks(self.settings))
         return self
+
+    def placement(self, device: torch.device) -> Placement:
+        """How its networks are to run there. Raises SettingsError where they cannot."""
+        return Placement(device, self.settings.runtime, self.settings.precision, self.settings.tf32)
 
     @property
     def predicts(self) -> bool:

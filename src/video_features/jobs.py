@@ -98,6 +98,9 @@ class Job:
         sink = sink_of(run)  # before the weights, which take longer
         self.root = sink.root if isinstance(sink, FileSink) else None
         self._work = Work(_built(self._recipe), sink, run)
+        for extractor in self._work.extractors:
+            for device in devices:
+                extractor.placement(device)  # a runtime that is not for it is told at once
         if self.root is None:
             self._check_needs_no_files()
         self._ledger = None if self.root is None else Ledger(self.root)

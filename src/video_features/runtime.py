@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,6 @@ from .profile import spent
 from .settings import PRECISIONS
 from .workers import all_threads
 
-if TYPE_CHECKING:
-    from .openvino_runtime import OpenVino
-
 log = logging.getLogger(__name__)
 
 DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
@@ -29,7 +26,7 @@ DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), st
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how networks are to run.
+    """Where and how networks are to run. Raises SettingsError where the runtime cannot run there, or is not installed.
 
     runtime, precision: as the settings of features have them
     tf32: whether a GPU may round what it multiplies to 10 bits
@@ -39,6 +36,16 @@ class Placement:
     runtime: str = "auto"
     precision: str = "fp32"
     tf32: bool = False
+
+    def __post_init__(self) -> None:
+        if self.runtime != "openvino":
+            return
+        if self.device.type != "cpu":
+            raise SettingsError(f"runtime=openvino is for the CPU, and the device is {self.device}: give device=cpu")
+        if self.precision != "fp32":
+            raise SettingsError(f"runtime=openvino computes in fp32; precision={self.precision} needs runtime=torch")
+        if not has_openvino():
+            raise SettingsError("runtime=openvino needs an extra: pip install 'video_features[openvino]'")
 
 
 @dataclass(frozen=True)
@@ -173,13 +180,14 @@ class Compiled(Torch):
 
 
 def choose_runtime(network: Blueprint, placement: Placement) -> Runtime:
-    """The runtime asked for; `auto` is the fastest that is here. Raises SettingsError where it cannot run there,
-    WeightsError where the weights do not fit."""
+    """The runtime asked for; `auto` is the fastest that is here. Raises WeightsError where the weights do not fit."""
     on_cpu, runtime = placement.device.type == "cpu", placement.runtime
     if runtime == "auto":
         runtime = "openvino" if on_cpu and placement.precision == "fp32" and has_openvino() else "torch"
     if runtime == "openvino":
-        return _openvino(network, placement)
+        from .openvino_runtime import OpenVino
+
+        return OpenVino(network, lambda: Torch(network.build(), placement))
     if runtime == "compile":
         return Compiled(network.build(), placement, network.model)
     return Torch(network.build(), placement)
@@ -188,18 +196,6 @@ def choose_runtime(network: Blueprint, placement: Placement) -> Runtime:
 def has_openvino() -> bool:
     """Whether the extra is installed."""
     return importlib.util.find_spec("openvino") is not None
-
-
-def _openvino(network: Blueprint, placement: Placement) -> OpenVino:
-    if placement.device.type != "cpu":
-        raise SettingsError(f"runtime=openvino is for the CPU, and the device is {placement.device}: give device=cpu")
-    if placement.precision != "fp32":
-        raise SettingsError(f"runtime=openvino computes in fp32; precision={placement.precision} needs runtime=torch")
-    if not has_openvino():
-        raise SettingsError("runtime=openvino needs an extra: pip install 'video_features[openvino]'")
-    from .openvino_runtime import OpenVino
-
-    return OpenVino(network, lambda: Torch(network.build(), placement))
 
 
 def over_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
