@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,8 +18,11 @@ import torch
 from video_features import Extractor
 from video_features.media import Frame, MediaSource, open_source
 from video_features.media.video import VideoTrack
+from video_features.sampling import Excerpt
 from video_features.windows import segment_of
 from video_features.workers import workers
+
+HELD = 32  # frames, or pieces of sound
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 """A network, or its `encode`, and the batch that it was given, with the size of a full one"""
@@ -79,21 +83,24 @@ def preprocessing_alone(extractor: Extractor, path: Path, end_seconds: float | N
     """Seconds for what lies between the decoder and the network, in one thread: of the frames that the feature takes,
     their conversion to RGB and preprocessing; of sound, resampling, windows and preprocessing."""
     (last,) = extractor.streams
-    preprocess = last.chain()[0].preprocess
+    preprocess, seconds = last.chain()[0].preprocess, 0.0
     with _opened(path, end_seconds) as source, threads(1):
         sampler = extractor.sampler(source)
-        if extractor.sound is not None:
-            pieces = list(_samples(extractor, source))
+        samples = _samples(extractor, source)
+        # A few at a time: the memory of all, once it is free, would serve the plain loop without a single page fault.
+        while some := list(islice(samples, HELD)):
             before = time.perf_counter()
-            for excerpt in [*(one for piece in pieces for one in sampler.take(piece)), *sampler.finish()]:
-                preprocess(excerpt.samples)  # type: ignore[union-attr]
-            return time.perf_counter() - before
-        taken = [frame for sample in _samples(extractor, source) for frame in sampler.take(sample)]
+            for sample in some:
+                _preprocess(preprocess, sampler.take(sample))
+            seconds += time.perf_counter() - before
         before = time.perf_counter()
-        for frame in taken:
-            assert isinstance(frame, Frame)
-            preprocess(frame.rgb)
-        return time.perf_counter() - before
+        _preprocess(preprocess, sampler.finish())
+        return seconds + time.perf_counter() - before
+
+
+def _preprocess(preprocess: Callable[[Any], Any], items: Iterator[Frame | Excerpt]) -> None:
+    for item in items:
+        preprocess(item.rgb if isinstance(item, Frame) else item.samples)
 
 
 @contextmanager

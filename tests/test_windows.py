@@ -133,17 +133,19 @@ SECOND = Fraction(1)
 )
 def test_the_places_of_pieces_of_sound(starts: list[object], shifts: list[object]) -> None:
     times, reached = SoundTimes("a.ts", None), SECOND  # each piece lasts a second; the one before ends at 1 s
-    for start, shift in zip(starts, shifts, strict=True):
-        found = times.shift(Fraction(str(start)), reached, SECOND)
+    before = Fraction(0)
+    for start, shift in zip((Fraction(str(start)) for start in starts), shifts, strict=True):
+        found = times.shift(start, start - before, reached, SECOND)
         assert found == Fraction(str(shift))
-        reached += found + SECOND
+        reached, before = reached + found + SECOND, start
 
 
 def test_pieces_that_come_too_late_are_left_out_until_they_have_caught_up(caplog: pytest.LogCaptureFixture) -> None:
     # Pieces of a tenth of a second, of which the second to the fifth are said to start 0.25 s too early.
     times, reached, cut = SoundTimes("a.ts", None), Fraction(1, 10), []
     for k in range(1, 6):
-        shift = times.shift(Fraction(k, 10) - Fraction(1, 4), reached, Fraction(1, 10))
+        since = None if k == 1 else Fraction(1, 10)
+        shift = times.shift(Fraction(k, 10) - Fraction(1, 4), since, reached, Fraction(1, 10))
         cut.append(-shift)
         reached += Fraction(1, 10) + shift
     assert cut == [Fraction(1, 10), Fraction(1, 10), Fraction(1, 20), 0, 0]
@@ -154,7 +156,7 @@ def test_pieces_that_come_too_late_are_left_out_until_they_have_caught_up(caplog
 def test_a_sound_cannot_go_on_beyond_its_end_nor_after_an_hour() -> None:
     for end, start in ((Fraction(10), "11.5"), (None, "3700"), (Fraction(4000), "3700")):
         with pytest.raises(MediaError, match=rf"a\.ts: the timestamps of its sound jump from 1\.00 s to {start}"):
-            SoundTimes("a.ts", end).shift(Fraction(start), SECOND, SECOND)
+            SoundTimes("a.ts", end).shift(Fraction(start), None, SECOND, SECOND)
 
 
 def whole_frames(window: SoundWindow, row: int, samples: int) -> set[int]:

@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from .errors import MediaError
 from .predictions import Class, top_classes
 from .profile import spent
+from .runtime import over_tensors
 from .streams import Row, Span, Stream
 from .workers import workers
 
@@ -150,9 +151,17 @@ def _pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[Filled
         window.row.set_result(row)
 
 
+def _batch(inputs: list[Any]) -> Any:
+    """Inputs, each a tensor or a list of such, one after another; of a single one nothing is copied."""
+    if len(inputs) == 1:
+        return over_tensors(inputs[0], lambda one: one[None])
+    return default_collate(inputs)
+
+
 def _rows(stream: Stream, size: int, shape: torch.Size, windows: Sequence[Filled]) -> list[Row]:
-    batch = default_collate([stream.collate([item.value() for item in window.items]) for window in windows])
-    features, logits = stream.run(batch, size)
+    features, logits = stream.run(
+        _batch([stream.collate([item.value() for item in one.items]) for one in windows]), size
+    )
     values = stream.postprocess(features, shape)
     if not windows[0].goes_on:
         with spent("network"):  # which a GPU is still at

@@ -54,6 +54,7 @@ class OpenVino:
     """
 
     pads = True
+    most_rows: int | None = 4  # 16 are no faster for each, take four times the memory, and more often are not full
     _compiling = threading.Lock()  # one network after another: each uses all cores for it
 
     def __init__(self, network: Blueprint, fallback: Callable[[], Runtime]) -> None:
@@ -94,11 +95,12 @@ class OpenVino:
                     model = self._blueprint.model
                     log.warning("%s: OpenVINO cannot take it (%s): it runs in PyTorch", model, in_one_line(error))
                     self._fallback = self._make_fallback()
-                    self.name = self._fallback.name
+                    self.name, self.most_rows = self._fallback.name, self._fallback.most_rows
             return None if self._fallback is not None else self._compiled[shapes]
 
     def _compile(self, method: str, batch: Any, leaves: list[Tensor], shapes: str) -> SimpleQueue[Any]:
-        core, pool = _core(), workers()
+        core = _core()
+        passes, threads = workers().at_once(are_long=self._blueprint.passes_are_long)
         file = self._folder / _digest(shapes) / MODEL
         if file.exists():
             model = core.read_model(file)
@@ -112,13 +114,13 @@ class OpenVino:
             "CPU",
             {
                 properties.hint.inference_precision: openvino.Type.f32,
-                properties.num_streams: pool.passes,
-                properties.inference_num_threads: pool.passes * pool.threads_a_pass,
+                properties.num_streams: passes,
+                properties.inference_num_threads: passes * threads,
                 properties.hint.enable_cpu_pinning: False,  # other processes may have their share of the cores
             },
         )
         requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(pool.passes):
+        for _ in range(passes):
             requests.put(compiled.create_infer_request())
         return requests
 

@@ -55,11 +55,13 @@ class Blueprint:
     model: its name, for messages
     build: gives it, on the CPU; raises WeightsError where its weights do not fit
     key: what tells it from every other: weights, settings, code, versions
+    passes_are_long: whether a video has only a few rows of it, each of which takes long
     """
 
     model: str
     build: Callable[[], nn.Module]
     key: str
+    passes_are_long: bool = False
 
 
 class Runtime(Protocol):
@@ -67,10 +69,12 @@ class Runtime(Protocol):
 
     name: what it runs in, for records
     pads: whether a batch of another size than the last costs it dear, so that one that is not full is filled up
+    most_rows: of which more in one pass save nothing; None where there is no such number
     """
 
     name: str
     pads: bool
+    most_rows: int | None
 
     def __call__(self, method: str, batch: Any) -> Any:
         """What its `forward`, or another method, makes of a batch: tensors, or such in lists in lists, on any device →
@@ -109,6 +113,7 @@ class Torch:
     """PyTorch, one pass at a time, with all threads. See `Runtime`."""
 
     pads = False
+    most_rows: int | None = None
     _turn = threading.Lock()  # of all networks: two at once would be in each other's way
 
     def __init__(self, network: nn.Module, placement: Placement) -> None:

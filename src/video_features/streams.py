@@ -83,12 +83,13 @@ class Stream:
         """Put the network where it is to run. made_by: what tells it, with its weights, from every other network"""
         path = self.local_weights.path
         key = f"{self.key} {self.model} {self.local_weights.sha256} {self.labels} {made_by}"
-        self.run = Runner(Blueprint(self.model, lambda: self.build_network(path), key), placement)
+        network = Blueprint(self.model, lambda: self.build_network(path), key, passes_are_long=self.window != Window())
+        self.run = Runner(network, placement)
 
     def batch_size(self, asked: int | None) -> int:
-        """How many rows a pass makes; asked: what the user said."""
+        """How many rows a pass makes; asked: how many it may, as the user said."""
         if asked is not None:
-            return asked
+            return min(asked, self.run.runtime.most_rows or asked)
         if self.rows_are_pictures:  # the memory that these take grows with their size
             return 1
         return default_batch_size(self.window.size, self.run.device)

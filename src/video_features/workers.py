@@ -29,10 +29,14 @@ class Workers:
         self.preparing = _pool(self.preparers, "prepare")
         torch.set_num_threads(threads)  # as it was, for threads that are none of ours
 
-    @property
-    def threads_a_pass(self) -> int:
-        """How many threads each of the passes that are made at once may use."""
-        return max(1, self.threads // self.passes)
+    def at_once(self, *, are_long: bool) -> tuple[int, int]:
+        """How many passes a network makes at once, and how many threads each of them may use.
+
+        are_long: whether each takes long, and a video has but a few: then half as many are made, and each uses twice
+            the cores, so that the last of an odd number does not leave most of them idle
+        """
+        passes = max(1, self.passes // 2) if are_long else self.passes
+        return passes, max(1, self.threads // passes)
 
 
 _made: Workers | None = None

@@ -57,6 +57,8 @@ class AudioTrack(FileTrack[Sound]):
         self._gathered: list[npt.NDArray[np.int16]] = []  # what the next piece begins with
         self._gathered_rate = 0
         self._times = SoundTimes(file.location, self.end_seconds)
+        self._last_pts: int | None = None  # of what was decoded so far
+        self._next_pts: int | None = None  # where that ends, if a tick is a sample
 
     @property
     def is_length_stated(self) -> bool:
@@ -107,13 +109,24 @@ class AudioTrack(FileTrack[Sound]):
             samples = interleaved.reshape(converted.samples, -1)
             if self.reached is None:
                 self.reached = self.start_seconds if decoded.pts is None else self._seconds(decoded.pts)
-            elif decoded.pts is not None and self._has_timestamps:
-                length = Fraction(len(samples), rate)
-                shift = self._times.shift(self._seconds(decoded.pts), self.reached, length)
+            elif decoded.pts is not None and self._has_timestamps and not self._follows(decoded.pts, rate):
+                shift = self._shift(decoded.pts, Fraction(len(samples), rate))
                 yield from self._silence(shift, rate, channels=samples.shape[1])
                 samples = samples[max(0, round(-shift * rate)) :]
+            if decoded.pts is not None:
+                self._last_pts = decoded.pts
+            self._next_pts = None if decoded.pts is None else decoded.pts + len(samples)
             if len(samples):
                 yield from self._gather(samples, rate)
+
+    def _follows(self, pts: int, rate: int) -> bool:
+        """Whether it is plain that what starts there goes on where the last piece ended: most do, and it is cheap."""
+        return self._times.in_step and pts == self._next_pts and self._tick * rate == 1
+
+    def _shift(self, pts: int, length: Fraction) -> Fraction:
+        assert self.reached is not None
+        since = None if self._last_pts is None else (pts - self._last_pts) * self._tick
+        return self._times.shift(self._seconds(pts), since, self.reached, length)
 
     def _in_16_bits(self, decoded: AudioFrame) -> list[AudioFrame]:
         """The same samples as FFmpeg makes them 16-bit integers, at their own rate and with their own channels."""

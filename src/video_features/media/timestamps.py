@@ -96,26 +96,29 @@ class SoundTimes:
 
     location: of the file, for messages
     end: of the sound, as far as that is known
+    in_step: whether pieces are heard when they say, so that one that starts where the one before it says that it ends
+        is, too, and `shift` need not be asked
     """
 
     location: str
     end: Fraction | None
+    in_step: bool = False
     _gaps: _Faults = field(default_factory=lambda: _Faults("gap", "taken for silence"))
     _overlaps: _Faults = field(default_factory=lambda: _Faults("overlap", "of which the later samples are left out"))
     _restarts: _Faults = field(default_factory=lambda: _Faults("step back", "where what follows is joined"))
     _restarted_by: Fraction = Fraction(0)
-    _last: Fraction | None = None  # what the piece before it said
     _is_late: bool = False  # a whole piece came too late, and the next ones do until they have caught up
 
-    def shift(self, seconds: Fraction, reached: Fraction, length: Fraction) -> Fraction:
+    def shift(self, seconds: Fraction, since: Fraction | None, reached: Fraction, length: Fraction) -> Fraction:
         """Seconds of silence before the piece that starts at `seconds`; below 0, how much of it comes too late.
 
+        since: the start of the piece before it; None of the first
         reached: the end of the piece before it
         length: its own, in seconds
         Raises MediaError where its time cannot be.
         """
         ahead = seconds + self._restarted_by - reached
-        since, self._last = None if self._last is None else seconds - self._last, seconds
+        self.in_step = False
         if since is not None and -RESTART_SECONDS <= since <= 0:
             return Fraction(0)  # a clock that stands still says nothing
         if self._restarted_by and ahead >= GAP_SECONDS and abs(seconds - reached) < GAP_SECONDS:
@@ -132,6 +135,7 @@ class SoundTimes:
             return -late
         self._is_late = False
         if ahead < GAP_SECONDS:
+            self.in_step = True
             return Fraction(0)
         is_beyond_the_end = self.end is not None and reached <= self.end < seconds - 1
         if is_beyond_the_end or ahead > LONGEST_GAP_SECONDS:

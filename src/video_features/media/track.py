@@ -54,7 +54,7 @@ class FileTrack(Generic[S]):
         self.reached: Fraction | None = None
         self._error: Exception | None = None  # the first since something was decoded
         self._broke_at: int | None = None  # the tick of what could not be
-        self._packets_end = Fraction(0)
+        self._ends: dict[Any, int] = {}  # of its packets, see `note_end`
         self._has_timestamps = True  # of its own, and not such as FFmpeg counts
 
     @property
@@ -93,8 +93,8 @@ class FileTrack(Generic[S]):
 
     def take(self, packet: Packet[Any]) -> Iterator[S]:
         """What the packet makes ready. Raises MediaError where one before it could not be decoded."""
-        if packet.pts is not None and self._has_timestamps:
-            self._packets_end = max(self._packets_end, self._seconds(packet.pts + (packet.duration or 0)))
+        if self._has_timestamps:
+            note_end(self._ends, packet)
         try:
             for decoded in packet.decode():
                 self._check_goes_on(decoded.pts)
@@ -162,6 +162,10 @@ class FileTrack(Generic[S]):
         what = f"its {self.kind} {where} cannot be decoded ({reason(self._error)}), and is left out"
         log.warning("%s: %s", printable(self.file.location), what)
         self._error = self._broke_at = None
+
+    @property
+    def _packets_end(self) -> Fraction:
+        return latest(self.file.container, self._ends)
 
     def _seconds(self, ticks: int) -> Fraction:
         return (ticks - self._zero) * self._tick
