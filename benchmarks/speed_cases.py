@@ -98,19 +98,18 @@ def _resnet(name: str, target: float, *, until: float | None = None) -> Case:
     return Case(name, what, "resnet", settings, target, {"": ("resnet", name)}, end_seconds=until)
 
 
+def _clip(name: str, *, batch_size: int) -> Case:
+    settings = {"model_name": "ViT-B/32", "batch_size": batch_size}
+    weights = {"": ("clip", "clip_ViT-B_32")}
+    return Case(name, f"clip ViT-B/32, 4 s, batch size {batch_size}", "clip", settings, 1.2, weights, end_seconds=4)
+
+
 CASES = [
     _timm("lite0", ", every frame, 40 s", 3.3, times=4),
     _resnet("resnet18", 1.6),
     _resnet("resnet50", 1.7, until=4),
-    Case(
-        name="clip",
-        what="clip ViT-B/32, 4 s",
-        feature="clip",
-        settings={"model_name": "ViT-B/32", "batch_size": 16},
-        target=1.2,
-        checkpoints={"": ("clip", "clip_ViT-B_32")},
-        end_seconds=4,
-    ),
+    _clip("clip", batch_size=1),
+    _clip("clip_16", batch_size=16),
     Case("r21d", "r21d", "r21d", {"batch_size": 1}, 1.3, {"": ("r21d", "r2plus1d_18_16_kinetics")}),
     Case("s3d", "s3d", "s3d", {"batch_size": 1}, 3.0, {"": ("s3d", "s3d")}),
     Case(

@@ -16,6 +16,7 @@ from conftest import write_video
 from video_features import SettingsError, WeightsError, extract, load
 from video_features.openvino_runtime import OpenVino, cache_folder
 from video_features.runtime import Blueprint, Placement, Runner, Torch, channels_last, choose_runtime
+from video_features.workers import passes_at_once
 
 CPU = Placement(torch.device("cpu"))
 LITE0 = {"model_name": "tf_efficientnet_lite0"}
@@ -173,6 +174,37 @@ def test_features_of_several_networks_agree(runtime: str, tmp_path: Path) -> Non
     assert ours.record["runtime"]["timm"].startswith("openvino 20") and "torch" in theirs.record["runtime"]["timm"]
     expected = theirs.values["timm"]
     assert np.abs(ours.values["timm"] - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_openvino_gets_no_more_rows_in_a_pass_than_save_something(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = write_video(tmp_path / "a.mp4", textures(9))
+    sizes: list[int] = []
+    run = OpenVino.__call__
+
+    def noting(self: OpenVino, method: str, batch: Tensor) -> object:
+        sizes.append(len(batch))
+        return run(self, method, batch)
+
+    monkeypatch.setattr(OpenVino, "__call__", noting)
+    many = load("timm", **LITE0, batch_size=16).extract(video).values["timm"]
+    assert sizes == [4, 4, 4], "nine rows, of which the last is filled up"
+    one = load("timm", **LITE0, batch_size=1).extract(video).values["timm"]
+    assert sizes[3:] == [1] * 9
+    assert len(one) == 9 and np.abs(many - one).max() <= 1e-4 * np.abs(one).max()
+
+
+@pytest.mark.parametrize(
+    ("cores", "frames", "clips"),
+    [(1, (1, 1), (1, 1)), (2, (2, 1), (1, 2)), (3, (3, 1), (1, 3)), (8, (4, 2), (2, 4)), (64, (4, 16), (2, 32))],
+)
+def test_long_passes_are_fewer_at_once_and_have_more_cores(
+    cores: int, frames: tuple[int, int], clips: tuple[int, int]
+) -> None:
+    assert passes_at_once(cores, are_long=False) == frames
+    assert passes_at_once(cores, are_long=True) == clips
 
 
 def textures(count: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from .errors import in_one_line
 from .profile import spent
 from .runtime import over_tensors, tensors_of
-from .workers import workers
+from .workers import passes_at_once, workers
 
 if TYPE_CHECKING:
     from .runtime import Blueprint, Runtime
@@ -100,7 +100,7 @@ class OpenVino:
 
     def _compile(self, method: str, batch: Any, leaves: list[Tensor], shapes: str) -> SimpleQueue[Any]:
         core = _core()
-        passes, threads = workers().at_once(are_long=self._blueprint.passes_are_long)
+        passes, threads = passes_at_once(workers().threads, are_long=self._blueprint.passes_are_long)
         file = self._folder / _digest(shapes) / MODEL
         if file.exists():
             model = core.read_model(file)

@@ -23,20 +23,23 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.passes = min(threads, MOST_PASSES)
+        self.passes, _ = passes_at_once(threads, are_long=False)
         self.preparers = min(threads, MOST_PREPARING)
         self.networks = _pool(self.passes, "network")
         self.preparing = _pool(self.preparers, "prepare")
         torch.set_num_threads(threads)  # as it was, for threads that are none of ours
 
-    def at_once(self, *, are_long: bool) -> tuple[int, int]:
-        """How many passes a network makes at once, and how many threads each of them may use.
 
-        are_long: whether each takes long, and a video has but a few: then half as many are made, and each uses twice
-            the cores, so that the last of an odd number does not leave most of them idle
-        """
-        passes = max(1, self.passes // 2) if are_long else self.passes
-        return passes, max(1, self.threads // passes)
+def passes_at_once(threads: int, *, are_long: bool) -> tuple[int, int]:
+    """How many passes of a network are made at once in so many threads, and how many of these each may use.
+
+    are_long: whether each takes long, and a video has but a few: then half as many are made, and each has twice the
+        threads, so that the last of an odd number does not leave most cores idle
+    """
+    passes = min(threads, MOST_PASSES)
+    if are_long:
+        passes = max(1, passes // 2)
+    return passes, max(1, threads // passes)
 
 
 _made: Workers | None = None
