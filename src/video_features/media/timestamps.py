@@ -112,7 +112,7 @@ class SoundTimes:
     def shift(self, seconds: Fraction, since: Fraction | None, reached: Fraction, length: Fraction) -> Fraction:
         """Seconds of silence before the piece that starts at `seconds`; below 0, how much of it comes too late.
 
-        since: the start of the piece before it; None of the first
+        since: how much later that is than the start of the piece before it; None where none said when it starts
         reached: the end of the piece before it
         length: its own, in seconds
         Raises MediaError where its time cannot be.
