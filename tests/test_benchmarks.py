@@ -17,6 +17,7 @@ import limits
 import speed
 from plain import plain_loop
 from speed_cases import CASES
+from speed_report import Results, ThreeResult, document
 
 
 def round_of(plain: float, ours: float) -> speed.Round:
@@ -74,6 +75,22 @@ def test_a_row_has_what_the_heading_says() -> None:
     row = result(round_of(10, 5)).row()
     assert row == "| resnet18 | 50 | 2 | 3.00 | 1.00 | 2.00 | 5.00 | 0.90 | ×2.00 (2.00–2.00) | ×1.6 | 900 |"
     assert row.count("|") == speed.heading().splitlines()[0].count("|")
+
+
+def test_results_are_kept_from_run_to_run_on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "speed.json"
+    first = Results(path)
+    first.cases["resnet18"] = result(round_of(10, 5))
+    first.write()
+    second = Results(path)
+    second.cases["s3d"] = result(round_of(20, 5))
+    second.three = ThreeResult([(2.0, 5.0)], 132, 396, 900)
+    second.write()
+    text = document(Results(path), ["resnet18", "s3d", "raft"])
+    assert "×2.00 (2.00–2.00)" in text and "×4.00 (4.00–4.00)" in text and "| 2.00 | 5.00 | ×2.50 | 132 | 396 |" in text
+    assert "Not measured: raft." in text
+    monkeypatch.setattr("speed_report.machine", lambda: "another one")
+    assert "Not measured: resnet18, s3d, raft." in document(Results(path), ["resnet18", "s3d", "raft"])
 
 
 def test_every_family_has_a_case() -> None:
