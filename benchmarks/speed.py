@@ -39,16 +39,15 @@ from video_features import extract
 from video_features.demo import packaged_video
 from video_features.processes import cores_here
 
-ALLOWED_DIFFERENCE = 1e-3  # of the largest value
 THREE_NAME = "three"
 
 
-def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any], allowed: float) -> float:
     """The largest, relative to the largest value; raises SystemExit where it is too large, or the shapes differ."""
     if found.shape != expected.shape:
         raise SystemExit(f"the plain loop gives an array {expected.shape}, and the extractor {found.shape}")
     largest = float(np.abs(found - expected).max() / np.abs(expected).max())
-    if not largest < ALLOWED_DIFFERENCE:  # nor NaN
+    if not largest < allowed:  # nor NaN
         raise SystemExit(f"the plain loop's rows differ from the extractor's by {largest:.1e} of the largest value")
     return largest
 
@@ -78,10 +77,10 @@ def measure(case: Case, folder: Path, runs: int, runtime: str, peak: float) -> R
         found = np.array(ours())
     _, seconds = decode_alone(extractor, path, end)
     if case.plain_warm_up_seconds is None:
-        largest = difference(found, plain())
+        largest = difference(found, plain(), case.allowed_difference)
     else:
         expected = plain(case.plain_warm_up_seconds)
-        largest = difference(found[: len(expected)], expected)
+        largest = difference(found[: len(expected)], expected, case.allowed_difference)
     rounds: list[Round] = []
     for _ in range(runs):
         plain_seconds, _ = timed(plain)
