@@ -13,7 +13,6 @@ seventy-five minutes on two cores, a third of them the stream of flow of I3D. Li
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import shutil
@@ -21,9 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,36 +102,33 @@ def peak_of(case: Case, folder: Path, runtime: str) -> float:
     return peak_mb()
 
 
-def extract_three(cases: list[Case], videos: list[Path], folder: Path, runtime: str) -> Iterator[float]:
-    """Features of each video in one run: the seconds that each video takes, once the networks are loaded."""
+def seconds_each(cases: list[Case], videos: list[Path], folder: Path, runtime: str) -> list[float]:
+    """Features of each video in one run, from its beginning to its end: the seconds of each video but the first, which
+    has the loading of networks in it."""
     settings = {case.feature: case.all_settings(folder, runtime) for case in cases}
     outcomes = extract(videos, list(settings), device="cpu", **settings)
+    ends = []
     for _ in videos:
-        with contextlib.redirect_stdout(None):  # where outcomes are printed
-            seconds, ended = timed(lambda: list(islice(outcomes, len(cases))))
-        for outcome in ended:
+        for outcome in islice(outcomes, len(cases)):
             assert outcome.features is not None, outcome.reason
-        yield seconds
+        ends.append(time.perf_counter())
+    return [end - before for before, end in pairwise(ends)]
 
 
 def measure_three(folder: Path, runs: int, runtime: str, peak: float) -> ThreeResult:
     videos = [folder / f"three_{k}.mp4" for k in range(runs + 1)]
     for video in videos:
         shutil.copyfile(packaged_video(THREE_OF), video)
-    together = extract_three(THREE, videos, folder, runtime)
-    alone = [extract_three([case], videos, folder, runtime) for case in THREE]
-    rounds = []
-    for _ in videos:
-        with counted_frames() as one_run:
-            one = next(together)
-        with counted_frames() as three_runs:
-            three = [next(run) for run in alone]
-        rounds.append((one, sum(three)))
-    return ThreeResult(rounds[1:], one_run[0], three_runs[0], peak)  # the first one warms up
+    with counted_frames() as one_run:
+        together = seconds_each(THREE, videos, folder, runtime)
+    with counted_frames() as three_runs:
+        alone = [seconds_each([case], videos, folder, runtime) for case in THREE]
+    rounds = list(zip(together, map(sum, zip(*alone, strict=True)), strict=True))
+    return ThreeResult(rounds, one_run[0] // len(videos), three_runs[0] // len(videos), peak)
 
 
 def peak_of_three(folder: Path, runtime: str) -> float:
-    list(extract_three(THREE, [packaged_video(THREE_OF)], folder, runtime))
+    seconds_each(THREE, [packaged_video(THREE_OF)], folder, runtime)
     return peak_mb()
 
 

@@ -106,8 +106,8 @@ class Result:
 class ThreeResult:
     """Three features of one video in one run, against a run each.
 
-    rounds: (seconds of one run, seconds of the three runs)
-    one_run, three_runs: frames decoded
+    rounds: of each video, (seconds in one run, seconds in the three runs together)
+    one_run, three_runs: frames of it that were decoded
     peak: MB of a process that only runs the one run
     """
 
@@ -126,7 +126,7 @@ class ThreeResult:
             f"{self.peak:.0f}",
         )
         return (
-            "| one run (s) | three runs (s) | ratio | frames decoded in one run | in three | peak MB of one run |\n"
+            "| s a video in one run | in three | ratio | frames decoded in one run | in three | peak MB of one run |\n"
             f"|---|---|---|---|---|---|\n| {' | '.join(cells)} |"
         )
 
@@ -217,8 +217,8 @@ difference was {largest:.1e} of the largest value.
 - **target**: the ratio that is wanted on two cores.
 - **peak MB**: the largest resident memory of a process that loads the feature and extracts once.
 
-Three features of one video (`bigbuckbunny.mp4`: resnet18, r21d, s3d) in one run, against a run each; every run has \
-its networks loaded:
+Three features of one video (`bigbuckbunny.mp4`: resnet18, r21d, s3d) in one run, against a run each; of each video \
+after the first of a run, so that networks are loaded:
 
 {results.three.table() if results.three else "Not measured."}
 """
