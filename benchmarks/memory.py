@@ -126,7 +126,7 @@ def child(video: str, feature: str, settings: str) -> None:
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.5):
+        while not done.wait(0.1):
             ps = subprocess.run(
                 ["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True, check=True
             )
@@ -137,7 +137,7 @@ def child(video: str, feature: str, settings: str) -> None:
     (outcome,) = extract(video, feature, device="cpu", **json.loads(settings))
     done.set()
     watcher.join()
-    tenth = len(samples) // 10
+    tenth = max(1, len(samples) // 10)
     assert outcome.features is not None, outcome.reason
     rows, end = len(outcome.features), outcome.features.end_seconds[-1]
     print(rows, end, peak_mb(), median(samples[tenth : 2 * tenth]), median(samples[-tenth:]))
