@@ -6,6 +6,8 @@ from __future__ import annotations
 import http.server
 import itertools
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -342,3 +344,21 @@ def test_a_matroska_file_that_does_not_start_at_zero_is_not_truncated(tmp_path: 
 
 def test_a_video_shorter_than_its_sound_is_not_truncated(tmp_path: Path) -> None:
     assert len(read(write_sound(tmp_path / "sound.mkv", tones(5), pictures=grey_levels(10)))) == 10
+
+
+FORKS = """
+import subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+from video_features.media import frames_of, open_source
+
+with open_source(sys.argv[1]) as source, ThreadPoolExecutor(1) as other:
+    frame = next(frames_of(source))
+    assert other.submit(lambda: frame.rgb.shape).result() == (144, 176, 3)
+    # A function to run before the program makes it a fork, as multiprocessing's and Ray's are.
+    subprocess.run([sys.executable, "-c", ""], preexec_fn=lambda: None, check=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_process_may_fork_while_another_thread_has_converted_a_frame(carphone: Path) -> None:
+    subprocess.run([sys.executable, "-c", FORKS, str(carphone)], timeout=60, check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-import threading
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -41,7 +41,9 @@ class VideoTrack(FileTrack[Frame]):
         self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)
         self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(file.container, stream))
         self._held: tuple[VideoFrame, Fraction] | None = None  # a frame and its start, until the next one's is known
-        self._of_thread = threading.local()  # a reformatter each: to share one would be to wait for it
+        # Those that no thread is using: to share one would be to wait for it. No thread's own: a process that is
+        # forked frees what other threads had, and would wait for ever for the threads of FFmpeg in it.
+        self._reformatters: deque[VideoReformatter] = deque()
         self._display: tuple[int, Matrix] | None = None  # and the rotation for which it was read
 
     @property
@@ -121,11 +123,14 @@ class VideoTrack(FileTrack[Frame]):
     def _to_rgb(self, decoded: VideoFrame, matrix: Matrix) -> RGB:
         # BT.601 whatever the stream's tag says: so does OpenCV before version 5, and with it the reference. PyAV's own
         # default depends on its version.
-        if not hasattr(self._of_thread, "reformatter"):
-            self._of_thread.reformatter = VideoReformatter()
-        converted = self._of_thread.reformatter.reformat(
+        try:
+            reformatter = self._reformatters.pop()
+        except IndexError:
+            reformatter = VideoReformatter()
+        converted = reformatter.reformat(
             decoded, format="rgb24", src_colorspace=Colorspace.ITU601, dst_colorspace=Colorspace.ITU601
         )
+        self._reformatters.append(reformatter)
         rgb: RGB = converted.to_ndarray()
         return np.ascontiguousarray(_as_displayed(rgb, matrix))
 
