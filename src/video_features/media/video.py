@@ -127,7 +127,7 @@ class VideoTrack(FileTrack[Frame]):
             reformatter = self._reformatters.pop()
         except IndexError:
             reformatter = VideoReformatter()
-        converted = reformatter.reformat(
+        converted: Any = reformatter.reformat(
             decoded, format="rgb24", src_colorspace=Colorspace.ITU601, dst_colorspace=Colorspace.ITU601
         )
         self._reformatters.append(reformatter)
