@@ -26,7 +26,7 @@ from video_features.claims import Claim, Claims, claim_path
 from video_features.cli import cli
 from video_features.features import Outcome
 from video_features.layout import NUMPY, temporary_path
-from video_features.ledger import Ledger
+from video_features.ledger import FileLedger
 from video_features.lists import tasks, videos_of
 from video_features.run_settings import RunSettings
 from video_features.sinks import FileSink
@@ -97,7 +97,8 @@ def test_every_end_is_a_line(videos: list[Path], tmp_path: Path, monkeypatch: py
 
 def test_lines_of_many_processes_stay_whole_and_a_torn_one_costs_only_itself(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib\nfrom video_features.ledger import Ledger\nledger = Ledger(pathlib.Path(sys.argv[1]))\n"
+        "import sys, pathlib\nfrom video_features.ledger import FileLedger\n"
+        "ledger = FileLedger(pathlib.Path(sys.argv[1]))\n"
         "for k in range(100): ledger.append([{'path': f'{sys.argv[2]} {k}', 'reason': 'x' * 5000}])"
     )
     (tmp_path / "outcomes.jsonl").write_text('{"feature": "f", "status": "do')
@@ -107,7 +108,7 @@ def test_lines_of_many_processes_stay_whole_and_a_torn_one_costs_only_itself(tmp
     assert torn == '{"feature": "f", "status": "do'
     found = [json.loads(line)["path"] for line in lines]
     assert sorted(found) == sorted(f"{writer} {k}" for writer in range(3) for k in range(100))
-    assert not Ledger(tmp_path).failed([{"feature": "f", "settings": {}}]), "what is no line is left out"
+    assert not FileLedger(tmp_path).failed([{"feature": "f", "settings": {}}]), "what is no line is left out"
 
 
 # What is done already

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import signal
 import sys
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +175,15 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
     as_json, profile = given.pop("log_json"), given.pop("profile")
     with explained(as_json=as_json):
         listed = given.pop("file_with_video_paths")
-        from .lists import read_list
+        from .lists import each_listed
 
-        paths = [*given.pop("paths"), *(read_list(listed) if listed else [])]
-        if not paths and not given["retry_failed"]:
+        paths = given.pop("paths")
+        if not paths and not listed and not given["retry_failed"]:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
+        if listed:
+            videos = each_listed(listed)
+            at_once = list(islice(videos, 1 if given["engine"] == "ray" else None))  # a file that is none is told now
+            paths = chain(paths, at_once, videos)
         dry_run = given.pop("dry_run")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
         if not dry_run:

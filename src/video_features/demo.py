@@ -38,9 +38,10 @@ def show(output_path: Path) -> int:
         return FAILED
     click.echo(f"\n{video.name}: {outcome.features.record['source']['duration_seconds']:g} s, what the network sees:\n")
     click.echo(_each_second(outcome.features))
-    features = next(path for path in outcome.files if path.name.endswith("_timm.npy"))
+    files = [path for path in outcome.files if isinstance(path, Path)]
+    features = next(path for path in files if path.name.endswith("_timm.npy"))
     click.echo(f"\n{len(outcome.features)} rows, one a frame, are in\n")
-    for path in outcome.files:
+    for path in files:
         click.echo(f"  {path}")
     times = features.with_name(f"{video.stem}_timestamps_ms.npy")
     click.echo(

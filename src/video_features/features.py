@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import OutputError
+from .locations import Location
 from .predictions import Prediction
 
 
@@ -94,6 +96,11 @@ class Features:
         return len(self.start_seconds)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Those of the values, {key: (N, …)}."""
+        return {key: array.shape for key, array in self.values.items()}
+
+    @property
     def timestamps_ms(self) -> npt.NDArray[np.float64]:
         """Each row's start in milliseconds, (N,)."""
         return _milliseconds(self.start_seconds)
@@ -115,6 +122,54 @@ def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.round(seconds * 1000, 9)  # 0.28 s is 280 ms, not 280.00000000000006
 
 
+class StoredFeatures(Features):
+    """Features that are read from their files when one of their arrays is asked for, and then kept.
+
+    load: reads them. Raises OutputError where the files are gone or damaged by then
+    record, predictions: as `Features` has them
+    """
+
+    def __init__(
+        self, load: Callable[[], Features], record: dict[str, Any], predictions: dict[str, list[Prediction]] | None
+    ) -> None:
+        vars(self).update(load=load, record=record, predictions=predictions)
+
+    @cached_property
+    def _loaded(self) -> Features:
+        load: Callable[[], Features] = vars(self)["load"]
+        return load()
+
+    @property
+    def values(self) -> Mapping[str, npt.NDArray[np.floating[Any]]]:
+        return self._loaded.values
+
+    @property
+    def start_seconds(self) -> npt.NDArray[np.float64]:
+        return self._loaded.start_seconds
+
+    @property
+    def end_seconds(self) -> npt.NDArray[np.float64]:
+        return self._loaded.end_seconds
+
+    @property
+    def fps(self) -> float:
+        return self._loaded.fps
+
+    @property
+    def padded_frames(self) -> npt.NDArray[np.int64] | None:
+        return self._loaded.padded_frames
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {key: tuple(shape) for key, shape in self.record["shapes"].items()}
+
+    def __len__(self) -> int:
+        return next(iter(self.shapes.values()))[0]
+
+    def __repr__(self) -> str:
+        return f"StoredFeatures({self.shapes})"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one feature of one video ended.
@@ -123,7 +178,7 @@ class Outcome:
     status: `done`, `skipped` (this run's outputs were there already, whole) or `failed`
     reason: why it failed or was skipped, in a line that names the video
     features: the rows; None only where it failed
-    files: what was written, or was found there
+    files: what was written, or was found there: paths, or URLs
     elapsed_seconds: time from opening the video to the last file
     video_seconds: how much of the video was read for it
     error: the kind of error that it failed with, such as `MediaError`
@@ -134,7 +189,7 @@ class Outcome:
     status: str
     reason: str = ""
     features: Features | None = None
-    files: tuple[Path, ...] = ()
+    files: tuple[Location, ...] = ()
     elapsed_seconds: float = 0.0
     video_seconds: float = 0.0
     error: str = ""

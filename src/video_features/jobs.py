@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .claims import Claims
 from .errors import SettingsError
 from .extraction import Extractor
 from .features import Outcome
-from .ledger import Ledger, RunRecord
-from .lists import Paths, tasks, videos_of
-from .places import InThisProcess, Place, Watch
-from .processes import InProcesses
+from .ledger import RunRecord, ledger_of
+from .lists import Paths, Video, each_video, tasks, videos_of
+from .locations import Location
+from .places import Place, Watch
+from .processes import place_here
 from .registry import split
 from .runtime import choose_device
 from .schedule import Schedule
 from .settling import RUN_SETTINGS, settle
-from .sinks import FileSink, print_features, sink_of
+from .sinks import print_features, sink_of
 from .work import Recipe, Work
 
 log = logging.getLogger(__name__)
@@ -40,8 +44,8 @@ def extract(
                 print(outcome.location, outcome.features.values["clip"].shape)
 
     paths: videos or sounds (path, `file://` or other URL, `Video` for a part of one), folders of images, arrays uint8
-        (T, H, W, 3) RGB; one or many. Arrays are called `array`, or by their place `array_0`, `array_1` …;
-        `{name: source}` names the outputs.
+        (T, H, W, 3) RGB; one or many, and patterns of URLs, `s3://bucket/videos/*.mp4`. Arrays are called `array`, or
+        by their place `array_0`, `array_1` …; `{name: source}` names the outputs.
     features: a feature's name, or several, as a list or joined by commas; several share one decoding of each video
     progress: show a bar on standard error
     settings: those of the run (`device`, `devices`, `output_path`, `on_extraction`, `show_pred`, `overwrite` …, see
@@ -79,67 +83,69 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
 class Job:
     """One call of `extract`, settled: what is to be done with which videos. Nothing is extracted before `outcomes`.
 
-    videos: the list, each once
-    total: how many of them are this run's part
+    videos: the list, each once; or as they come, where the list streams
+    total: how many of them are this run's part; None where that is not known
     features: their names
-    root: the folder of the outputs; None where there are none
+    root: the folder of the outputs, or their URL; None where there are none
     """
 
     def __init__(self, paths: Paths, features: str | Sequence[str], settings: Mapping[str, Any]) -> None:
         run, by_feature = settle(split(features), settings)
         self.features = list(by_feature)
         self._run = run
-        devices = [choose_device(name) for name in run.device_names]  # one that is not there is told at once
+        # One that is not there is told at once; of a cluster, where it is not.
+        devices = [] if run.engine == "ray" else [choose_device(name) for name in run.device_names]
         self._recipe = Recipe(by_feature, run)
-        if run.retry_failed and run.output_path is not None and not Ledger(run.output_path).path.exists():
+        if run.retry_failed and run.output_path is not None and not ledger_of(run.output_path).is_there():
             raise SettingsError(
                 f"retry_failed: nothing has been extracted into {run.output_path}; is it the right folder?"
             )
-        sink = sink_of(run)  # before the weights, which take longer
-        self.root = sink.root if isinstance(sink, FileSink) else None
+        sink = sink_of(run, lists=True)  # before the weights, which take longer
+        self.root: Location | None = sink.root
         self._work = Work(_built(self._recipe), sink, run)
         for extractor in self._work.extractors:
             for device in devices:
                 extractor.placement(device)  # a runtime that is not for it is told at once
         if self.root is None:
             self._check_needs_no_files()
-        self._ledger = None if self.root is None else Ledger(self.root)
+        self._ledger = None if self.root is None else ledger_of(self.root)
+        self.total: int | None = None
+        if run.streams_list and not run.retry_failed:
+            self.videos: Iterable[Video] = _files_only(each_video(paths, run.pattern, run.output_path))
+            return
         if self._ledger is not None:
             self._ledger.read()  # what others record from now on is of this run, too
-        self.videos = videos_of(paths, run.pattern, run.output_path)
+        videos = videos_of(paths, run.pattern, run.output_path)
         if run.retry_failed and self._ledger is not None:
             failed = self._ledger.failed(self._work.made_by.values())
             keys = {video.key() for video in failed}
-            self.videos = [video for video in self.videos if video.key() in keys] if self.videos else failed
+            videos = [video for video in videos if video.key() in keys] if videos else failed
+        self.videos = videos
         part, parts = run.part
-        self.total = len(self.videos[part::parts])
+        self.total = len(videos[part::parts])
         if not self.total:
             nothing_listed = f"shard {run.shard} is empty" if run.shard else "none is listed"
             why = "nothing failed" if run.retry_failed else nothing_listed
             log.warning("there is no video to do: %s", why)
-        first = next(tasks(self.videos, run), None)
-        if first is not None and not run.in_processes and not self._work.is_settled(first):
+        first = next(tasks(videos, run), None)
+        if first is not None and devices and not run.in_processes and not self._work.is_settled(first):
             self._work.load(devices[0])  # so that weights which do not fit are told at once
 
     def outcomes(self, watch: Watch | None = None) -> Iterator[Outcome]:
         """How every video ended, as it ends. Raises WriteError once nothing can be written any more."""
         run, watch = self._run, watch or Watch()
         claims = None
-        if self._ledger is not None and self.root is not None:
-            if not run.retry_failed:
-                self._ledger.begin(RunRecord(list(self._work.made_by.values()), run, self.videos))
+        if self._ledger is not None and not run.retry_failed:
+            videos = None if run.streams_list else list(self.videos)
+            self._ledger.begin(RunRecord(list(self._work.made_by.values()), run, videos))
+        if isinstance(self.root, Path) and run.engine == "local":
             claims = Claims(self.root, run.claim_seconds)
-        place: Place = InThisProcess(self._work, choose_device(run.device), watch, self._recipe.most_under_way)
-        if run.in_processes:
-            place = InProcesses(
-                self._recipe,
-                run.device_names,
-                watch,
-                on_death=self._work.clear,
-                most_under_way=self._recipe.most_under_way,
-                time_limit=run.time_limit_seconds,
-                stall_limit=run.stall_limit_seconds,
-            )
+        if run.engine == "ray":
+            from .ray_engine import OnRay
+
+            place: Place = OnRay(self._recipe, watch, on_death=self._work.clear)
+        else:
+            place = place_here(self._recipe, self._work, watch)
         for outcome in Schedule(self._work, place, claims, self._ledger, watch).outcomes(tasks(self.videos, run)):
             if run.on_extraction == "print" and outcome.features is not None:
                 print_features(outcome.features)
@@ -153,6 +159,14 @@ class Job:
             )
         if self._run.retry_failed:
             raise SettingsError("retry_failed needs an output_path, and on_extraction=save_numpy or save_pickle")
+
+
+def _files_only(videos: Iterable[Video]) -> Iterator[Video]:
+    """Raises SettingsError for an array, which no other machine has."""
+    for video in videos:
+        if isinstance(video.source, np.ndarray):
+            raise SettingsError(f"{video.path}: engine=ray takes paths and URLs, and no arrays")
+        yield video
 
 
 def _built(recipe: Recipe) -> list[Extractor]:

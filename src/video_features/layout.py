@@ -31,8 +31,12 @@ class Format:
     grows: bool
 
 
-NUMPY = Format(".npy", lambda array, file: np.save(file, array), lambda file: np.load(file), grows=True)
-PICKLE = Format(".pkl", lambda array, file: pickle.dump(array, file), lambda file: pickle.load(file), grows=False)
+def _save(array: Array, file: IO[bytes]) -> None:
+    np.save(file, array)
+
+
+NUMPY = Format(".npy", _save, np.load, grows=True)
+PICKLE = Format(".pkl", pickle.dump, pickle.load, grows=False)
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,9 @@ def dump_predictions(predictions: Mapping[str, list[Prediction]], file: IO[bytes
             file.write((json.dumps({"row": k, "key": key, **row.as_json()}) + "\n").encode())
 
 
-def load_predictions(path: Path) -> dict[str, list[Prediction]]:
+def load_predictions(text: str) -> dict[str, list[Prediction]]:
     rows: dict[str, list[Prediction]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         row = json.loads(line)
         classes = tuple(Class(**one) for one in row["classes"])
         rows.setdefault(row["key"], []).append(Prediction(row["start_seconds"], row["end_seconds"], classes))

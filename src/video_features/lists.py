@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from .errors import MediaError, OutputError, SettingsError
+from .locations import URL, Location, globbed, is_glob, local_path
 from .media import Identity, Source, identify
-from .media.identity import URL, local_path
 from .run_settings import RunSettings
 from .windows import Segment, segment_of
 
@@ -106,34 +108,40 @@ class Task:
 Paths = Source | Video | Iterable[Source | Video] | Mapping[str, Source]
 
 
-def videos_of(paths: Paths, pattern: str | None = None, output_path: Path | None = None) -> list[Video]:
-    """What `extract` is given, as videos, each once.
-
-    pattern: which files to take of folders, in the order of their names
-    output_path: a folder below which none are taken
-    Raises SettingsError for a folder in which no file matches.
-    """
-    if isinstance(paths, Mapping):
-        return [Video(source, id=name) for name, source in paths.items()]
-    if isinstance(paths, np.ndarray):
-        return [Video(paths, id="array")]
-    if isinstance(paths, (str, os.PathLike, Video)):
-        paths = [paths]
+def videos_of(paths: Paths, pattern: str | None = None, output_path: Location | None = None) -> list[Video]:
+    """What `extract` is given, as videos, each once. See `each_video`."""
     found: dict[tuple[object, ...], Video] = {}
-    for k, given in enumerate(paths):
-        for video in _videos(given, k, pattern, output_path):
-            found.setdefault(video.key(), video)
+    for video in each_video(paths, pattern, output_path):
+        found.setdefault(video.key(), video)
     return list(found.values())
 
 
-def _videos(given: Source | Video, place: int, pattern: str | None, output_path: Path | None) -> list[Video]:
+def each_video(paths: Paths, pattern: str | None = None, output_path: Location | None = None) -> Iterator[Video]:
+    """What `extract` is given, as videos, as they come.
+
+    pattern: which files to take of folders, in the order of their names
+    output_path: a folder below which none are taken
+    Raises SettingsError for a folder in which no file matches, or a pattern of URLs that none does.
+    """
+    if isinstance(paths, Mapping):
+        yield from (Video(source, id=name) for name, source in paths.items())
+    elif isinstance(paths, np.ndarray):
+        yield Video(paths, id="array")
+    else:
+        for k, given in enumerate([paths] if isinstance(paths, (str, os.PathLike, Video)) else paths):
+            yield from _videos(given, k, pattern, output_path)
+
+
+def _videos(given: Source | Video, place: int, pattern: str | None, output_path: Location | None) -> list[Video]:
     if isinstance(given, Video):
         return [given]
     if isinstance(given, np.ndarray):
         return [Video(given, id=f"array_{place}")]
-    if pattern is None or URL.match(os.fspath(given)) or not Path(given).is_dir():
+    if is_glob(location := os.fspath(given)):
+        return [Video(url) for url in globbed(location, error=SettingsError)]
+    if pattern is None or URL.match(location) or not Path(given).is_dir():
         return [Video(given)]
-    outputs = None if output_path is None else _absolute(output_path)
+    outputs = _absolute(output_path) if isinstance(output_path, Path) else None
     return [Video(path) for path in _matching(Path(given), pattern) if outputs not in _absolute(path).parents]
 
 
@@ -143,32 +151,53 @@ def read_list(file: str) -> list[Video]:
     file: its path; `-` is standard input
     Raises SettingsError where it cannot be read, naming the line.
     """
+    return list(each_listed(file))
+
+
+def each_listed(file: str) -> Iterator[Video]:
+    """The same videos one after another, as they are read."""
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8-sig", "surrogateescape")
+        with _opened(file) as opened:
+            lines = _checked(file, opened)
+            first = next((line for line in lines if line.strip()), None)
+            if first is None:
+                raise SettingsError(f"file_with_video_paths={file}: there is nothing in it")
+            header = [column.strip() for column in first.split(",")]
+            lines = chain([first], lines)
+            if Path(file).suffix.lower() == ".csv" or ("path" in header and len(header) > 1):
+                yield from _each_of_csv(file, lines)
+            else:
+                yield from (Video(path) for line in lines if (path := line.strip()))
     except OSError as error:
         raise SettingsError(f"file_with_video_paths={file}: cannot be read ({error.strerror})") from None
-    if "\0" in text:
-        raise SettingsError(
-            f"file_with_video_paths={file}: no text; is it a video? Videos are given without the option"
-        )
-    if not text.strip():
-        raise SettingsError(f"file_with_video_paths={file}: there is nothing in it")
-    header = [column.strip() for column in text.partition("\n")[0].split(",")]
-    if Path(file).suffix.lower() == ".csv" or ("path" in header and len(header) > 1):
-        return _read_csv(file, text)
-    return [Video(line.strip()) for line in text.split("\n") if line.strip()]
+
+
+def _opened(file: str) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8-sig", errors="surrogateescape")
+
+
+def _checked(file: str, lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise SettingsError(
+                f"file_with_video_paths={file}: no text; is it a video? Videos are given without the option"
+            )
+        yield line
 
 
 def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
     """The run's part of the videos, with the names of their outputs; of two that are one file under one name the first.
 
-    Of two whose outputs would have one name, the first has it, and the other one a problem.
+    Of two whose outputs would have one name, the first has it, and the other one a problem. Of a list that streams, all
+    are tasks: its names are not kept, unless outputs are to be replaced, and who does the tasks sees to it that no two
+    of one name are under way at once; what is there then tells of another video.
     """
     part, parts = run.part
     named: dict[str, Video] = {}
+    keeps_names = run.writes_files and (run.overwrite or not run.streams_list)
     for k, video in enumerate(videos):
         task = _task(video, run)
-        earlier = named.setdefault(task.name, video) if run.writes_files and task.problem is None else video
+        earlier = named.setdefault(task.name, video) if keeps_names and task.problem is None else video
         if earlier is not video:
             if _is_the_same(task, earlier):
                 continue
@@ -225,8 +254,8 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
     return files
 
 
-def _read_csv(file: str, text: str) -> list[Video]:
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True, strict=True)
+def _each_of_csv(file: str, lines: Iterator[str]) -> Iterator[Video]:
+    rows = csv.DictReader(lines, skipinitialspace=True, strict=True)
     columns = [column.strip() for column in rows.fieldnames or ()]
     if "path" not in columns:
         raise SettingsError(
@@ -241,15 +270,13 @@ def _read_csv(file: str, text: str) -> list[Video]:
         )
     if others:
         log.warning("%s: its columns %s are not used; known are %s", file, ", ".join(others), ", ".join(COLUMNS))
-    videos = []
     try:
         for row in rows:
             where = f"{file}, line {rows.line_num}"
             if any((value or "").strip() for value in row.values() if isinstance(value, str)):
-                videos.append(_from_row(row, where))
+                yield _from_row(row, where)
     except csv.Error as error:
         raise SettingsError(f"{file}, line {rows.line_num}: not a line of a CSV ({error})") from None
-    return videos
 
 
 def _from_row(row: dict[str, str | None], where: str) -> Video:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from .errors import VideoFeaturesError
 from .features import Outcome
 from .lists import Task
 from .reader import Stopped, work_through
@@ -142,7 +143,8 @@ class InThisProcess:
         try:
             work_through(self._work, self._receive, self._say)
         except Stopped:
-            pass
+            if not self._is_stopping:
+                self._say("broken", VideoFeaturesError(f"{self._device}: is in error, and of no more use to a process"))
         except BaseException as error:  # a fault of ours, which is to be seen
             self._say("broken", error)
 

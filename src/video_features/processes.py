@@ -19,8 +19,9 @@ from .child import Child
 from .errors import SettingsError, VideoFeaturesError, printable
 from .features import Outcome
 from .lists import Task
-from .places import Watch
-from .work import Recipe, failed
+from .places import InThisProcess, Place, Watch
+from .runtime import choose_device
+from .work import Recipe, Work, failed
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class InProcesses:
     most_under_way: tasks of a process, of which it reads one, and others wait for their last rows
     on_death: told of a task that a process did not live to end, and may have left half done
     time_limit, stall_limit: seconds that a task may take, and without a word from it
+    threads: of a process, where there is one; by default as many as there are cores
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class InProcesses:
         most_under_way: int,
         time_limit: float | None,
         stall_limit: float,
+        threads: int | None = None,
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise SystemExit(1)  # it imports a script without a guard, as its parent will tell
@@ -63,7 +66,7 @@ class InProcesses:
         self._most_under_way = most_under_way
         self._time_limit = time_limit
         self._stall_limit = stall_limit
-        self._threads = max(1, cores_here() // len(devices)) if len(devices) > 1 else None
+        self._threads = max(1, cores_here() // len(devices)) if len(devices) > 1 else threads
         self._processes = [Child(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
         self._tries: dict[int, int] = {}  # by a task's identity
         self._waiting: deque[Task] = deque()  # for a process, as theirs could not start or ended
@@ -221,6 +224,27 @@ class InProcesses:
         for task in process.tasks:
             self._on_death(task)
         return ended
+
+
+def place_here(recipe: Recipe, work: Work, watch: Watch, *, threads: int | None = None) -> Place:
+    """Where this process has tasks done: in a thread of its own, or in other processes, as the run's settings say.
+
+    work: what the recipe makes, here; it is not loaded yet
+    threads: that are to be used on a CPU; by default all
+    """
+    run = recipe.run
+    if not run.in_processes:
+        return InThisProcess(work, choose_device(run.device), watch, recipe.most_under_way)
+    return InProcesses(
+        recipe,
+        run.device_names,
+        watch,
+        on_death=work.clear,
+        most_under_way=recipe.most_under_way,
+        time_limit=run.time_limit_seconds,
+        stall_limit=run.stall_limit_seconds,
+        threads=threads,
+    )
 
 
 def cores_here() -> int:

@@ -13,17 +13,19 @@ from .lists import Task
 from .places import Watch
 
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total_fmt} videos, {rate_fmt}, {elapsed} gone, {remaining} left"
+COUNT = "{desc}: {n:.1f} videos, {rate_fmt}, {elapsed} gone"
 
 
 class Bars(Watch):
     """A bar over the videos of a run, and a line below it for each process; nothing where it is no terminal.
 
-    total: the number of videos
+    total: the number of videos; None where that is not known
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None) -> None:
         super().__init__()
-        self._run: tqdm[Any] = tqdm(total=total, desc="all", unit="video", bar_format=BAR, leave=False, disable=None)
+        bar = COUNT if total is None else BAR
+        self._run: tqdm[Any] = tqdm(total=total, desc="all", unit="video", bar_format=bar, leave=False, disable=None)
         self._lines: dict[str, tqdm[Any]] = {}
         self._ended = 0
         self._parts: dict[str, float] = {}  # of the videos under way, how much is done

@@ -18,6 +18,7 @@ from typing import Any
 from .errors import VideoFeaturesError, in_one_line
 from .lists import Task
 from .profile import take_seconds
+from .runtime import choose_device
 from .signals import let_through
 from .work import Reading, Recipe, Work
 
@@ -45,7 +46,8 @@ def serve(connection: Connection, parent: Connection, recipe: Recipe, device: st
     with suppress(KeyboardInterrupt, EOFError):
         let_through()
         try:
-            work = recipe.work(device, threads)
+            work = recipe.work(threads)
+            work.load(choose_device(device))
         except VideoFeaturesError as error:
             _say(connection, "cannot start", error)
             return

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
+from .locations import Location
 from .media import Identity, MediaSource, Track
 from .weights import LocalWeights
 from .windows import Segment, as_fraction, segment_of
@@ -90,7 +91,7 @@ def describe_identity(identity: Identity, segment: Segment | None, stills_fps: f
     return found
 
 
-def check_same_source(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
+def check_same_source(sidecar: Location, found: dict[str, Any], ours: dict[str, Any]) -> None:
     """Raise OutputError where `found`, the source in the record at `sidecar`, is not ours.
 
     A file that was moved, and is as large and as old as it was, is the same.
@@ -139,7 +140,7 @@ def _in_words(segment: dict[str, Any] | None) -> str:
     return "the whole" if part is None else part.in_words()
 
 
-def check_same_settings(sidecar: Path, found: dict[str, Any], ours: dict[str, Any]) -> None:
+def check_same_settings(sidecar: Location, found: dict[str, Any], ours: dict[str, Any]) -> None:
     """Raise OutputError where `found`, the record at `sidecar`, tells of other settings or weights than ours.
 
     ours: with a rate as its source's `fps` only where that is given, as it is for stills

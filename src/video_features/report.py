@@ -31,12 +31,12 @@ STATUSES = ("done", "skipped", "failed")
 class Summary:
     """What became of a run's videos so far.
 
-    videos: how many there are
+    videos: how many there are; None where that is not known
     features: of each
     """
 
-    def __init__(self, videos: int, features: int) -> None:
-        self._total = videos * features
+    def __init__(self, videos: int | None, features: int) -> None:
+        self._total = None if videos is None else videos * features
         self._features = features
         self._began = time.monotonic()
         self._counts: Counter[str] = Counter()
@@ -69,7 +69,7 @@ class Summary:
         ended = sum(self._counts.values())
         return {
             **{status: self._counts[status] for status in STATUSES},
-            "left": max(0, self._total - ended),
+            "left": None if self._total is None else max(0, self._total - ended),
             "elapsed_seconds": round(elapsed, 3),
             "videos_per_second": round(ended / self._features / elapsed, 4),
             "hours_of_video_per_hour": round(self._video_seconds / elapsed, 4),
@@ -81,6 +81,8 @@ class Summary:
 
     def left(self) -> str:
         """What was not come to, in words."""
+        if self._total is None:
+            return "the rest of the list left"
         return f"{self.as_json()['left']} of {self._total} left"
 
     def lines(self) -> Iterator[str]:
@@ -215,8 +217,9 @@ def _taken(plan: Plan, feature: str) -> str:
 
 def _ended(outcome: Outcome) -> str:
     assert outcome.features is not None
-    shapes = ", ".join(f"{key} {array.shape}" for key, array in outcome.features.values.items())
-    to_tell = [*outcome.files[:1], *(path for path in outcome.files if path.suffix == ".mp4")]  # which is to look at
+    shapes = ", ".join(f"{key} {shape}" for key, shape in outcome.features.shapes.items())
+    previews = (path for path in outcome.files if str(path).endswith(".mp4"))  # which are to look at
+    to_tell = [*outcome.files[:1], *previews]
     where = f" → {' and '.join(map(str, to_tell))}" if to_tell else ""
     took = f"{outcome.elapsed_seconds:.1f} s" if outcome.status == "done" else outcome.reason
     return f"{outcome.status}: {printable(outcome.location)}: {shapes}{printable(where)} ({took})"

@@ -7,10 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from .errors import SettingsError
+from .locations import Location
 from .settings import check_known, check_positive, setting
 
 ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
 LAYOUTS = ("flat", "mirror")
+ENGINES = ("local", "ray")
+OF_RAY = ("address", "workers", "cpus_per_worker", "gpus_per_worker")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,9 @@ class RunSettings:
     devices: tuple[str, ...] | None = setting(
         None, "several, joined by commas, a process on each: cuda:0,cuda:1 or cpu,cpu", metavar="NAMES"
     )
-    output_path: Path | None = setting(None, "folder for the outputs", metavar="DIR")
+    output_path: Location | None = setting(
+        None, "folder for the outputs, or the URL of one, such as s3://bucket/features", metavar="DIR"
+    )
     on_extraction: str | None = setting(
         None, "print, save_numpy or save_pickle; by default save_numpy where there is an output path", metavar="HOW"
     )
@@ -66,9 +71,36 @@ class RunSettings:
         metavar="SECONDS",
     )
 
+    engine: str = setting(
+        "local", "local: on this machine; ray: on the machines of a Ray cluster (extra ray)", metavar="NAME"
+    )
+    address: str | None = setting(
+        None,
+        "with engine ray: auto (the cluster that this machine is in), local (one started here for the run) or "
+        "ray://HOST:PORT; by default auto where there is one, else local",
+        metavar="ADDRESS",
+    )
+    workers: int | None = setting(
+        None,
+        "with engine ray: how many workers, at most; by default as many as the cluster has room for, now and later",
+        metavar="N",
+    )
+    cpus_per_worker: float | None = setting(
+        None,
+        "with engine ray: CPUs of each worker; by default 4, or beside a GPU its share of its machine's",
+        metavar="N",
+    )
+    gpus_per_worker: float | None = setting(
+        None,
+        "with engine ray: GPUs of each worker, 0.5 for two workers on one; by default 1 where the cluster has GPUs",
+        metavar="N",
+    )
+
     def __post_init__(self) -> None:
-        check_known(self, on_extraction=(None, *ON_EXTRACTION), layout=LAYOUTS)
+        check_known(self, on_extraction=(None, *ON_EXTRACTION), layout=LAYOUTS, engine=ENGINES)
         check_positive(self, "source_fps", "time_limit_seconds", "stall_limit_seconds", "claim_seconds")
+        check_positive(self, "workers", "cpus_per_worker")
+        self._check_engine()
         if (self.layout == "mirror") != (self.input_root is not None):
             raise SettingsError("layout=mirror and input_root=DIR (--layout mirror --input-root DIR) go together")
         if self.device is not None and self.devices is not None:
@@ -76,6 +108,30 @@ class RunSettings:
         if not self.device_names:
             raise SettingsError("devices must name one device or more, such as cuda:0,cuda:1")
         _ = self.part  # which raises
+
+    def _check_engine(self) -> None:
+        if self.engine == "ray":
+            if self.devices is not None:
+                raise SettingsError(
+                    "devices are of this machine: with engine=ray give workers, cpus_per_worker and gpus_per_worker"
+                )
+            if not self.writes_files:
+                raise SettingsError(
+                    "engine=ray needs an output_path that its workers can write to, and on_extraction=save_numpy or "
+                    "save_pickle: features do not come back over the network"
+                )
+        elif given := [name for name in OF_RAY if getattr(self, name) is not None]:
+            raise SettingsError(f"{' and '.join(given)} need engine=ray (--engine ray)")
+        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < float("inf"):
+            raise SettingsError(f"gpus_per_worker must be 0 or above, and is {self.gpus_per_worker}")
+        for name in ("cpus_per_worker", "gpus_per_worker"):
+            if (share := getattr(self, name) or 0) > 1 and share % 1:
+                raise SettingsError(f"{name} must be a whole number above 1, as Ray has it, and is {share:g}")
+
+    @property
+    def streams_list(self) -> bool:
+        """Whether videos are taken from the list as it is read, which may be larger than the memory."""
+        return self.engine == "ray"
 
     @property
     def device_names(self) -> list[str | None]:

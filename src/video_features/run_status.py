@@ -17,10 +17,11 @@ from typing import Any
 
 from .claims import claim_path
 from .errors import OutputError, VideoFeaturesError, kind_of, printable, reason_of
-from .ledger import End, Ledger, RunRecord, model_of
+from .ledger import End, Ledger, RunRecord, ledger_of, model_of
 from .lists import Task, Video, tasks
+from .locations import location_of
 from .records import describe_identity
-from .sinks import FileSink, sink_of
+from .sinks import FileSink, Sink, sink_of
 from .weights import Weights, verify
 
 
@@ -64,17 +65,14 @@ def status(output_path: str | PathLike[str]) -> list[Status]:
     Nothing is decoded, but every output is loaded, and the weights' files are read: a thousand videos take about a
     second. Raises OutputError where no run has written.
     """
-    root = Path(output_path)
-    ledger = Ledger(root)
-    runs = ledger.runs()
+    ledger = ledger_of(location_of(output_path))
     found: list[Status] = []
-    for run, made_by in _groups(runs):
+    for run, made_by in _groups(ledger):
         settings = {**made_by["settings"], **run.kept_settings()}
         state = Status(str(made_by["feature"]), model_of(made_by), settings, run.began)
         now, state.notes = _weights_as_they_are(made_by)
-        sink = sink_of(run.settings)
-        assert isinstance(sink, FileSink)
-        for task in tasks(run.videos, run.settings):
+        sink = sink_of(run.settings, lists=True)
+        for task in tasks(run.videos or [], run.settings):
             state.videos += 1
             _count(state, task, run, now, sink, ledger.last(state.feature, state.model, task.video))
         is_superseded = any((one.feature, one.model) == (state.feature, state.model) for one in found)
@@ -83,15 +81,16 @@ def status(output_path: str | PathLike[str]) -> list[Status]:
     return found
 
 
-def _groups(runs: list[RunRecord]) -> Iterator[tuple[RunRecord, dict[str, Any]]]:
-    """The runs of each feature by their settings, the latest first, with the videos of all of them."""
+def _groups(ledger: Ledger) -> Iterator[tuple[RunRecord, dict[str, Any]]]:
+    """The runs of each feature by their settings, the latest first, with the videos of all of them: the listed ones,
+    and of a list that streams those that have ended."""
     found: dict[str, tuple[RunRecord, dict[str, Any], dict[Any, Video]]] = {}
-    for run in runs:
+    for run in ledger.runs():
         for made_by in run.made_by:
             digests = {key: one["sha256"] for key, one in made_by["weights"].items()}
             group = json.dumps([made_by["feature"], made_by["settings"], digests, run.kept_settings()])
             _, _, videos = found.setdefault(group, (run, made_by, {}))
-            for video in run.videos:
+            for video in ledger.ended(made_by) if run.videos is None else run.videos:
                 videos.setdefault(video.key(), video)
     for latest, made_by, videos in found.values():
         yield replace(latest, videos=list(videos.values())), made_by
@@ -114,9 +113,7 @@ def _weights_as_they_are(made_by: dict[str, Any]) -> tuple[dict[str, Any], list[
     return {**made_by, "weights": weights}, notes
 
 
-def _count(
-    state: Status, task: Task, run: RunRecord, made_by: dict[str, Any], sink: FileSink, last: End | None
-) -> None:
+def _count(state: Status, task: Task, run: RunRecord, made_by: dict[str, Any], sink: Sink, last: End | None) -> None:
     if task.identity is None:
         assert task.problem is not None
         state.failed[kind_of(reason_of(task.problem, task.location), task.location)] += 1
@@ -130,7 +127,9 @@ def _count(
     except OutputError as error:
         state.otherwise[kind_of(reason_of(error, task.location), task.location)] += 1
         return
-    claimed_by = _claimed_by(claim_path(sink.root, sink.record_path(task.name, record)))
+    claimed_by = ""
+    if isinstance(sink, FileSink):
+        claimed_by = _claimed_by(claim_path(sink.root, sink.record_path(task.name, record)))
     if claimed_by:
         state.under_way.append(f"{printable(task.location)} ({claimed_by})")
     elif last is not None and last.status == "failed":

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from .claims import Claim, Claims
@@ -22,8 +20,8 @@ from .work import Work
 log = logging.getLogger(__name__)
 
 RECORD_EVERY_SECONDS = 1.0  # what was settled before it began
+MOST_WAITING = 256  # tasks, for another one of their name
 POLL_SECONDS = 0.5  # for videos that other processes are at
-PROBE_BYTES = 1 << 20  # where so much cannot be written, nothing can
 
 
 class Schedule:
@@ -31,7 +29,7 @@ class Schedule:
 
     work: tells which tasks are settled
     place: does the others
-    claims, ledger: of the output folder; None where there is none
+    claims, ledger: of the outputs; None where there are none. Without claims no other process is looked at
     watch: told of every end
     """
 
@@ -42,7 +40,8 @@ class Schedule:
         self._claims = claims
         self._ledger = ledger
         self._held: dict[str, Claim] = {}  # by a task's name
-        self._busy: deque[Task] = deque()  # other processes are at these
+        self._under_way: set[str] = set()  # by a task's name, where those that are to come are not known
+        self._busy: deque[Task] = deque()  # other processes are at these, or at another of their name this one is
         # Where the place keeps the order, by a task's identity: it, and its outcomes once they wait to be told.
         self._line: dict[int, tuple[Task, list[Outcome] | None]] = {}
         self._has_told = False
@@ -54,7 +53,7 @@ class Schedule:
         coming = iter(tasks)
         try:
             while True:
-                while self._place.has_room() and (task := next(coming, None)) is not None:
+                while self._takes_more() and (task := next(coming, None)) is not None:
                     yield from self._told(task, self._offer(task))
                     yield from self._ended(0)
                 for task in self._again():
@@ -65,13 +64,22 @@ class Schedule:
         finally:
             with ExitStack() as stack:  # each, whatever becomes of the others
                 stack.callback(self._watch.close)
+                if self._ledger is not None:
+                    stack.callback(self._ledger.close)
                 stack.callback(self._record)
                 for claim in self._held.values():
                     stack.callback(claim.release)
                 stack.callback(self._place.stop)
 
+    def _takes_more(self) -> bool:
+        """Whether to take one more task; not where too many wait for others of their name."""
+        return self._place.has_room() and (self._claims is not None or len(self._busy) < MOST_WAITING)
+
     def _offer(self, task: Task) -> list[Outcome]:
         """The task's outcomes where it is settled; else it begins, or waits for the process that is at it."""
+        if task.name in self._under_way:  # the list streams, so that this was not known
+            self._busy.append(task)
+            return []
         ends = self._work.settled(task)
         if len(ends) < len(self._work.extractors) and self._claims is not None:
             claim = self._claims.claim(self._work.record_paths(task))
@@ -85,6 +93,8 @@ class Schedule:
             return list(ends.values())
         if self._place.keeps_order:
             self._line[id(task)] = task, None
+        if self._ledger is not None and self._claims is None:
+            self._under_way.add(task.name)
         self._place.begin(task)
         return []
 
@@ -99,7 +109,7 @@ class Schedule:
 
     def _again(self) -> Iterator[Task]:
         """The tasks that other processes were at, once there is nothing else to do."""
-        if self._busy and self._place.is_idle():
+        if self._busy and self._place.is_idle() and self._claims is not None:
             if not self._has_told:
                 log.info("waiting for what other processes are at")
                 self._has_told = True
@@ -118,6 +128,7 @@ class Schedule:
         if not outcomes:
             return
         claim = self._held.pop(task.name, None)
+        self._under_way.discard(task.name)
         try:
             self._lines += [
                 as_json(outcome, task.video, model_of(self._work.made_by[outcome.feature]))
@@ -135,7 +146,7 @@ class Schedule:
         self._watch.ended()
         yield from self._in_order(task, outcomes)
         if self._ledger is not None and any(outcome.error == WriteError.__name__ for outcome in outcomes):
-            _check_can_write(self._ledger.path.parent)
+            self._ledger.check_can_write()
 
     def _in_order(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
         """Those of the tasks that need not wait for one that began before."""
@@ -148,6 +159,8 @@ class Schedule:
 
     def _is_recorded(self, task: Task, outcome: Outcome) -> bool:
         """Whether there is a line of it, of an earlier run or another process."""
+        if outcome.status == "skipped" and self._ledger is not None and not self._ledger.has_read:
+            return True  # when it was made
         if outcome.status == "done" or (end := self._recorded_end(task, outcome.feature)) is None:
             return False
         if outcome.status == "skipped":
@@ -155,7 +168,7 @@ class Schedule:
         return end.is_new and end.status == "failed" and end.reason == outcome.reason
 
     def _recorded_end(self, task: Task, feature: str) -> End | None:
-        if self._ledger is None:
+        if self._ledger is None or not self._ledger.has_read:
             return None
         return self._ledger.last(feature, model_of(self._work.made_by[feature]), task.video)
 
@@ -164,18 +177,3 @@ class Schedule:
             lines, self._lines = self._lines, []
             self._ledger.append(lines)
         self._recorded = time.monotonic()
-
-
-def _check_can_write(root: Path) -> None:
-    """Raise WriteError where nothing can be written any more."""
-    probe = root / ".video_features" / f"{uuid.uuid4().hex}.tmp"
-    try:
-        try:
-            probe.write_bytes(bytes(PROBE_BYTES))
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{root}: nothing can be written there any more ({error.strerror}), so the run stops; what is done stays "
-            "done, and the same command goes on with the rest"
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .errors import OutputError, SettingsError, WriteError
-from .features import Features, Values
+from .errors import OutputError, SettingsError, WriteError, in_one_line
+from .features import Features, StoredFeatures, Values
 from .layout import (
     NUMPY,
     PICKLE,
@@ -23,6 +24,7 @@ from .layout import (
     temporary_path,
     write_together,
 )
+from .locations import Location
 from .media import Frame
 from .records import check_same_settings, check_same_source
 from .rows import Array, Draft, Rows, RowsInFile
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 class Sink(Protocol):
     """Takes the features of one video after another."""
+
+    @property
+    def root(self) -> Location | None:
+        """Where their files are; None where there are none."""
 
     def existing(
         self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
@@ -54,17 +60,22 @@ class Sink(Protocol):
         """Write one video's features, gathered in `draft`; and these as they are then. Raises OutputError where that
         fails."""
 
+    def stored(self, name: str, features: Features) -> Features:
+        """The same features, that were written here or found: to be read from their files once they are asked for."""
+
 
 @dataclass(frozen=True)
 class Saved:
     """Features and their files, if there are any."""
 
     features: Features
-    files: tuple[Path, ...]
+    files: tuple[Location, ...]
 
 
 class NoSink:
     """Writes nothing: the features go to the caller alone."""
+
+    root = None
 
     def existing(
         self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
@@ -80,18 +91,44 @@ class NoSink:
     def write(self, name: str, features: Features, draft: Draft) -> Saved:
         return Saved(features, ())
 
+    def stored(self, name: str, features: Features) -> Features:
+        return features
 
-def sink_of(run: RunSettings) -> Sink:
-    """Where a run's features go. Raises OutputError where that cannot be written."""
+
+def sink_of(run: RunSettings, *, lists: bool = False) -> Sink:
+    """Where a run's features go. Raises OutputError where that cannot be written.
+
+    lists: whether it is to be asked about many videos; see `RemoteSink`
+    """
     if not run.writes_files:
         return NoSink()
     if run.output_path is None:
         raise SettingsError(f"on_extraction={run.on_extraction} needs an output_path")
+    format = PICKLE if run.on_extraction == "save_pickle" else NUMPY
+    if isinstance(run.output_path, str):
+        from .remote_sink import RemoteSink
+
+        return RemoteSink(run.output_path, format, overwrite=run.overwrite, lists=lists)
     try:
         run.output_path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"output_path={run.output_path}: cannot be written ({error.strerror})") from error
-    return FileSink(run.output_path, PICKLE if run.on_extraction == "save_pickle" else NUMPY, overwrite=run.overwrite)
+    return FileSink(run.output_path, format, overwrite=run.overwrite)
+
+
+def as_features(values: Mapping[str, Array], arrays: Mapping[str, Array], record: dict[str, Any]) -> Features:
+    """Features from their files' arrays and record.
+
+    arrays: those that are no values, as `Features.arrays` names them
+    """
+    return Features(
+        values=values,
+        start_seconds=arrays["timestamps_ms"] / 1000,
+        end_seconds=arrays["end_timestamps_ms"] / 1000,
+        fps=float(arrays["fps"]),
+        padded_frames=arrays.get("padded_frames"),
+        record=record,
+    )
 
 
 def print_features(features: Features) -> None:
@@ -168,6 +205,19 @@ class FileSink:
             features = replace(features, values=Values(values))
         return Saved(features, tuple(parts))
 
+    def stored(self, name: str, features: Features) -> Features:
+        return StoredFeatures(partial(self._load_again, name, features.record), features.record, features.predictions)
+
+    def _load_again(self, name: str, made_by: dict[str, Any]) -> Features:
+        paths = Paths(self.root, name, made_by)
+        try:
+            record = json.loads(paths.record.read_text(encoding="utf-8"))
+            return self._load(paths, record, with_predictions=False, with_preview=False).features
+        except Exception as error:  # any way in which files can be damaged or gone
+            raise OutputError(
+                f"{paths.record}: its features cannot be read ({type(error).__name__}: {in_one_line(error)})"
+            ) from error
+
     def _stale(self, paths: Paths) -> set[Path]:
         """Files of another run, for which the new record would vouch."""
         try:
@@ -188,15 +238,10 @@ class FileSink:
         for key, shape in shapes.items():
             if list(values[key].shape) != shape:
                 raise ValueError(f"{key} has shape {values[key].shape}, recorded as {shape}")
-        features = Features(
-            values=values,
-            start_seconds=arrays["timestamps_ms"] / 1000,
-            end_seconds=arrays["end_timestamps_ms"] / 1000,
-            fps=float(arrays["fps"]),
-            padded_frames=arrays.get("padded_frames"),
-            predictions=load_predictions(paths.predictions) if with_predictions else None,
-            record=record,
-        )
+        features = as_features(values, arrays, record)
+        if with_predictions:
+            predictions = load_predictions(paths.predictions.read_text(encoding="utf-8"))
+            features = replace(features, predictions=predictions)
         others = [paths.predictions] * with_predictions + [paths.preview] * with_preview + [paths.record]
         if with_preview and paths.preview.stat().st_size != record["preview_bytes"]:
             raise ValueError("the preview is not whole")

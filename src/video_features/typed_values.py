@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from .errors import SettingsError
+from .locations import Location, location_of
 
 
 def coerce(name: str, value: Any, annotation: Any) -> Any:
@@ -20,7 +21,7 @@ def coerce(name: str, value: Any, annotation: Any) -> Any:
         if type(None) in options:
             return None
         raise SettingsError(f"{name} needs a value")
-    target = next(option for option in options if option is not type(None))
+    target = Location if {Path, str} <= set(options) else next(one for one in options if one is not type(None))
     try:
         return _CONVERTERS[target](value)
     except (ValueError, TypeError, LookupError, ZeroDivisionError, yaml.YAMLError):
@@ -60,6 +61,7 @@ def _to_path(value: Any) -> Path:
 
 
 _CONVERTERS: dict[Any, Any] = {
+    Location: location_of,
     int: _to_int,
     float: _to_float,
     bool: _to_bool,
@@ -68,6 +70,7 @@ _CONVERTERS: dict[Any, Any] = {
     tuple[str, ...]: _to_texts,
 }
 _IN_WORDS: dict[Any, str] = {
+    Location: "a folder or a URL",
     int: "a whole number",
     float: "a number",
     bool: "true or false",

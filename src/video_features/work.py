@@ -25,7 +25,6 @@ from .records import describe_identity
 from .registry import family
 from .rows import Draft
 from .run_settings import RunSettings
-from .runtime import choose_device
 from .settings import FeatureSettings
 from .sinks import Sink, sink_of
 from .weights import LocalWeights
@@ -62,13 +61,11 @@ class Recipe:
                 self.weights[key] = stream.local_weights = self.weights.get(key) or stream.local_weights
         return built
 
-    def work(self, device: str | None, threads: int | None = None) -> Work:
-        """With networks loaded on a device. threads: that are to be used on a CPU; by default all"""
+    def work(self, threads: int | None = None) -> Work:
+        """Without networks. threads: that are to be used on a CPU; by default all"""
         if threads is not None:
             torch.set_num_threads(threads)
-        work = Work(self.extractors(), sink_of(self.run), self.run)
-        work.load(choose_device(device))
-        return work
+        return Work(self.extractors(), sink_of(self.run), self.run)
 
     @property
     def most_under_way(self) -> int:

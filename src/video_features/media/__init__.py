@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import MediaError
+from ..locations import is_remote, local_path
 from ..windows import Segment
-from .identity import Identity, Source, identify, is_remote, local_path, open_remote
+from .identity import Identity, Source, identify, open_remote
 from .samples import RGB, Frame, Sound
 from .source import FrameTrack, MediaSource, SoundTrack, Track, Wants, frames_of
 

@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -17,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError, in_one_line
+from ..locations import WITHOUT_LISTS, is_remote, local_path, store_of
 
 Source = str | PathLike[str] | npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 KINDS = {  # what else a path may lead to; some of these are read without an end, or until somebody writes to them
     stat.S_ISFIFO: "a named pipe",
     stat.S_ISSOCK: "a socket",
@@ -80,20 +79,6 @@ def identify(source: Source, *, array_name: str = "array") -> Identity:
     return Identity(path.stem, location, str(absolute), found.st_size, found.st_mtime_ns)
 
 
-def is_remote(location: str) -> bool:
-    """Whether a location is a URL, and not one of a file on this machine."""
-    return bool(URL.match(location)) and not location.lower().startswith("file:")
-
-
-def local_path(location: str) -> Path:
-    """The path that a path, or a `file://` URL, is."""
-    if not URL.match(location):
-        return Path(location)
-    parts = urllib.parse.urlsplit(location)
-    host = "" if parts.netloc in ("", "localhost") else f"//{parts.netloc}"  # a share of Windows
-    return Path(urllib.request.url2pathname(host + parts.path))
-
-
 def images_of(folder: Path, location: str) -> list[Path]:
     """The images of a folder in natural order. Raises MediaError where there are none."""
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
@@ -113,12 +98,8 @@ def _check_array(rgb: npt.NDArray[Any], name: str) -> None:
 
 def open_remote(url: str) -> Any:
     """A URL as a binary file that fsspec reads. Raises MediaError."""
+    store, path = store_of(url, error=MediaError)
     try:
-        from fsspec.core import url_to_fs
-    except ImportError:
-        raise MediaError(f"{url}: reading a URL needs the extra: pip install 'video_features[remote]'") from None
-    try:
-        store, path = url_to_fs(url)
         return store.open(path, "rb")
     except Exception as error:  # each store raises its own kinds
         raise MediaError(f"{url}: cannot be opened ({type(error).__name__}: {in_one_line(error)})") from error
@@ -127,6 +108,8 @@ def open_remote(url: str) -> Any:
 def _identify_remote(url: str) -> Identity:
     with open_remote(url) as file:
         size = getattr(file, "size", None)
+    if not url.lower().startswith(WITHOUT_LISTS):  # a `?` or `#` is of the name
+        return Identity(PurePosixPath(url).stem, url, url, size)
     parts = urllib.parse.urlsplit(url)
     name = PurePosixPath(urllib.parse.unquote(parts.path)).stem
     address = parts._replace(query="", fragment="").geturl()  # a signature changes, and is nobody else's business

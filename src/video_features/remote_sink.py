@@ -1,0 +1,202 @@
+"""Features as objects of a store that fsspec writes to: S3, GCS and others. Objects appear whole, the record last."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from .errors import OutputError, WriteError, in_one_line
+from .features import Features, StoredFeatures
+from .layout import Format, Paths, load_predictions
+from .locations import store_of
+from .media import Frame
+from .records import check_same_settings, check_same_source
+from .rows import Draft, Rows
+from .sinks import FileSink, Saved, as_features
+
+
+class RemoteSink:
+    """The files of `FileSink` under the same names below a URL. See `Sink`.
+
+    Each video's are made in a folder of this machine, and put into the store as whole objects, the record last, with
+    the sizes of the others in it. Nothing is claimed there: stores have no locks.
+
+    lists: whether to list what is there, once a folder, and from then on only to ask for what was there then; else each
+        record is asked for
+    """
+
+    def __init__(self, url: str, format: Format, *, overwrite: bool = False, lists: bool = False) -> None:
+        self.root = url
+        self._format = format
+        self._overwrite = overwrite
+        self._lists = lists
+        self._store, self._base = store_of(url, error=OutputError)
+        self._listed: dict[str, dict[str, int]] = {}  # by folder, the sizes by name
+        self._replaced: dict[str, set[str]] = {}  # by the address of a record that is not to stay, what it vouches for
+
+    def record_path(self, name: str, record: dict[str, Any]) -> None:
+        return None
+
+    def existing(
+        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
+    ) -> Saved | None:
+        paths = Paths(Path(), name, record)
+        paths.check_length()
+        if self._lists and paths.record.name not in self._listing(paths):
+            return None
+        try:
+            found = json.loads(self._cat(paths.record))
+            self._replaced[self._address(paths.record)] = set(found.get("bytes", ()))
+            check_same_source(self._url(paths.record), found["source"], record["source"])
+            check_same_settings(self._url(paths.record), found, record)
+            saved = self._saved(paths, found, with_predictions=with_predictions, with_preview=with_preview)
+        except OutputError:
+            if self._overwrite:
+                return None
+            raise
+        except (FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):  # gone, or damaged: made again
+            return None
+        except Exception as error:
+            raise OutputError(_why(f"{self._url(paths.record)}: cannot be read", error)) from error
+        del self._replaced[self._address(paths.record)]
+        return saved
+
+    def _saved(self, paths: Paths, record: dict[str, Any], *, with_predictions: bool, with_preview: bool) -> Saved:
+        """What the record promises; ValueError or the like where it is not there or not whole."""
+        sizes = record["bytes"]
+        wanted = {paths.predictions.name: with_predictions, paths.preview.name: with_preview}
+        for name in (*sizes, *(name for name, is_wanted in wanted.items() if is_wanted)):
+            if self._size(paths, name) != sizes[name]:
+                raise ValueError(f"{name} is not whole")
+        predictions = load_predictions(self._cat(paths.predictions).decode()) if with_predictions else None
+        files = (*(self._url(paths.folder / name) for name in sizes), self._url(paths.record))
+        load = partial(load_remote, self.root, self._format, paths.name, record)
+        return Saved(StoredFeatures(load, record, predictions), files)
+
+    def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
+        return _RemoteDraft(self._format, name, record, with_preview=with_preview)
+
+    def write(self, name: str, features: Features, draft: Draft) -> Saved:
+        assert isinstance(draft, _RemoteDraft)
+        saved = draft.write(features)
+        *others, of_record = saved.files
+        assert isinstance(of_record, Path)
+        record = json.loads(of_record.read_text(encoding="utf-8"))
+        paths = Paths(Path(), name, record)
+        record["bytes"] = {Path(path).name: Path(path).stat().st_size for path in others}
+        of_record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        addresses = [self._address(paths.folder / Path(path).name) for path in others]
+        with self._writing(paths):
+            self._forget(paths, record["bytes"])
+            self._store.put([str(path) for path in others], addresses)
+            self._store.put_file(str(of_record), self._address(paths.record))
+        load = partial(load_remote, self.root, self._format, name, record)
+        urls = tuple(self._url(paths.folder / Path(path).name) for path in saved.files)
+        return Saved(StoredFeatures(load, record, features.predictions), urls)
+
+    def stored(self, name: str, features: Features) -> Features:
+        return features
+
+    def _forget(self, paths: Paths, new: dict[str, int]) -> None:
+        """Remove a record that is to be replaced, so that it does not vouch for new objects, and what goes with it."""
+        earlier = self._replaced.pop(self._address(paths.record), None)
+        if earlier is not None:
+            self._store.rm_file(self._address(paths.record))
+            for stale in earlier - new.keys():
+                if self._store.exists(address := self._address(paths.folder / stale)):
+                    self._store.rm_file(address)
+
+    def _listing(self, paths: Paths) -> dict[str, int]:
+        folder = paths.folder.as_posix()
+        if folder not in self._listed:
+            try:
+                self._store.invalidate_cache(f"{self._base}/{folder}")  # others have written there
+                found = self._store.ls(f"{self._base}/{folder}", detail=True)
+            except FileNotFoundError:
+                found = []
+            except Exception as error:
+                raise OutputError(_why(f"{self._url(paths.folder)}: cannot be listed", error)) from error
+            self._listed[folder] = {one["name"].rpartition("/")[2]: one["size"] for one in found}
+        return self._listed[folder]
+
+    def _size(self, paths: Paths, name: str) -> int | None:
+        if self._lists:
+            return self._listing(paths).get(name)
+        try:
+            size: int = self._store.size(self._address(paths.folder / name))
+            return size
+        except FileNotFoundError:
+            return None
+
+    def _cat(self, path: Path) -> bytes:
+        found: bytes = self._store.cat_file(self._address(path))
+        return found
+
+    def _address(self, path: Path) -> str:
+        return f"{self._base}/{path.as_posix()}"
+
+    def _url(self, path: Path) -> str:
+        return f"{self.root}/{path.as_posix()}"
+
+    @contextmanager
+    def _writing(self, paths: Paths) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each store raises its own kinds
+            raise WriteError(_why(f"{self._url(paths.folder)}: cannot be written", error)) from error
+
+
+class _RemoteDraft(Draft):
+    """The files of one video, made in a folder of this machine before they are put into the store."""
+
+    def __init__(self, format: Format, name: str, record: dict[str, Any], *, with_preview: bool) -> None:
+        self._folder = TemporaryDirectory(prefix="video_features-")
+        self._name = name
+        self._files = FileSink(Path(self._folder.name), format)
+        self._draft = self._files.draft(name, record, with_preview=with_preview)
+
+    def show(self, frame: Frame) -> None:
+        self._draft.show(frame)
+
+    def rows(self, key: str, dtype: type[np.generic]) -> Rows:
+        return self._draft.rows(key, dtype)
+
+    def write(self, features: Features) -> Saved:
+        return self._files.write(self._name, features, self._draft)
+
+    def close(self) -> None:
+        self._draft.close()
+        self._folder.cleanup()
+
+
+def load_remote(url: str, format: Format, name: str, record: dict[str, Any]) -> Features:
+    """A video's features from the objects below a URL. Raises OutputError where they are gone or damaged.
+
+    record: theirs
+    """
+    store, base = store_of(url, error=OutputError)
+    paths = Paths(Path(), name, record)
+    addresses = {key: f"{base}/{paths.array(key, format).as_posix()}" for key in record["arrays"]}
+    try:
+        with ThreadPoolExecutor(len(addresses)) as pool:  # `cat` of several would take names for patterns
+            found = dict(zip(addresses, pool.map(store.cat_file, addresses.values()), strict=True))
+        arrays = {key: format.load(io.BytesIO(content)) for key, content in found.items()}
+        for key, shape in record["shapes"].items():
+            if list(arrays[key].shape) != shape:
+                raise ValueError(f"{key} has shape {arrays[key].shape}, recorded as {shape}")
+        return as_features({key: arrays[key] for key in record["shapes"]}, arrays, record)
+    except Exception as error:
+        raise OutputError(_why(f"{url}/{paths.record.as_posix()}: its features cannot be read", error)) from error
+
+
+def _why(what: str, error: Exception) -> str:
+    return f"{what} ({type(error).__name__}: {in_one_line(error)})"

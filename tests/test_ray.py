@@ -1,0 +1,283 @@
+"""Videos on a Ray cluster: nodes that die and come, videos that kill workers, lists that stream, S3 for outputs."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import s3fs
+from ray.cluster_utils import Cluster
+
+from conftest import grey_levels, write_video
+from families import command, install
+from stores import s3
+from video_features import OutputError, SettingsError, VideoFeaturesError, extract, registry, status
+from video_features.features import Outcome
+from video_features.jobs import Job
+from video_features.ray_cluster import room_for, share_of_worker
+from video_features.ray_worker import Worker
+from video_features.run_settings import RunSettings
+from video_features.work import Recipe
+
+__all__ = ["s3"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, s3: str) -> Iterator[dict[str, str]]:
+    """That of this process, and so of the cluster's, with the families of the tests."""
+    environment = install(tmp_path_factory.mktemp("families") / "site")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**environment, "RAY_DEDUP_LOGS": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}.items():
+            patch.setenv(name, value)
+        patch.setenv("TROUBLE_SECONDS", "0.05")
+        patch.syspath_prepend(environment["PYTHONPATH"].split(os.pathsep)[0])
+        registry._modules.cache_clear()
+        yield environment
+    registry._modules.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def cluster(environment: dict[str, str]) -> Iterator[Cluster]:
+    """Three nodes, of a CPU each."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """60 videos of 4 to 6 frames."""
+    folder = tmp_path_factory.mktemp("videos")
+    return [write_video(folder / f"{k:02}.mp4", list(grey_levels(4 + k % 3 + k // 3))[k // 3 :]) for k in range(60)]
+
+
+@pytest.fixture(scope="module")
+def expected(videos: list[Path], environment: dict[str, str]) -> dict[str, Any]:
+    """What a local run makes of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TROUBLE_SECONDS", "0")
+        outcomes = list(extract(videos, "trouble", device="cpu"))
+    return {one.location: one.features for one in outcomes}
+
+
+def run(paths: Any, out: Any, cluster: Cluster, **settings: Any) -> Iterator[Outcome]:
+    settings = {"device": "cpu", "address": cluster.address, "cpus_per_worker": 1, **settings}
+    return extract(paths, "trouble", output_path=out, engine="ray", **settings)
+
+
+def check(outcomes: list[Outcome], expected: dict[str, Any]) -> None:
+    """Each video ended once, done, and with the rows and times of a local run."""
+    assert [(one.status, one.reason) for one in outcomes] == [("done", "")] * len(expected)
+    assert {one.location for one in outcomes} == expected.keys()
+    for one in outcomes:
+        other = expected[one.location]
+        assert one.features is not None and len(one.features) == len(other)
+        np.testing.assert_allclose(one.features.values["trouble"], other.values["trouble"], rtol=1e-5)
+        np.testing.assert_array_equal(one.features.start_seconds, other.start_seconds)
+        np.testing.assert_array_equal(one.features.end_seconds, other.end_seconds)
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_a_node_dies_and_another_one_comes(
+    where: str, videos: list[Path], expected: dict[str, Any], cluster: Cluster, s3: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" if where == "folder" else f"{s3}/ray"
+    outcomes: list[Outcome] = []
+    for outcome in run(videos, out, cluster):
+        outcomes.append(outcome)
+        if len(outcomes) == 15:
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+    check(outcomes, expected)
+    left = list(tmp_path.rglob("*.tmp"))
+    assert not left, "nothing half written is left"
+    s3fs.S3FileSystem.clear_instance_cache()
+    again = list(run(videos, out, cluster))
+    assert Counter(one.status for one in again) == {"skipped": 60}
+    assert again[0].features is not None and again[0].features.values["trouble"].shape == (4, 3)
+    (state,) = status(out)
+    assert (state.videos, state.done, state.left) == (60, 60, 0)
+
+
+def test_a_video_that_kills_its_workers_is_failed_by_name(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
+    white = [np.full((16, 16, 3), 255, np.uint8)] * 5
+    killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
+    ends = {Path(one.location).stem: one for one in run([videos[0], killer, *videos[1:6]], tmp_path / "out", cluster)}
+    assert ends["killer"].status == "failed"
+    assert ends["killer"].reason.startswith(f"{killer}: the worker that read it ended, 3 times (")
+    assert [ends[f"{k:02}"].status for k in range(6)] == ["done"] * 6
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_with_isolate_it_costs_no_worker(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
+    white = [np.full((16, 16, 3), 255, np.uint8)] * 5
+    killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
+    found = run([videos[0], killer], tmp_path / "out", cluster, isolate=True, workers=1)
+    ends = {Path(one.location).stem: one for one in found}
+    assert ends["00"].status == "done"
+    assert "the process that read it ended, 2 times (signal SIGSEGV)" in ends["killer"].reason
+
+
+def test_a_list_streams(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
+    taken: list[Path] = []
+
+    def listed() -> Iterator[Path]:
+        for path in videos:
+            taken.append(path)
+            yield path
+
+    outcomes = run(listed(), tmp_path / "out", cluster)
+    next(outcomes)
+    assert len(taken) <= 8, "no more than its workers are at, and a bundle"
+    outcomes.close()  # type: ignore[attr-defined]
+    assert len(taken) <= 8
+
+
+def test_names_that_come_twice(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
+    outcomes = list(run([videos[0], other, videos[0]], tmp_path / "out", cluster))
+    assert [(one.location, one.status) for one in outcomes] == [
+        (str(videos[0]), "done"),
+        (str(other), "failed"),
+        (str(videos[0]), "skipped"),
+    ]
+    assert f"the outputs of its name are of another video, {videos[0]}" in outcomes[1].reason
+
+
+def test_names_that_come_twice_are_refused_where_outputs_are_replaced(
+    videos: list[Path], cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "two").mkdir()
+    other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
+    ends = {one.location: one for one in run([videos[0], other], tmp_path / "out", cluster, overwrite=True)}
+    assert ends[str(videos[0])].status == "done"
+    assert f"would have the names of those of {videos[0]}, which comes before it" in ends[str(other)].reason
+
+
+def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path) -> None:
+    run = RunSettings(engine="ray", output_path=tmp_path / "out")
+    with pytest.raises(
+        OutputError, match=r"/out: is not on \S+; with engine=ray it must be a folder that all machines"
+    ):
+        Worker(Recipe({}, run), 1, str(tmp_path)).ready()
+    assert not (tmp_path / "out").exists(), "it makes none of its own"
+
+
+def test_workers_that_cannot_start_stop_the_run(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"mine")
+    settings = {"weights": weights, "output_path": tmp_path / "out", "device": "cpu", "cpus_per_worker": 1}
+    job = Job(videos, "trouble", {**settings, "engine": "ray", "address": cluster.address})
+    weights.unlink()  # as where the other machines do not have it
+    with pytest.raises(VideoFeaturesError, match=r"no worker can work on the Ray cluster: .*weights\.pth"):
+        list(job.outcomes())
+
+
+def test_the_command_starts_a_cluster_of_its_own(
+    videos: list[Path], environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in videos[:5]) + f"{tmp_path}/missing.mp4\n")
+    words = ["extract", "trouble", "--file-with-video-paths", tmp_path / "list.txt", "--output-path", tmp_path / "out"]
+    words += ["--engine", "ray", "--address", "local", "--cpus-per-worker", 1, "--log-json"]
+    done = subprocess.run(command(*words), env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    summary = json.loads(done.stderr.splitlines()[-1])
+    assert (summary["done"], summary["failed"], summary["left"]) == (5, 1, 0), done.stderr
+    assert len(list((tmp_path / "out" / "trouble").glob("*_trouble.npy"))) == 5
+
+
+def test_an_interrupted_command_leaves_nothing_half_written(
+    videos: list[Path], cluster: Cluster, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ["extract", "trouble", *videos[:20], "--output-path", tmp_path / "out", "--engine", "ray"]
+    words += ["--address", cluster.address, "--cpus-per-worker", 1]
+    process = subprocess.Popen(command(*words), env=os.environ, stderr=subprocess.PIPE, text=True)
+    records = tmp_path / "out" / "trouble"
+    while not list(records.glob("*.json")):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert "interrupted: " in said and "the rest of the list left; nothing half-written" in said
+    assert not list(tmp_path.rglob("*.tmp"))
+    ends = list(run(videos[:20], tmp_path / "out", cluster))
+    assert len(ends) == 20 and {one.status for one in ends} == {"done", "skipped"}
+
+
+def test_settings_that_cannot_be(videos: list[Path], tmp_path: Path, s3: str) -> None:
+    out = tmp_path / "out"
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"engine": "ray"}, "engine=ray needs an output_path"),
+        ({"engine": "ray", "output_path": out, "devices": "cpu,cpu"}, "devices are of this machine"),
+        ({"output_path": out, "workers": 2, "address": "auto"}, "address and workers need engine=ray"),
+        ({"engine": "rey"}, "unknown engine 'rey': did you mean ray"),
+        ({"engine": "ray", "output_path": out, "gpus_per_worker": -1}, "gpus_per_worker must be 0 or above"),
+        (
+            {"engine": "ray", "output_path": out, "gpus_per_worker": 1.5},
+            "must be a whole number above 1",
+        ),
+    ]
+    for settings, message in refused:
+        with pytest.raises(SettingsError, match=message):
+            list(extract(videos, "resnet", **settings))
+
+
+def test_an_array_is_no_other_machines(environment: dict[str, str], tmp_path: Path) -> None:
+    array = np.zeros((4, 16, 16, 3), np.uint8)
+    with pytest.raises(SettingsError, match="array: engine=ray takes paths and URLs, and no arrays"):
+        list(extract(array, "trouble", engine="ray", output_path=tmp_path / "out", source_fps=25))
+
+
+def test_ray_needs_its_extra(videos: list[Path], environment: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    real = builtins.__import__
+
+    def without_ray(name: str, *given: Any, **more: Any) -> Any:
+        if name == "ray":
+            raise ImportError(name)
+        return real(name, *given, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without_ray)
+    with pytest.raises(SettingsError, match=r"engine=ray needs the extra: pip install 'video_features\[ray\]'"):
+        list(extract(videos, "trouble", engine="ray", output_path=tmp_path / "out", device="cpu"))
+
+
+def node(**resources: float) -> dict[str, Any]:
+    return {"Alive": True, "NodeID": "a", "Resources": resources}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "settings", "share", "room"),
+    [
+        ([node(CPU=2)], {}, (2, 0), 1),
+        ([node(CPU=16), node(CPU=8)], {}, (4, 0), 6),
+        ([node(CPU=16), node(CPU=2)], {"cpus_per_worker": 3}, (3, 0), 5),
+        ([node(CPU=4), node(CPU=32, GPU=4), node(CPU=96, GPU=8)], {}, (8, 1), 12),
+        ([node(CPU=32, GPU=4)], {"gpus_per_worker": 0.5}, (4, 0.5), 8),
+        ([node(CPU=32, GPU=4)], {"device": "cpu"}, (4, 0), 8),
+        ([node(CPU=32, GPU=4)], {"gpus_per_worker": 0, "cpus_per_worker": 16}, (16, 0), 2),
+        ([], {}, (4, 0), 0),
+    ],
+)
+def test_workers_share_what_there_is(
+    nodes: list[dict[str, Any]], settings: dict[str, Any], share: tuple[float, float], room: int, tmp_path: Path
+) -> None:
+    found = share_of_worker(RunSettings(engine="ray", output_path=tmp_path, **settings), nodes)
+    assert found == share
+    assert room_for(*found, nodes) == room
