@@ -17,7 +17,7 @@ from video_features import load
 from video_features.models import clip as clip_family
 from video_features.streams import Stream
 
-pytestmark = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
+in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
 
 GOLDEN = np.load(standin.GOLDEN / "networks.npz")
 CLIP = {"RN50": "clip_RN50", "RN101": "clip_RN101", "ViT-B/32": "clip_ViT-B_32", "ViT-B/16": "clip_ViT-B_16"}
@@ -33,6 +33,7 @@ def assert_close(
     assert np.abs(found - expected).max() <= within * np.abs(expected).max()
 
 
+@in_both
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
 def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
     extractor = load("resnet", model_name=name, weights=standin_file("resnet", name), device="cpu")
@@ -42,6 +43,7 @@ def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
     assert_close(logits, GOLDEN[f"{name}/logits"], 1e-4)
 
 
+@in_both
 @pytest.mark.parametrize(
     ("feature", "settings", "checkpoint", "case", "shape", "low", "high"),
     [
@@ -99,6 +101,7 @@ def oracles_flow(stream: Stream, shape: tuple[int, ...]) -> torch.Tensor:
     return stream.postprocess(flow, prepared[0].shape)
 
 
+@in_both
 @pytest.mark.parametrize(("name", "shape"), FLOW)
 def test_flow(standin_file: Callable[[str, str], Path], name: str, shape: tuple[int, ...]) -> None:
     (stream,) = load(name, weights=standin_file(name, name), device="cpu").streams
@@ -126,6 +129,7 @@ def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callabl
     assert_close(features, GOLDEN[f"{case}/features"], 1e-4)
 
 
+@in_both
 @pytest.mark.parametrize("name", CLIP)
 def test_clip(name: str, standin_file: Callable[[str, str], Path]) -> None:
     case = CLIP[name]

@@ -20,7 +20,7 @@ from video_features import Extractor, Features, load
 from video_features.media import frames_of, open_source
 from video_features.streams import Stream
 
-pytestmark = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
+in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
 
 GOLDEN = np.load(standin.GOLDEN / "pipelines.npz")
 Rows = npt.NDArray[np.float32]
@@ -52,6 +52,7 @@ def nearest_is_own(found: Rows, expected: Rows) -> float:
     return float((distances.argmin(axis=1) == np.arange(len(found))).mean())
 
 
+@in_both
 def test_resnet18_at_the_videos_rate(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
     case = "bikes|resnet:model_name=resnet18:batch_size=16"
     features = load("resnet", model_name="resnet18", weights=standin_file("resnet", "resnet18")).extract(bikes)
@@ -61,6 +62,7 @@ def test_resnet18_at_the_videos_rate(bikes: Path, standin_file: Callable[[str, s
     assert_times(features, case)
 
 
+@in_both
 def test_timm_at_the_videos_rate_on_real_weights(bikes: Path) -> None:
     case = "bikes|timm:model_name=tf_efficientnet_lite0:batch_size=16"
     features = load("timm", model_name="tf_efficientnet_lite0").extract(bikes)
@@ -70,6 +72,7 @@ def test_timm_at_the_videos_rate_on_real_weights(bikes: Path) -> None:
     assert_times(features, case)
 
 
+@in_both
 @pytest.mark.parametrize("rate", ["extraction_fps=5", "extraction_total=20"])
 def test_timm_at_another_rate(bikes: Path, rate: str) -> None:
     case = f"bikes|timm:model_name=tf_efficientnet_lite0:batch_size=16:{rate}"
@@ -82,6 +85,7 @@ def test_timm_at_another_rate(bikes: Path, rate: str) -> None:
     assert_times(features, case)
 
 
+@in_both
 @pytest.mark.parametrize(("name", "checkpoint", "fps"), [("ViT-B/32", "clip_ViT-B_32", 5), ("RN50", "clip_RN50", 2)])
 def test_clip_at_another_rate(
     bikes: Path, standin_file: Callable[[str, str], Path], name: str, checkpoint: str, fps: int
@@ -96,6 +100,7 @@ def test_clip_at_another_rate(
     assert_times(features, case)
 
 
+@in_both
 def test_resnet18_at_another_rate(bigbuckbunny: Path, standin_file: Callable[[str, str], Path]) -> None:
     case = "bigbuckbunny|resnet:model_name=resnet18:batch_size=16:extraction_fps=3"
     extractor = load("resnet", model_name="resnet18", weights=standin_file("resnet", "resnet18"), extraction_fps=3)
@@ -107,6 +112,7 @@ def test_resnet18_at_another_rate(bigbuckbunny: Path, standin_file: Callable[[st
     assert_times(features, case)
 
 
+@in_both
 def test_r21d_at_the_videos_rate(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
     features = load("r21d", weights=standin_file("r21d", "r2plus1d_18_16_kinetics")).extract(bikes)
     found, expected = features.values["r21d"], golden("bikes|r21d", "r21d")
@@ -117,6 +123,7 @@ def test_r21d_at_the_videos_rate(bikes: Path, standin_file: Callable[[str, str],
     assert features.fps == 25
 
 
+@in_both
 @pytest.mark.parametrize(("feature", "fps", "stack"), [("r21d", 10, 16), ("s3d", 25, 64)])
 def test_clips_at_another_rate(
     bikes: Path, standin_file: Callable[[str, str], Path], feature: str, fps: int, stack: int
@@ -150,6 +157,7 @@ def i3d(standin_file: Callable[[str, str], Path]) -> Extractor:
     return load("i3d", stack_size=10, step_size=10, weights=weights, device="cpu")
 
 
+@in_both
 def test_raft(bikes24: npt.NDArray[np.uint8], raft: Extractor) -> None:
     case = "bikes24|raft:side_size=128:batch_size=4"
     features = raft.extract(bikes24, source_fps=25)
@@ -162,6 +170,7 @@ def test_raft(bikes24: npt.NDArray[np.uint8], raft: Extractor) -> None:
     assert np.allclose(features.end_timestamps_ms, np.arange(2, 25) * 40)
 
 
+@in_both
 def test_i3d(bikes24: npt.NDArray[np.uint8], i3d: Extractor) -> None:
     features = i3d.extract(bikes24, source_fps=25)
     assert list(features.values) == ["rgb", "flow"]
