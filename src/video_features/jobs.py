@@ -93,6 +93,10 @@ class Job:
         run, by_feature = settle(split(features), settings)
         self.features = list(by_feature)
         self._run = run
+        if run.engine == "ray":
+            from .ray_cluster import import_ray
+
+            import_ray()
         # One that is not there is told at once; of a cluster, where it is not.
         devices = [] if run.engine == "ray" else [choose_device(name) for name in run.device_names]
         self._recipe = Recipe(by_feature, run)

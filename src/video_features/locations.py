@@ -50,6 +50,11 @@ def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
     try:
         store, path = url_to_fs(url)
         return store, path
+    except ImportError as reason:
+        extra = "for s3 and https: pip install 'video_features[remote]'"
+        raise error(
+            f"{url}: its store needs a package that is not installed ({in_one_line(reason)}); {extra}"
+        ) from None
     except Exception as reason:  # each store raises its own kinds
         raise error(f"{url}: there is no way to it ({type(reason).__name__}: {in_one_line(reason)})") from reason
 

@@ -15,6 +15,15 @@ CPUS = 4.0  # of a worker, by default
 QUIET: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}  # what is told is told by outcomes
 
 
+def import_ray() -> Any:
+    """The library. Raises SettingsError where it is not installed."""
+    try:
+        import ray
+    except ImportError:
+        raise SettingsError("engine=ray needs the extra: pip install 'video_features[ray]'") from None
+    return ray
+
+
 def connect(ray: Any, address: str | None) -> bool:
     """Connect to a cluster where that is not done yet; whether it was not. Raises SettingsError where there is none."""
     if ray.is_initialized():

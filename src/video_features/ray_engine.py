@@ -16,12 +16,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .errors import SettingsError, VideoFeaturesError, printable
+from .errors import VideoFeaturesError, printable
 from .features import Outcome
 from .lists import Task
 from .places import LISTEN_SECONDS, Watch
 from .processes import SHUTDOWN_SECONDS
-from .ray_cluster import connect, room_for, share_of_worker
+from .ray_cluster import connect, import_ray, room_for, share_of_worker
 from .ray_worker import Worker
 from .work import Recipe, failed
 
@@ -66,11 +66,7 @@ class OnRay:
     keeps_order = False
 
     def __init__(self, recipe: Recipe, watch: Watch, on_death: Callable[[Task], object]) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise SettingsError("engine=ray needs the extra: pip install 'video_features[ray]'") from None
-        self._ray = ray
+        self._ray = import_ray()
         self._recipe = Recipe(recipe.by_feature, recipe.run)  # weights may lie elsewhere on other machines
         self._watch = watch
         self._on_death = on_death
