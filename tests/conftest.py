@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import standin
-from video_features import Extractor, cli, load
+from families import install
+from video_features import Extractor, cli, load, registry
 from video_features.demo import packaged_video
 from video_features.models import vggish
 from video_features.streams import Stream
@@ -90,6 +91,16 @@ def small_vggish(monkeypatch: pytest.MonkeyPatch, vggish_weights: Path) -> Calla
     monkeypatch.setattr(vggish.Vggish, "__init__", torch.nn.Module.__init__)
     monkeypatch.setattr(vggish.Vggish, "forward", lambda self, examples: examples.flatten(1)[:, :128])
     return partial(load, "vggish", weights=vggish_weights, device="cpu")
+
+
+@pytest.fixture
+def installed_families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The families of features of these tests, as pip would install them, for this process."""
+    install(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    registry._modules.cache_clear()
+    yield
+    registry._modules.cache_clear()
 
 
 def grey_levels(count: int, height: int = 48, width: int = 64) -> Pictures:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
-from families import install
-from video_features import OutputError, SettingsError, extract, registry, status
+from video_features import OutputError, SettingsError, extract, status
 from video_features.claims import Claim, Claims, claim_path
 from video_features.cli import cli
 from video_features.features import Outcome
@@ -32,14 +31,7 @@ from video_features.run_settings import RunSettings
 from video_features.sinks import FileSink
 from video_features.streams import Stream
 
-
-@pytest.fixture(autouse=True)
-def families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    install(tmp_path / "site")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    registry._modules.cache_clear()
-    yield
-    registry._modules.cache_clear()
+pytestmark = pytest.mark.usefixtures("installed_families")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,14 @@ from click.testing import CliRunner
 from conftest import grey_levels, write_video
 from families import install
 from stores import delete, objects, put, s3
-from video_features import OutputError, SettingsError, extract, registry, status
+from video_features import OutputError, SettingsError, extract, status
 from video_features.cli import cli
 from video_features.features import Outcome
 
 __all__ = ["s3"]
 
 
-@pytest.fixture(autouse=True)
-def families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    install(tmp_path / "site")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    registry._modules.cache_clear()
-    yield
-    registry._modules.cache_clear()
+pytestmark = pytest.mark.usefixtures("installed_families")
 
 
 @pytest.fixture
