@@ -5,7 +5,7 @@
 Measures, on this machine, how many outcomes a second the first process of a run with engine=ray takes from workers that
 answer at once; how long a line of the outcomes and a task are; and what a rerun over finished outputs in an S3 store (a
 server here) costs a video. From these, and from benchmarks/speed.json, follow how many workers one run feeds, and the
-machine hours of a million videos of ten seconds. `--write` writes docs/scale.md. About five minutes. Linux and macOS;
+machine hours of a million videos of ten seconds. `--write` writes docs/scale.md. About two minutes. Linux and macOS;
 needs the extra `dev`.
 """
 
