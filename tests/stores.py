@@ -1,9 +1,10 @@
-"""An S3 server of this machine, for tests."""
+"""An S3 server of this machine, for tests and a benchmark."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import boto3
 import pytest
@@ -12,7 +13,15 @@ from moto.server import ThreadedMotoServer
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The URL of an empty bucket; this process and its children reach it as S3's own are reached."""
+    """The URL of an empty bucket."""
+    with served() as bucket:
+        yield bucket
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The URL of an empty bucket of a server in a thread of this process, which it and its children reach as S3's own
+    are reached."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()

@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 from conftest import grey_levels, write_video
 from families import command, install
 from stores import s3
-from video_features import OutputError, SettingsError, VideoFeaturesError, extract, registry, status
+from video_features import OutputError, SettingsError, VideoFeaturesError, extract, plan, registry, status
 from video_features.features import Outcome
 from video_features.jobs import Job
 from video_features.ray_cluster import room_for, share_of_worker
@@ -237,6 +237,11 @@ def test_settings_that_cannot_be(videos: list[Path], tmp_path: Path, s3: str) ->
     for settings, message in refused:
         with pytest.raises(SettingsError, match=message):
             list(extract(videos, "resnet", **settings))
+
+
+def test_a_dry_run_needs_no_output_path(videos: list[Path], environment: dict[str, str]) -> None:
+    (found,) = plan(videos[0], "trouble", engine="ray")
+    assert found.shapes == {"trouble": {"trouble": (4, 3)}}
 
 
 def test_an_array_is_no_other_machines(environment: dict[str, str], tmp_path: Path) -> None:

@@ -34,10 +34,15 @@ def in_one_line(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:300]} …"
 
 
+def with_kind(error: BaseException) -> str:
+    """Another library's message in a line, after the error's kind."""
+    return f"{type(error).__name__}: {in_one_line(error)}"
+
+
 def reason_of(error: BaseException, location: str) -> str:
     """Why a video failed, in one line that begins with where it is."""
     explained = isinstance(error, VideoFeaturesError)
-    reason = str(error) if explained else f"{type(error).__name__}: {in_one_line(error)}"
+    reason = str(error) if explained else with_kind(error)
     begins = next((start for start in (location, printable(location)) if reason.startswith(start)), None)
     rest = printable(" ".join(reason.removeprefix(begins or "").split()))
     return f"{printable(location)}{'' if begins else ': '}{rest}"

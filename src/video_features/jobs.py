@@ -106,6 +106,11 @@ class Job:
             )
         sink = sink_of(run, lists=True)  # before the weights, which take longer
         self.root: Location | None = sink.root
+        if self.root is None and run.engine == "ray":
+            raise SettingsError(
+                "engine=ray needs an output_path that its workers can write to, and on_extraction=save_numpy or "
+                "save_pickle: features do not come back over the network"
+            )
         self._work = Work(_built(self._recipe), sink, run)
         for extractor in self._work.extractors:
             for device in devices:

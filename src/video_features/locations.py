@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from .errors import VideoFeaturesError, in_one_line
+from .errors import VideoFeaturesError, in_one_line, with_kind
 
 Location = Path | str  # a path, or a URL of another machine
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -56,7 +56,7 @@ def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
             f"{url}: its store needs a package that is not installed ({in_one_line(reason)}); {extra}"
         ) from None
     except Exception as reason:  # each store raises its own kinds
-        raise error(f"{url}: there is no way to it ({type(reason).__name__}: {in_one_line(reason)})") from reason
+        raise error(f"{url}: there is no way to it ({with_kind(reason)})") from reason
 
 
 def globbed(url: str, *, error: type[VideoFeaturesError]) -> list[str]:
@@ -66,7 +66,7 @@ def globbed(url: str, *, error: type[VideoFeaturesError]) -> list[str]:
         store.invalidate_cache()
         found = sorted(name for name, about in store.glob(path, detail=True).items() if about["type"] != "directory")
     except Exception as reason:
-        raise error(f"{url}: cannot be listed ({type(reason).__name__}: {in_one_line(reason)})") from reason
+        raise error(f"{url}: cannot be listed ({with_kind(reason)})") from reason
     if not found:
         raise error(f"{url}: nothing is called so")
     return [str(store.unstrip_protocol(one)) for one in found]

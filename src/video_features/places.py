@@ -144,7 +144,8 @@ class InThisProcess:
             work_through(self._work, self._receive, self._say)
         except Stopped:
             if not self._is_stopping:
-                self._say("broken", VideoFeaturesError(f"{self._device}: is in error, and of no more use to a process"))
+                words = f"{self._device} is in error, and of no more use to this process: begin again"
+                self._say("broken", VideoFeaturesError(words))
         except BaseException as error:  # a fault of ours, which is to be seen
             self._say("broken", error)
 

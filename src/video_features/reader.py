@@ -15,7 +15,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .errors import VideoFeaturesError, in_one_line
+from .errors import VideoFeaturesError, with_kind
 from .lists import Task
 from .profile import take_seconds
 from .runtime import choose_device
@@ -53,7 +53,7 @@ def serve(connection: Connection, parent: Connection, recipe: Recipe, device: st
             return
         except Exception as error:
             where = "" if device is None else f" on {device}"
-            why = f"{type(error).__name__}: {in_one_line(error)}"
+            why = with_kind(error)
             _say(connection, "cannot start", VideoFeaturesError(f"a process{where} cannot start: {why}"))
             return
         logging.getLogger().setLevel(logging.INFO)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from .errors import OutputError, WriteError, in_one_line
+from .errors import OutputError, WriteError, with_kind
 from .layout import digest
 from .ledger import Ledger, RunRecord, nothing_more, some_of
 from .locations import store_of
@@ -70,7 +70,7 @@ class RemoteLedger(Ledger):
             self._store.pipe_file(probe := f"{self._runs}/{uuid.uuid4().hex}.tmp", b"probe")
             self._store.rm_file(probe)
         except Exception as error:
-            raise WriteError(nothing_more(self._url, f"{type(error).__name__}: {in_one_line(error)}")) from error
+            raise WriteError(nothing_more(self._url, with_kind(error))) from error
 
     def _added(self) -> bytes:
         if self.has_read:
@@ -92,7 +92,7 @@ class RemoteLedger(Ledger):
         try:
             self._store.pipe_file(name, text.encode())
         except Exception as error:  # each store raises its own kinds
-            raise WriteError(f"{name}: cannot be written ({type(error).__name__}: {in_one_line(error)})") from error
+            raise WriteError(f"{name}: cannot be written ({with_kind(error)})") from error
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -101,5 +101,5 @@ class RemoteLedger(Ledger):
         except OutputError:
             raise
         except Exception as error:
-            why = f"{type(error).__name__}: {in_one_line(error)}"
+            why = with_kind(error)
             raise OutputError(f"{self._url}: what runs have recorded cannot be read ({why})") from error

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OutputError, WriteError, in_one_line
+from .errors import OutputError, WriteError, with_kind
 from .features import Features, StoredFeatures
 from .layout import Format, Paths, load_predictions
 from .locations import store_of
@@ -199,4 +199,4 @@ def load_remote(url: str, format: Format, name: str, record: dict[str, Any]) -> 
 
 
 def _why(what: str, error: Exception) -> str:
-    return f"{what} ({type(error).__name__}: {in_one_line(error)})"
+    return f"{what} ({with_kind(error)})"

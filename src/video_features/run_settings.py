@@ -70,7 +70,6 @@ class RunSettings:
         "that share an output folder",
         metavar="SECONDS",
     )
-
     engine: str = setting(
         "local", "local: on this machine; ray: on the machines of a Ray cluster (extra ray)", metavar="NAME"
     )
@@ -114,11 +113,6 @@ class RunSettings:
             if self.devices is not None:
                 raise SettingsError(
                     "devices are of this machine: with engine=ray give workers, cpus_per_worker and gpus_per_worker"
-                )
-            if not self.writes_files:
-                raise SettingsError(
-                    "engine=ray needs an output_path that its workers can write to, and on_extraction=save_numpy or "
-                    "save_pickle: features do not come back over the network"
                 )
         elif given := [name for name in OF_RAY if getattr(self, name) is not None]:
             raise SettingsError(f"{' and '.join(given)} need engine=ray (--engine ray)")

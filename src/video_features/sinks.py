@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .errors import OutputError, SettingsError, WriteError, in_one_line
+from .errors import OutputError, SettingsError, WriteError, with_kind
 from .features import Features, StoredFeatures, Values
 from .layout import (
     NUMPY,
@@ -214,9 +214,7 @@ class FileSink:
             record = json.loads(paths.record.read_text(encoding="utf-8"))
             return self._load(paths, record, with_predictions=False, with_preview=False).features
         except Exception as error:  # any way in which files can be damaged or gone
-            raise OutputError(
-                f"{paths.record}: its features cannot be read ({type(error).__name__}: {in_one_line(error)})"
-            ) from error
+            raise OutputError(f"{paths.record}: its features cannot be read ({with_kind(error)})") from error
 
     def _stale(self, paths: Paths) -> set[Path]:
         """Files of another run, for which the new record would vouch."""

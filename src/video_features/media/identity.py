@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MediaError, in_one_line
+from ..errors import MediaError, in_one_line, with_kind
 from ..locations import WITHOUT_LISTS, is_remote, local_path, store_of
 
 Source = str | PathLike[str] | npt.NDArray[np.uint8]
@@ -102,7 +102,7 @@ def open_remote(url: str) -> Any:
     try:
         return store.open(path, "rb")
     except Exception as error:  # each store raises its own kinds
-        raise MediaError(f"{url}: cannot be opened ({type(error).__name__}: {in_one_line(error)})") from error
+        raise MediaError(f"{url}: cannot be opened ({with_kind(error)})") from error
 
 
 def _identify_remote(url: str) -> Identity:
