@@ -163,8 +163,12 @@ class Results:
 def machine() -> str:
     """The processor and what the features are computed with, in a sentence."""
     cpu = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
-        cpu = found[1]
+    if (info := Path("/proc/cpuinfo")).exists():
+        told = dict(re.findall(r"(model name|cpu family|model)\s*: (.+)", info.read_text()))
+        if "model name" in told:
+            cpu = told["model name"]
+        if "cpu family" in told:  # virtual machines have one name for processors of which one is twice as fast
+            cpu += f" (family {told['cpu family']}, model {told['model']})"
     versions = [f"Python {platform.python_version()}"]
     for package in ("torch", "openvino", "av", "pillow"):
         try:

@@ -23,7 +23,7 @@ from video_features.media.container import MediaFile
 from video_features.media.source import samples_of
 from video_features.media.video import VideoTrack
 from video_features.runtime import Runner
-from video_features.stages import AHEAD
+from video_features.stages import GROUPS_AHEAD
 from video_features.workers import workers
 
 Load = Callable[..., Extractor]
@@ -439,7 +439,7 @@ def test_rows_are_computed_as_the_sound_is_read(
     features = small_vggish(batch_size=1).extract(path)
     assert len(features) == 62
     pool = workers()
-    rows_ahead = pool.passes + 1 + AHEAD * pool.preparers
+    rows_ahead = pool.passes + 1 + pool.preparers + GROUPS_AHEAD
     assert (np.array(read_when_computed) - features.end_seconds).max() < rows_ahead + 1 < 60
 
 

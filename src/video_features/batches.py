@@ -14,29 +14,11 @@ from torch.utils.data import default_collate
 
 from .errors import MediaError
 from .predictions import Class, top_classes
+from .preparing import Item
 from .profile import spent
 from .runtime import over_tensors
 from .streams import Row, Span, Stream
 from .workers import workers
-
-
-@dataclass
-class Item:
-    """What windows are made of: a frame, an excerpt or a row, being prepared, and once it is needed encoded.
-
-    code: what the network's `encode` makes of several, and which of them this one is
-    """
-
-    span: Span
-    prepared: Future[Tensor]
-    code: tuple[Future[list[Any]], int] | None = None
-
-    def value(self) -> Any:
-        """What the network takes of it; waits until that is there."""
-        if self.code is None:
-            return self.prepared.result()
-        codes, place = self.code
-        return codes.result()[place]
 
 
 @dataclass(frozen=True)
@@ -58,11 +40,16 @@ class Filled:
         padding = self.padding + sum(item.span.padding for item in self.items)
         return Span(self.items[0].span.seconds, self.items[-1].span.end_seconds, padding)
 
+    def begin(self) -> None:
+        """Have its items prepared."""
+        for item in self.items:
+            item.group.begin()
+
     def shape(self, model: str) -> torch.Size:
         """Of its items, once they are prepared. Raises MediaError where it is not that of all."""
-        expected = self.first.prepared.result().shape
+        expected = self.first.prepared().shape
         for item in self.items:
-            found = item.prepared.result().shape
+            found = item.prepared().shape
             if found != expected:
                 before, now = (" × ".join(map(str, shape)) for shape in (expected, found))
                 raise MediaError(
@@ -93,6 +80,8 @@ class Batches:
         """Do not wait for more of them."""
         if (found := self._waiting.pop(id(stream), None)) is not None:
             _, size, windows = found
+            for window in windows:
+                window.begin()
             _encode(stream, size, windows)
             workers().networks.submit(_run, stream, size, windows)
 
@@ -110,14 +99,14 @@ def _encode(stream: Stream, size: int, windows: Sequence[Filled]) -> None:
     items = list(fresh.values())
     for start in range(0, len(items), size):
         some = items[start : start + size]
-        codes = workers().networks.submit(_codes, stream, size, [item.prepared for item in some])
+        codes = workers().networks.submit(_codes, stream, size, some)
         for place, item in enumerate(some):
             item.code = codes, place
 
 
-def _codes(stream: Stream, size: int, prepared: Sequence[Future[Tensor]]) -> list[Any]:
+def _codes(stream: Stream, size: int, items: Sequence[Item]) -> list[Any]:
     every: list[Any] = []
-    for _, alike in groupby((one.result() for one in prepared), key=lambda one: one.shape):
+    for _, alike in groupby((item.prepared() for item in items), key=lambda one: one.shape):
         codes = stream.run.encode(torch.stack(list(alike)), size)
         every += codes if isinstance(codes, Tensor) else zip(*codes, strict=True)
     return every

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
 
-from torch import Tensor
-
-from .batches import Batches, Filled, Item
+from .batches import Batches, Filled
 from .media import Frame
+from .preparing import LARGEST_GROUP, Group, Item
 from .profile import spent
 from .sampling import Excerpt
-from .streams import Row, Span, Stream
+from .streams import Row, Stream
 from .windows import Window, Windower
 from .workers import workers
 
-AHEAD = 2  # items for each thread that prepares them, so that none of these waits
+GROUPS_AHEAD = 2  # beside one for each thread that prepares, so that none of these waits
 
 
 class Chain:
@@ -96,11 +93,13 @@ class _Stage:
         self._windows = 0
         self._needed: list[Filled] = []  # by the stream over it, once they fill a window of that
         self._running: deque[Filled] = deque()  # in their order, with those that wait in `batches`
-        self._preparing: deque[Future[Tensor]] = deque()
+        self._groups: deque[Group] = deque()  # all but the last have begun
         pool = workers()
-        self._most_preparing = AHEAD * pool.preparers
+        new_items = min(window.step, window.size)  # of each window but the first
+        self._group_size = min(LARGEST_GROUP, self._batch_size * new_items)
+        self._most_groups = pool.preparers + GROUPS_AHEAD
         # As many batches as are under way at once, the next one, and what is being prepared.
-        prepared_rows = self._most_preparing // min(window.step, window.size)
+        prepared_rows = self._most_groups * self._group_size // new_items
         self._most_running = (pool.passes + 1) * self._batch_size + prepared_rows
 
     def push(self, item: Frame | Excerpt | Row) -> None:
@@ -125,6 +124,8 @@ class _Stage:
             padding = self._stream.window.size - len(tail)
             self._add([*tail, *([tail[-1]] * padding)], padding)
         self._submit()
+        if self._groups:
+            self._groups[-1].begin()
         if not self._batches.across_videos or self._stream.rows_are_pictures:  # which are of other sizes
             self.flush()
 
@@ -147,18 +148,21 @@ class _Stage:
         """Give up what has not begun."""
         for window in (*self._needed, *self._running):
             window.row.cancel()
-        for prepared in self._preparing:
-            prepared.cancel()
+        for group in self._groups:
+            group.tensors.cancel()
 
     def _prepared(self, item: Frame | Excerpt | Row) -> Item:
-        while self._preparing and (self._preparing[0].done() or len(self._preparing) >= self._most_preparing):
-            with spent("waiting for preprocessing"):
-                self._preparing.popleft().exception()  # which its window will tell
-        prepared = workers().preparing.submit(_prepare, self._stream, item)
-        self._preparing.append(prepared)
-        made = Item(_span(item), prepared)
+        if not self._groups or not self._groups[-1].is_open:
+            self._make_room_for_a_group()
+            self._groups.append(Group(self._stream, self._group_size))
+        made = self._groups[-1].add(item)
         self._first = self._first or made
         return made
+
+    def _make_room_for_a_group(self) -> None:
+        while self._groups and (self._groups[0].tensors.done() or len(self._groups) >= self._most_groups):
+            with spent("waiting for preprocessing"):
+                self._groups.popleft().tensors.exception()  # which its windows will tell
 
     def _add(self, items: Sequence[Item], padding: int) -> None:
         place, self._windows = self._windows, self._windows + 1
@@ -177,20 +181,3 @@ class _Stage:
             self._running.append(window)
             self._batches.add(self._stream, self._batch_size, window)
         self._needed = []
-
-
-def _prepare(stream: Stream, item: Frame | Excerpt | Row) -> Tensor:
-    with spent("preprocessing"):
-        return stream.preprocess(_value(item))
-
-
-def _span(item: Frame | Excerpt | Row) -> Span:
-    if isinstance(item, Row):
-        return item.span
-    return Span(item.seconds, item.end_seconds, item.padding if isinstance(item, Excerpt) else 0)
-
-
-def _value(item: Frame | Excerpt | Row) -> Any:
-    if isinstance(item, Row):
-        return item.value
-    return item.rgb if isinstance(item, Frame) else item.samples
