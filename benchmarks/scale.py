@@ -30,6 +30,7 @@ from speed_report import RESULTS, Result, machine
 from video_features import extract, ray_engine
 from video_features.features import Outcome
 from video_features.lists import Task, tasks, videos_of
+from video_features.ray_worker import Report
 from video_features.run_settings import RunSettings
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -50,8 +51,8 @@ def driven(videos: list[Path], out: Path, sample: Outcome, bundle: int) -> tuple
         def ready(self) -> str:
             return str(ray.get_runtime_context().get_node_id())
 
-        def extract(self, tasks: list[Task]) -> tuple[list[list[Outcome]], dict[str, float], float]:
-            return [[sample] for _ in tasks], {"decoding": 0.1, "network": 0.2, "writing": 0.1}, 1e-3
+        def extract(self, tasks: list[Task]) -> Report:
+            return Report([[sample] for _ in tasks], {"decoding": 0.1, "network": 0.2, "writing": 0.1}, 1e-3, [])
 
         def stop(self) -> None:
             pass

@@ -13,6 +13,7 @@ import pytest
 from conftest import grey_levels, write_video
 from video_features import OutputError, SettingsError, Video, extract, plan, read_list
 from video_features.lists import Task, tasks, videos_of
+from video_features.locations import Location, folder_below
 from video_features.run_settings import RunSettings
 from video_features.windows import Segment
 
@@ -114,6 +115,26 @@ def test_mirror_keeps_the_folders_below_input_root(videos: list[Path], tmp_path:
     assert names(list(tasks(videos_of(videos), mirrored))) == ["one/a", "two/a", "two/b"]
     (elsewhere,) = tasks(videos_of(videos[0]), run(tmp_path, layout="mirror", input_root=root / "two"))
     assert re.search(r"a\.mp4: not below input_root=.*two, where layout=mirror needs it", str(elsewhere.problem))
+
+
+@pytest.mark.parametrize(
+    ("root", "location", "folder"),
+    [
+        ("s3://b/in", "s3://b/in/a.mp4", "."),
+        ("s3://b/in", "s3://b/in/one/two/a.mp4", "one/two"),
+        ("s3://b/in", "s3://b/into/a.mp4", None),
+        ("s3://b/in", "/b/in/a.mp4", None),
+        ("s3://b/in", "s3://b/in/../../a.mp4", None),
+        ("s3://b/in", "s3://b/in/what?/a.mp4", "what?"),
+        ("https://host/in", "https://host/in/one/a.mp4?key=x/y", "one"),
+        (Path("/b/in"), "/b/in/one/a.mp4", "one"),
+        (Path("/b/in"), "file:///b/in/one/a.mp4", "one"),
+        (Path("/b/in"), "s3://host/b/in/one/a.mp4", None),
+        (Path("/b/in"), "/b/a.mp4", None),
+    ],
+)
+def test_the_folder_below_a_root(root: Location, location: str, folder: str | None) -> None:
+    assert folder_below(root, location) == folder
 
 
 @pytest.mark.parametrize("settings", [{"layout": "mirror"}, {"input_root": Path("in")}])

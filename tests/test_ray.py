@@ -6,6 +6,7 @@ import builtins
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -48,9 +49,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory, s3: str) -> Iterator[d
 
 
 @pytest.fixture(scope="module")
-def cluster(environment: dict[str, str]) -> Iterator[Cluster]:
+def client_port() -> int:
+    """A port for Ray's client server, which nothing uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cluster(environment: dict[str, str], client_port: int) -> Iterator[Cluster]:
     """Three nodes, of a CPU each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": client_port})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
@@ -187,6 +196,32 @@ def test_workers_that_cannot_start_stop_the_run(videos: list[Path], cluster: Clu
     weights.unlink()  # as where the other machines do not have it
     with pytest.raises(VideoFeaturesError, match=r"no worker can work on the Ray cluster: .*weights\.pth"):
         list(job.outcomes())
+
+
+def test_workers_that_end_before_they_can_begin_stop_the_run(
+    videos: list[Path], cluster: Cluster, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.write_text("crash")
+    with pytest.raises(VideoFeaturesError, match="no worker can work on the Ray cluster: it ended 3 times before"):
+        list(run(videos, tmp_path / "out", cluster, weights=weights, workers=1))
+
+
+def test_what_workers_warn_of_is_told_once(
+    videos: list[Path], cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.write_text("100 % mine")
+    outcomes = list(run(videos[:12], tmp_path / "out", cluster, weights=weights))
+    assert [one.status for one in outcomes] == ["done"] * 12
+    assert caplog.messages.count("these weights are 100 % mine") == 1
+
+
+def test_through_ray_client(
+    videos: list[Path], expected: dict[str, Any], cluster: Cluster, client_port: int, tmp_path: Path
+) -> None:
+    address = f"ray://127.0.0.1:{client_port}"
+    check(list(run(videos[:12], tmp_path / "out", cluster, address=address)), dict(list(expected.items())[:12]))
 
 
 def test_the_command_starts_a_cluster_of_its_own(

@@ -3,11 +3,15 @@
 #   HOSTS="one two three" docs/cluster/ssh.sh clip --file-with-video-paths videos.txt --output-path /shared/features
 # This folder, with its `.venv`, the videos and the outputs have to be seen by all machines under the same paths.
 set -eu
-address=$(hostname --ip-address | awk '{print $1}'):6379
-everywhere() { for host in $HOSTS; do ssh "$host" "cd '$PWD' && source .venv/bin/activate && $1" & done; wait; }
+ip=$(hostname --all-ip-addresses | awk '{print $1}')  # by which the others reach this machine
 source .venv/bin/activate
+# A newer Ray asks for a token, which has to be the same on all machines.
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$PWD/.venv/ray-token
+[ -s "$RAY_AUTH_TOKEN_PATH" ] || (umask 077; python -c 'import secrets; print(secrets.token_hex())' > "$RAY_AUTH_TOKEN_PATH")
+there="cd '$PWD' && source .venv/bin/activate && export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$RAY_AUTH_TOKEN_PATH'"
+everywhere() { for host in $HOSTS; do ssh "$host" "$there && $1" & done; wait; }
 
-ray start --head --port=6379 --disable-usage-stats
+ray start --head --node-ip-address "$ip" --port=6379 --disable-usage-stats
 trap 'everywhere "ray stop"; ray stop' EXIT
-everywhere "ray start --address $address --disable-usage-stats"
-video-features extract "$@" --engine ray --address "$address"
+everywhere "ray start --address $ip:6379 --disable-usage-stats"
+video-features extract "$@" --engine ray --address "$ip:6379"

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,18 +99,23 @@ Part = Callable[[IO[bytes]], object] | Path  # what writes a file, or a file tha
 
 def temporary_path(record: Path) -> Path:
     """A name for a file that is to become one of those beside `record`."""
-    return record.with_name(f"{_temporary_start(record)}{uuid.uuid4().hex}.tmp")
+    return record.with_name(f"{_temporary_start(record)}-{uuid.uuid4().hex}.tmp")
 
 
-def remove_temporary(record: Path) -> None:
-    """Remove what was to become files beside `record`, when its process was killed."""
-    for path in record.parent.glob(f"{_temporary_start(record)}*.tmp"):
-        with suppress(OSError):  # the next one that takes it tries again
-            path.unlink(missing_ok=True)
+def remove_temporary(*records: Path) -> None:
+    """Remove what was to become files beside these, when its process was killed. Looks through each folder once."""
+    starts: defaultdict[Path, set[str]] = defaultdict(set)
+    for record in records:
+        starts[record.parent].add(_temporary_start(record))
+    for folder, its in starts.items():
+        for path in folder.glob(".*.tmp"):
+            if path.name.partition("-")[0] in its:
+                with suppress(OSError):  # the next one that takes it tries again
+                    path.unlink(missing_ok=True)
 
 
 def _temporary_start(record: Path) -> str:
-    return f".{digest(record.name)}-"
+    return f".{digest(record.name)}"
 
 
 def digest(text: str) -> str:

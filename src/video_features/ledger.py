@@ -260,7 +260,7 @@ class RunRecord:
     def kept_settings(self) -> dict[str, str]:
         """Those of the run that say where its outputs are, and what they are."""
         settings = {name: str(value) for name in KEPT if (value := getattr(self.settings, name)) is not None}
-        if self.settings.input_root is not None:
+        if isinstance(self.settings.input_root, Path):
             settings["input_root"] = str(self.settings.input_root.absolute())
         return settings
 

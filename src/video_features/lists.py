@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 import numpy as np
 
 from .errors import MediaError, OutputError, SettingsError
-from .locations import URL, Location, globbed, is_glob, local_path
+from .locations import URL, Location, absolute, folder_below, globbed, is_glob
 from .media import Identity, Source, identify
 from .run_settings import RunSettings
 from .windows import Segment, segment_of
@@ -84,7 +83,7 @@ class Video:
         """What tells it from others, wherever the run is started."""
         if isinstance(self.source, np.ndarray):
             return f"array {id(self.source)}", self.start_seconds, self.end_seconds, self.id
-        path = self.path if URL.match(self.path) else str(_absolute(self.path))
+        path = self.path if URL.match(self.path) else str(absolute(self.path))
         return path, self.start_seconds, self.end_seconds, self.id
 
 
@@ -141,8 +140,8 @@ def _videos(given: Source | Video, place: int, pattern: str | None, output_path:
         return [Video(url) for url in globbed(location, error=SettingsError)]
     if pattern is None or URL.match(location) or not Path(given).is_dir():
         return [Video(given)]
-    outputs = _absolute(output_path) if isinstance(output_path, Path) else None
-    return [Video(path) for path in _matching(Path(given), pattern) if outputs not in _absolute(path).parents]
+    outputs = absolute(output_path) if isinstance(output_path, Path) else None
+    return [Video(path) for path in _matching(Path(given), pattern) if outputs not in absolute(path).parents]
 
 
 def read_list(file: str) -> list[Video]:
@@ -214,19 +213,14 @@ def _task(video: Video, run: RunSettings) -> Task:
         return Task(video, "", problem=error)
 
 
-def _output_name(video: Video, identity: Identity, input_root: Path | None) -> str:
+def _output_name(video: Video, identity: Identity, input_root: Location | None) -> str:
     name = video.named(identity.name)
     if input_root is None:
         return name
-    root, path = _absolute(input_root), _absolute(local_path(video.path))
-    if isinstance(video.source, np.ndarray) or not path.is_relative_to(root):
+    folder = None if isinstance(video.source, np.ndarray) else folder_below(input_root, video.path)
+    if folder is None:
         raise MediaError(f"{video.path}: not below input_root={input_root}, where layout=mirror needs it to be")
-    return (path.relative_to(root).parent / name).as_posix()
-
-
-def _absolute(path: str | PathLike[str]) -> Path:
-    """From the root, links as they are: outputs are called after these."""
-    return Path(os.path.abspath(path))  # noqa: PTH100
+    return PurePosixPath(folder, name).as_posix()
 
 
 def _is_the_same(task: Task, earlier: Video) -> bool:

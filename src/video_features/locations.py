@@ -6,7 +6,7 @@ import os
 import re
 import urllib.parse
 import urllib.request
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import VideoFeaturesError, in_one_line, with_kind
@@ -34,6 +34,25 @@ def location_of(given: str | os.PathLike[str]) -> Location:
     """What was written, as a path or, without a slash at its end, a URL."""
     text = os.fspath(given)
     return text.rstrip("/") if is_remote(text) else local_path(text).expanduser()
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """From the root, links as they are: outputs are called after these."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def folder_below(root: Location, location: str) -> str | None:
+    """The folder of a path or URL as it is from `root` on, `a/b`, or `.` where it is `root` itself; None where it does
+    not lie below it."""
+    if isinstance(root, Path):
+        path = absolute(local_path(location))
+        is_below = not is_remote(location) and path.is_relative_to(absolute(root))
+        return path.relative_to(absolute(root)).parent.as_posix() if is_below else None
+    below = location.removeprefix(f"{root}/")
+    if location.lower().startswith(WITHOUT_LISTS):
+        below = below.partition("?")[0]
+    folder = PurePosixPath(below).parent
+    return None if below == location or ".." in folder.parts else folder.as_posix()
 
 
 def is_glob(location: str) -> bool:

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -36,7 +36,7 @@ class InProcesses:
     recipe: what each makes for itself when it starts
     devices: a process on each
     most_under_way: tasks of a process, of which it reads one, and others wait for their last rows
-    on_death: told of a task that a process did not live to end, and may have left half done
+    on_death: told of the tasks that a process did not live to end, and may have left half done
     time_limit, stall_limit: seconds that a task may take, and without a word from it
     threads: of a process, where there is one; by default as many as there are cores
     """
@@ -46,7 +46,7 @@ class InProcesses:
         recipe: Recipe,
         devices: Sequence[str | None],
         watch: Watch,
-        on_death: Callable[[Task], object],
+        on_death: Callable[[Collection[Task]], object],
         *,
         most_under_way: int,
         time_limit: float | None,
@@ -221,8 +221,7 @@ class InProcesses:
     def _kill(self, process: Child) -> str:
         """End a process, which may have left its tasks half done; how it ended."""
         ended = process.kill()
-        for task in process.tasks:
-            self._on_death(task)
+        self._on_death(process.tasks)
         return ended
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,12 +22,14 @@ from .lists import Task
 from .places import LISTEN_SECONDS, Watch
 from .processes import SHUTDOWN_SECONDS
 from .ray_cluster import connect, import_ray, room_for, share_of_worker
-from .ray_worker import Worker
+from .ray_worker import Report, Worker
 from .work import Recipe, failed
 
 log = logging.getLogger(__name__)
 
 TRIES = 3  # of a video with which a worker ends
+STARTS = 3  # of a worker that ends before it can begin
+REMEMBERED = 1000  # warnings of workers, each of which is told once
 BUNDLE_SECONDS = 10.0  # that a bundle of videos should take
 LARGEST_BUNDLE = 64
 IDLE_SECONDS = 60.0  # after which a worker is let go
@@ -57,7 +59,7 @@ class OnRay:
     """Does tasks in workers of a Ray cluster, a bundle of them at a time in each. See `Place`.
 
     recipe: what each worker makes for itself
-    on_death: told of a task that a worker did not live to end, and may have left half done
+    on_death: told of the tasks that a worker did not live to end, and may have left half done
 
     A bundle is so large that it takes some ten seconds, as far as videos took so far; of long videos it is one. The
     videos of a bundle with which a worker ended go to others one by one, so that the one that is at fault is found.
@@ -65,7 +67,7 @@ class OnRay:
 
     keeps_order = False
 
-    def __init__(self, recipe: Recipe, watch: Watch, on_death: Callable[[Task], object]) -> None:
+    def __init__(self, recipe: Recipe, watch: Watch, on_death: Callable[[Collection[Task]], object]) -> None:
         self._ray = import_ray()
         self._recipe = Recipe(recipe.by_feature, recipe.run)  # weights may lie elsewhere on other machines
         self._watch = watch
@@ -82,6 +84,7 @@ class OnRay:
         self._over: list[tuple[Task, list[Outcome]]] = []
         self._seconds_each = BUNDLE_SECONDS  # that a video takes
         self._looked = self._complained = float("-inf")
+        self._told: deque[str] = deque(maxlen=REMEMBERED)  # of what workers said
 
     def has_room(self) -> bool:
         return not self._alone and len(self._waiting) < self._bundle_size * max(1, len(self._free))
@@ -172,17 +175,16 @@ class OnRay:
         for worker in workers:
             self._ray.kill(worker.actor)
         for answer in silent:
-            for task in answers[answer].bundle:
-                self._on_death(task)
+            self._on_death(answers[answer].bundle)
         self._hired = [worker for worker in self._hired if worker not in workers]
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
     def _await(self, worker: Hired) -> None:
-        """Hear of it when a worker is ready, however often Ray has to start it."""
+        """Hear of it when a worker is ready, wherever Ray starts it, or ended too often before."""
         worker.is_ready = False
-        self._ask(worker, "ready", worker.actor.ready.options(max_task_retries=-1).remote())
+        self._ask(worker, "ready", worker.actor.ready.options(max_task_retries=STARTS - 1).remote())
 
     def _ask(self, worker: Hired, what: str, answer: Any) -> None:
         answer.future().add_done_callback(lambda found: self._said.put((worker, what, found)))
@@ -202,21 +204,27 @@ class OnRay:
             worker.is_ready, worker.node = True, answer.result()
             self._is_free(worker)
         elif error is None:
-            self._take(worker, *answer.result())
-        elif what == "ready" or isinstance(error, self._ray.exceptions.RayTaskError):
+            self._take(worker, answer.result())
+        elif isinstance(error, self._ray.exceptions.RayTaskError):
             self._dismiss(worker, _why(error))
+        elif what == "ready":
+            self._dismiss(worker, f"it ended {STARTS} times before it could begin ({_why(error)})")
         else:
             self._lost(worker, _why(error))
 
-    def _take(self, worker: Hired, outcomes: list[list[Outcome]], seconds: dict[str, float], took: float) -> None:
-        for task, ends in zip(worker.bundle, outcomes, strict=True):
+    def _take(self, worker: Hired, report: Report) -> None:
+        for level, message in report.said:
+            if message not in self._told:
+                self._told.append(message)
+                log.log(level, "%s", message)
+        for task, ends in zip(worker.bundle, report.outcomes, strict=True):
             if self._tries.pop(id(task), None) is not None:  # a worker may have made it that did not live to say so
                 ends = [replace(end, status="done", reason="") if end.status == "skipped" else end for end in ends]
             self._over.append((task, ends))
-        self._seconds_each = (self._seconds_each + took / len(worker.bundle)) / 2
+        self._seconds_each = (self._seconds_each + report.took_seconds / len(worker.bundle)) / 2
         worker.bundle = []
         self._is_free(worker)
-        self._watch.spent(seconds)
+        self._watch.spent(report.seconds)
 
     def _is_free(self, worker: Hired) -> None:
         worker.free_since = time.monotonic()
@@ -226,8 +234,8 @@ class OnRay:
         """A worker ended with its tasks: others get them, but those with which that happened too often."""
         is_nodes_fault = worker.node not in [node["NodeID"] for node in self._nodes()]
         bundle, worker.bundle = worker.bundle, []
+        self._on_death(bundle)
         for task in bundle:
-            self._on_death(task)
             tries = self._tries.pop(id(task), 0) + (not is_nodes_fault)
             if tries < TRIES:
                 self._tries[id(task)] = tries

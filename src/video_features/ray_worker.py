@@ -8,7 +8,7 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import OutputError
@@ -16,7 +16,25 @@ from .features import Outcome
 from .lists import Task
 from .places import Watch
 from .processes import place_here
+from .reader import Forwarded
+from .runtime import choose_device
 from .work import Recipe, Work
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker tells of a bundle.
+
+    outcomes: of each task
+    seconds: what the time was spent on
+    took_seconds: how long it was at it
+    said: what it has logged since it last told: level and message
+    """
+
+    outcomes: list[list[Outcome]]
+    seconds: dict[str, float]
+    took_seconds: float
+    said: list[tuple[int, str]]
 
 
 class Worker:
@@ -30,13 +48,15 @@ class Worker:
         self._cpus = cpus
         self._folder = folder
         self._work: Work | None = None
+        self._said: list[tuple[int, str]] = []
 
     def ready(self) -> str:
-        """Make the work, with its weights on this machine; Ray's name of that. Raises VideoFeaturesError where that
-        cannot be."""
+        """Make the work, with its networks; Ray's name of this machine. Raises VideoFeaturesError where that cannot
+        be."""
         import ray
 
-        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        logging.getLogger().handlers = [Forwarded(lambda *record: self._said.append(record))]
+        logging.getLogger().setLevel(logging.WARNING)  # what is said when extractors are made, the first process said
         with suppress(OSError):
             os.chdir(self._folder)
         self.stop()  # what Ray took for lost may still be there
@@ -50,11 +70,13 @@ class Worker:
         self._watch = Watch()
         self._work = self._recipe.work(threads)
         self._place = place_here(self._recipe, self._work, self._watch, threads=threads)
+        if not self._recipe.run.in_processes:  # which load for themselves
+            self._work.load(choose_device(self._recipe.run.device))
         node: str = ray.get_runtime_context().get_node_id()
         return node
 
-    def extract(self, tasks: list[Task]) -> tuple[list[list[Outcome]], dict[str, float], float]:
-        """The outcomes of each task, what the time was spent on, and how long it took."""
+    def extract(self, tasks: list[Task]) -> Report:
+        """Do these."""
         if self._work is None:  # it died while it had nothing to do
             self.ready()
         began, place, coming = time.monotonic(), self._place, deque(tasks)
@@ -65,7 +87,8 @@ class Worker:
             for task, outcomes in place.ended():
                 by_task[id(task)] = [self._slim(task, outcome) for outcome in outcomes]
         seconds, self._watch.seconds = dict(self._watch.seconds), type(self._watch.seconds)(float)
-        return [by_task[id(task)] for task in tasks], seconds, time.monotonic() - began
+        said, self._said = self._said, []
+        return Report([by_task[id(task)] for task in tasks], seconds, time.monotonic() - began, said)
 
     def stop(self) -> None:
         """Leave nothing half written."""

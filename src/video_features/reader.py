@@ -41,7 +41,7 @@ def serve(connection: Connection, parent: Connection, recipe: Recipe, device: st
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is half written is removed
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    logging.getLogger().handlers = [_Forwarded(connection)]
+    logging.getLogger().handlers = [Forwarded(partial(_say, connection, "log"))]
     logging.getLogger().setLevel(logging.WARNING)  # what is said when extractors are made, the first process said
     with suppress(KeyboardInterrupt, EOFError):
         let_through()
@@ -130,13 +130,16 @@ def _say(connection: Connection, *words: Any) -> None:
         raise KeyboardInterrupt from None
 
 
-class _Forwarded(logging.Handler):
-    """Warnings, for the first process to tell."""
+class Forwarded(logging.Handler):
+    """Warnings, for the first process to tell.
 
-    def __init__(self, connection: Connection) -> None:
+    say: is told the level and the message
+    """
+
+    def __init__(self, say: Callable[[int, str], object]) -> None:
         super().__init__()
-        self._connection = connection
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith(__package__) or record.levelno >= logging.WARNING:
-            _say(self._connection, "log", record.levelno, "%s", record.getMessage())
+            self._say(record.levelno, record.getMessage())

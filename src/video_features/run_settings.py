@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
-from pathlib import Path
 
 from .errors import SettingsError
 from .locations import Location
@@ -35,7 +34,9 @@ class RunSettings:
         "flat: outputs are called after the files; mirror: they lie in the same folders as the files below input_root",
         metavar="flat|mirror",
     )
-    input_root: Path | None = setting(None, "with layout mirror: the folder that all videos lie below", metavar="DIR")
+    input_root: Location | None = setting(
+        None, "with layout mirror: the folder, or the URL of one, that all videos lie below", metavar="DIR"
+    )
     show_pred: bool = setting(False, "show the five likeliest classes of every row, and save them as JSON lines")
     overwrite: bool = setting(
         False, "replace outputs that were made with other settings or weights, or from another video"

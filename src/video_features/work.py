@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -107,10 +107,9 @@ class Work:
         paths = (self.sink.record_path(task.name, made_by) for made_by in self.made_by.values())
         return [path for path in paths if path is not None]
 
-    def clear(self, task: Task) -> None:
-        """Remove what a process that died while it was at a video has left of it."""
-        for path in self.record_paths(task):
-            remove_temporary(path)
+    def clear(self, tasks: Iterable[Task]) -> None:
+        """Remove what a process that died while it was at these videos has left of them."""
+        remove_temporary(*(path for task in tasks for path in self.record_paths(task)))
 
     def settled(self, task: Task) -> dict[str, Outcome]:
         """The outcomes of those features that need no extracting: they are there, something else is in their place, or

@@ -1,6 +1,7 @@
 """Trouble: the mean of each colour of a picture, of which some hang or crash the process that looks at them.
 
-A picture that is all white crashes it, one that is all black hangs it. By the environment:
+A picture that is all white crashes it, one that is all black hangs it. Weights that say `crash` crash it before it
+looks at any; of others that are not its own it warns. By the environment:
 TROUBLE_SECONDS: how long each other one takes
 TROUBLE_TRACE: a file to which each adds a line: the process, and its red and green, which tell the video and the frame
 """
@@ -8,6 +9,7 @@ TROUBLE_TRACE: a file to which each adds a line: the process, and its red and gr
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from video_features.networks import WithHead
 from video_features.settings import FrameSettings
 from video_features.streams import Stream
 from video_features.weights import Weights, own_or_published
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +42,19 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         key="trouble",
         model="trouble",
         weights=own_or_published(settings.weights, Weights(path=Path(__file__))),
-        build_network=lambda path: WithHead(nn.Identity(), head=None),
+        build_network=network,
         row_shape=(3,),
         preprocess=mean,
     )
     return Extractor(feature="trouble", settings=settings, streams=[stream])
+
+
+def network(path: Path) -> nn.Module:
+    if path.suffix != ".py":
+        log.warning("these weights are %s", path.read_text())
+        if path.read_text() == "crash":
+            ctypes.string_at(0)
+    return WithHead(nn.Identity(), head=None)
 
 
 def mean(rgb: RGB) -> torch.Tensor:
