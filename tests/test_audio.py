@@ -19,8 +19,10 @@ import pytest
 from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Extractor, MediaError, extract, plan
 from video_features.media import Frame, Identity, MediaSource, Sound, open_source
+from video_features.media.audio import AudioTrack
 from video_features.media.container import MediaFile
 from video_features.media.source import samples_of
+from video_features.media.timestamps import SoundTimes
 from video_features.media.video import VideoTrack
 from video_features.runtime import Runner
 from video_features.stages import GROUPS_AHEAD
@@ -143,6 +145,43 @@ def test_a_gap_is_silence_and_is_told(tmp_path: Path, small_vggish: Load, caplog
     assert (
         message == f"{whole}: the times of its sound have 1 gap, 3.00 s in all, the first at 2.05 s, taken for silence"
     )
+
+
+@pytest.mark.parametrize(
+    "pts",
+    [
+        lambda k: k,
+        lambda k: k + 300 * (k // 1024 % 5 == 2),  # late now and then
+        lambda k: k - min(k, 300 * (k // 1024 % 5 == 2)),  # and early
+        lambda k: k + 300 * (k > 20_000),  # late from then on
+        lambda k: k if k < 20_000 else k + 24_000,  # a gap
+        lambda k: k if k < 20_480 else 20_480 + (k - 20_480) * 2 // 5,  # a clock that is too slow: overlaps
+        lambda k: k if k < 20_480 else k // 5120 * 5120 + k // 1024 % 5,  # it nearly stands still, and catches up
+    ],
+)
+def test_sound_that_plainly_goes_on_is_placed_as_if_it_were_looked_at(
+    tmp_path: Path, pts: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sound(tmp_path / "a.nut", tones(4), pts=pts)
+    asked = [0]
+    shift = SoundTimes.shift
+
+    def counted(self: SoundTimes, *given: Any) -> Fraction:
+        asked[0] += 1
+        return shift(self, *given)
+
+    def read() -> list[Sound]:
+        asked[0] = 0
+        with open_source(path) as source:
+            return list(samples_of(source, source.audio))
+
+    monkeypatch.setattr(SoundTimes, "shift", counted)
+    found, asked_then = read(), asked[0]
+    monkeypatch.setattr(AudioTrack, "_follows", lambda *given: False)
+    expected = read()
+    assert asked_then < asked[0], "it was not looked at each time"
+    assert [one.seconds for one in found] == [one.seconds for one in expected]
+    assert np.array_equal(*(np.concatenate([one.samples for one in read]) for read in (found, expected)))
 
 
 def test_no_sound(tmp_path: Path, vggish_weights: Path) -> None:
