@@ -48,8 +48,8 @@ def driven(videos: list[Path], out: Path, sample: Outcome, bundle: int) -> tuple
         def __init__(self, *given: Any) -> None:
             pass
 
-        def ready(self) -> str:
-            return str(ray.get_runtime_context().get_node_id())
+        def ready(self) -> tuple[str, list[tuple[int, str]]]:
+            return str(ray.get_runtime_context().get_node_id()), []
 
         def extract(self, tasks: list[Task]) -> Report:
             return Report([[sample] for _ in tasks], {"decoding": 0.1, "network": 0.2, "writing": 0.1}, 1e-3, [])

@@ -18,6 +18,7 @@ from video_features import Extractor, extract, registry
 from video_features.line import extract_from
 from video_features.media import Frame, MediaSource, open_source
 from video_features.networks import WithHead
+from video_features.windows import Window
 
 PATIENCE_SECONDS = 30  # after which what should go on beside something else does not
 
@@ -68,6 +69,39 @@ def test_short_videos_fill_batches_together(tmp_path: Path, passes: Passes) -> N
         rows = outcome.features.values["colour"]
         assert (rows[:, 3] == 32 + 16 * k).all(), "each video has its own rows"
         assert np.abs(rows[:, 0] - (16 + 6 * np.arange(len(rows)))).max() < 3, "in their order"
+
+
+@pytest.mark.parametrize("frames", [5, 6, 7, 8])
+def test_a_video_that_breaks_off_costs_the_next_one_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    """What is left of it waits for the next one's windows, which are encoded together with it."""
+
+    class Encodes(WithHead):
+        def encode(self, batch: Tensor) -> Tensor:
+            return batch
+
+    build = colour.build
+
+    def encoding(settings: colour.Settings, *, predict: bool) -> Extractor:
+        extractor = build(settings, predict=predict)
+        (stream,) = extractor.streams
+        stream.encodes, stream.window, stream.collate = True, Window(2, 1), lambda window: window[0]
+        stream.build_network = lambda path: Encodes(nn.Identity(), head=None)
+        return extractor
+
+    monkeypatch.setattr(colour, "build", encoding)
+    modules = {**registry._modules(), "colour": colour.__name__}
+    monkeypatch.setattr(registry, "_modules", lambda: modules)
+    size = {"codec": "rawvideo", "pix_fmt": "bgr24"}
+    whole = write_video(tmp_path / "whole.avi", grey_levels(40), **size)
+    broken = tmp_path / "broken.avi"
+    per_frame = whole.stat().st_size // 40
+    broken.write_bytes(whole.read_bytes()[: frames * per_frame])
+    first, second = extract([broken, whole], "colour", batch_size=4)
+    assert first.status == "failed" and "is it damaged or truncated?" in first.reason
+    assert (second.status, second.reason) == ("done", "") and second.features is not None
+    assert np.abs(second.features.values["colour"][:, 0] - (16 + 6 * np.arange(39))).max() < 3
 
 
 def test_or_each_alone(tmp_path: Path, passes: Passes) -> None:

@@ -220,14 +220,14 @@ def test_the_least_number_of_frames_counts_both_streams(tmp_path: Path) -> None:
     assert len(load("motion", stack_size=5).extract(long_enough)) == 1
 
 
-def test_frames_in_gaps_are_not_prepared(video: Path) -> None:
+def test_frames_in_gaps_and_in_a_tail_that_is_dropped_are_not_prepared(video: Path) -> None:
     extractor = load("motion", stack_size=1, step_size=5)
     prepared = []
     stream: Any = extractor.streams[0]
     prepare = stream.preprocess
     stream.preprocess = lambda rgb: prepared.append(rgb[0, 0, 0]) or prepare(rgb)
     extractor.extract(video)
-    assert prepared == [16 + 6 * k for k in (0, 1, 5, 6, 10)]
+    assert sorted(prepared) == [16 + 6 * k for k in (0, 1, 5, 6)]
     assert torch.is_tensor(prepare(np.zeros((4, 4, 3), np.uint8)))
 
 

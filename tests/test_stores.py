@@ -67,10 +67,12 @@ def test_a_store_gets_what_a_folder_gets(videos: list[Path], tmp_path: Path, out
     assert there[0].features.record["bytes"]["a_colour.npy" if how == "save_numpy" else "a_colour.pkl"] > 80
 
 
-def test_mirror_keeps_the_folders_of_a_store(videos: list[Path], out: str) -> None:
+@pytest.mark.parametrize("scheme", ["s3", "s3a"])
+def test_mirror_keeps_the_folders_of_a_store(videos: list[Path], out: str, s3: str, scheme: str) -> None:
     for name in ("one/a", "one/deep/a", "b"):
-        put(f"{out}/in/{name}.mp4", videos[0].read_bytes())
-    outcomes = run(f"{out}/in/**/*.mp4", f"{out}/out", layout="mirror", input_root=f"{out}/in/")
+        put(f"{s3}/{scheme}_in/{name}.mp4", videos[0].read_bytes())
+    root = f"{scheme}://{s3.removeprefix('s3://')}/{scheme}_in"
+    outcomes = run(f"{root}/**/*.mp4", f"{out}/out", layout="mirror", input_root=f"{root}/")
     assert statuses(outcomes) == ["done"] * 3
     found = {name for name in objects(f"{out}/out") if name.endswith("_colour.npy")}
     assert found == {f"colour/{name}_colour.npy" for name in ("one/a", "one/deep/a", "b")}

@@ -3,11 +3,17 @@
 #   HOSTS="one two three" docs/cluster/ssh.sh clip --file-with-video-paths videos.txt --output-path /shared/features
 # This folder, with its `.venv`, the videos and the outputs have to be seen by all machines under the same paths.
 set -eu
-ip=$(hostname --all-ip-addresses | awk '{print $1}')  # by which the others reach this machine
+# By which the others reach this machine: set HEAD_IP where that is not its first address.
+ip=${HEAD_IP:-$(hostname --all-ip-addresses | awk '{print $1}')}
 source .venv/bin/activate
 # A newer Ray asks for a token, which has to be the same on all machines.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$PWD/.venv/ray-token
-[ -s "$RAY_AUTH_TOKEN_PATH" ] || (umask 077; python -c 'import secrets; print(secrets.token_hex())' > "$RAY_AUTH_TOKEN_PATH")
+if [ ! -e "$RAY_AUTH_TOKEN_PATH" ]; then
+    new=$(mktemp "$RAY_AUTH_TOKEN_PATH-XXXXXX")
+    python -c 'import secrets; print(secrets.token_hex())' > "$new"
+    ln "$new" "$RAY_AUTH_TOKEN_PATH" || true  # another one was faster
+    rm "$new"
+fi
 there="cd '$PWD' && source .venv/bin/activate && export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$RAY_AUTH_TOKEN_PATH'"
 everywhere() { for host in $HOSTS; do ssh "$host" "$there && $1" & done; wait; }
 

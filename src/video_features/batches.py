@@ -79,7 +79,8 @@ class Batches:
     def run(self, stream: Stream) -> None:
         """Do not wait for more of them."""
         if (found := self._waiting.pop(id(stream), None)) is not None:
-            _, size, windows = found
+            _, size, waiting = found
+            windows = [window for window in waiting if not window.row.cancelled()]  # a video may have failed meanwhile
             for window in windows:
                 window.begin()
             _encode(stream, size, windows)

@@ -43,16 +43,23 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 
 def folder_below(root: Location, location: str) -> str | None:
     """The folder of a path or URL as it is from `root` on, `a/b`, or `.` where it is `root` itself; None where it does
-    not lie below it."""
+    not lie below it, or cannot be a folder's on this machine."""
     if isinstance(root, Path):
-        path = absolute(local_path(location))
-        is_below = not is_remote(location) and path.is_relative_to(absolute(root))
-        return path.relative_to(absolute(root)).parent.as_posix() if is_below else None
-    below = location.removeprefix(f"{root}/")
-    if location.lower().startswith(WITHOUT_LISTS):
-        below = below.partition("?")[0]
-    folder = PurePosixPath(below).parent
-    return None if below == location or ".." in folder.parts else folder.as_posix()
+        if is_remote(location) or not (path := absolute(local_path(location))).is_relative_to(absolute(root)):
+            return None
+        return path.relative_to(absolute(root)).parent.as_posix()
+    name, start = _named(location), f"{_named(root)}/"
+    folder = PurePosixPath(*(part for part in name.removeprefix(start).split("/")[:-1] if part))
+    leads_elsewhere = Path(folder).anchor or ".." in Path(folder).parts
+    return folder.as_posix() if name.startswith(start) and not leads_elsewhere else None
+
+
+def _named(url: str) -> str:
+    """A URL as far as it names a file: on the web, without its query, and with its characters as they are meant."""
+    if not url.lower().startswith(WITHOUT_LISTS):
+        return url
+    parts = urllib.parse.urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{urllib.parse.unquote(parts.path)}"
 
 
 def is_glob(location: str) -> bool:
@@ -88,4 +95,5 @@ def globbed(url: str, *, error: type[VideoFeaturesError]) -> list[str]:
         raise error(f"{url}: cannot be listed ({with_kind(reason)})") from reason
     if not found:
         raise error(f"{url}: nothing is called so")
-    return [str(store.unstrip_protocol(one)) for one in found]
+    scheme = url.partition("://")[0]  # as it was written: a store may have several names
+    return [f"{scheme}://{store.unstrip_protocol(one).partition('://')[2]}" for one in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -30,13 +31,18 @@ class Group:
         self._stream = stream
         self._size = size
         self._waiting: list[Frame | Excerpt | Row] = []
-        self._has_begun = False
-        self.tensors: Future[list[Tensor]] = Future()
+        self._tensors: Future[list[Tensor]] | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether it takes another item."""
-        return not self._has_begun
+        return self._tensors is None
+
+    @property
+    def tensors(self) -> Future[list[Tensor]]:
+        """What its items are prepared as, once it has begun."""
+        assert self._tensors is not None, "nobody waits for a group that waits for more items"
+        return self._tensors
 
     def add(self, item: Frame | Excerpt | Row) -> Item:
         """Take another item; the last that there is room for is not waited for."""
@@ -48,21 +54,9 @@ class Group:
 
     def begin(self) -> None:
         """Do not wait for more items."""
-        if not self._has_begun:
-            self._has_begun = True
-            workers().preparing.submit(self._prepare)
-
-    def _prepare(self) -> None:
-        items, self._waiting = self._waiting, []
-        if not self.tensors.set_running_or_notify_cancel():
-            return
-        try:
-            with spent("preprocessing"):
-                tensors = [self._stream.preprocess(_value(item)) for item in items]
-        except BaseException as error:  # which its windows will tell
-            self.tensors.set_exception(error)
-        else:
-            self.tensors.set_result(tensors)
+        if self._tensors is None:
+            items, self._waiting = self._waiting, []
+            self._tensors = workers().preparing.submit(_prepare, self._stream, items)
 
 
 @dataclass
@@ -88,6 +82,11 @@ class Item:
             return self.prepared()
         codes, place = self.code
         return codes.result()[place]
+
+
+def _prepare(stream: Stream, items: Sequence[Frame | Excerpt | Row]) -> list[Tensor]:
+    with spent("preprocessing"):
+        return [stream.preprocess(_value(item)) for item in items]
 
 
 def _span(item: Frame | Excerpt | Row) -> Span:

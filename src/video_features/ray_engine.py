@@ -28,7 +28,7 @@ from .work import Recipe, failed
 log = logging.getLogger(__name__)
 
 TRIES = 3  # of a video with which a worker ends
-STARTS = 3  # of a worker that ends before it can begin
+STARTS = 3  # of a worker, by Ray; then another one is hired, if any could ever begin
 REMEMBERED = 1000  # warnings of workers, each of which is told once
 BUNDLE_SECONDS = 10.0  # that a bundle of videos should take
 LARGEST_BUNDLE = 64
@@ -76,6 +76,7 @@ class OnRay:
         self._actors: Any = None  # Ray's class of workers
         self._hired: list[Hired] = []
         self._free: deque[Hired] = deque()  # those that are ready, and have nothing to do
+        self._has_one_begun = False
         self._refused: list[str] = []  # why workers could not start
         self._said: SimpleQueue[tuple[Hired, str, Future[Any]]] = SimpleQueue()
         self._waiting: deque[Task] = deque()
@@ -141,7 +142,7 @@ class OnRay:
         if self._actors is None:
             self._is_ours = connect(self._ray, self._recipe.run.address)
             cpus, gpus = share_of_worker(self._recipe.run, self._nodes())
-            options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_concurrency": 2}
+            options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": STARTS - 1, "max_concurrency": 2}
             self._actors = self._ray.remote(**options, scheduling_strategy="SPREAD")(Worker)
             self._cpus, self._gpus = cpus, gpus
             if not gpus:  # Ray does not hide those that there are
@@ -182,9 +183,9 @@ class OnRay:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
     def _await(self, worker: Hired) -> None:
-        """Hear of it when a worker is ready, wherever Ray starts it, or ended too often before."""
+        """Hear of it when a worker is ready, which Ray starts anew where it ended, or has ended too often."""
         worker.is_ready = False
-        self._ask(worker, "ready", worker.actor.ready.options(max_task_retries=STARTS - 1).remote())
+        self._ask(worker, "ready", worker.actor.ready.options(max_task_retries=-1).remote())
 
     def _ask(self, worker: Hired, what: str, answer: Any) -> None:
         answer.future().add_done_callback(lambda found: self._said.put((worker, what, found)))
@@ -201,22 +202,22 @@ class OnRay:
     def _hear(self, worker: Hired, what: str, answer: Future[Any]) -> None:
         error = answer.exception()
         if error is None and what == "ready":
-            worker.is_ready, worker.node = True, answer.result()
+            worker.node, said = answer.result()
+            worker.is_ready = self._has_one_begun = True
+            self._repeat(said)
             self._is_free(worker)
         elif error is None:
             self._take(worker, answer.result())
         elif isinstance(error, self._ray.exceptions.RayTaskError):
             self._dismiss(worker, _why(error))
         elif what == "ready":
-            self._dismiss(worker, f"it ended {STARTS} times before it could begin ({_why(error)})")
+            why = f"it ended before it could begin ({_why(error)})"
+            self._dismiss(worker, why, for_good=not self._has_one_begun)
         else:
             self._lost(worker, _why(error))
 
     def _take(self, worker: Hired, report: Report) -> None:
-        for level, message in report.said:
-            if message not in self._told:
-                self._told.append(message)
-                log.log(level, "%s", message)
+        self._repeat(report.said)
         for task, ends in zip(worker.bundle, report.outcomes, strict=True):
             if self._tries.pop(id(task), None) is not None:  # a worker may have made it that did not live to say so
                 ends = [replace(end, status="done", reason="") if end.status == "skipped" else end for end in ends]
@@ -225,6 +226,13 @@ class OnRay:
         worker.bundle = []
         self._is_free(worker)
         self._watch.spent(report.seconds)
+
+    def _repeat(self, said: list[tuple[int, str]]) -> None:
+        """Log what a worker logged, once where several did."""
+        for level, message in said:
+            if message not in self._told:
+                self._told.append(message)
+                log.log(level, "%s", message)
 
     def _is_free(self, worker: Hired) -> None:
         worker.free_since = time.monotonic()
@@ -247,15 +255,19 @@ class OnRay:
         log.warning("%s%s: the worker that was at it ended (%s)", printable(bundle[0].location), others, why)
         self._await(worker)
 
-    def _dismiss(self, worker: Hired, why: str) -> None:
-        """Go on without a worker that cannot work. Raises VideoFeaturesError where it was the last one."""
+    def _dismiss(self, worker: Hired, why: str, *, for_good: bool = True) -> None:
+        """Go on without a worker that cannot work.
+
+        for_good: whether another in its place would fare no better. Raises VideoFeaturesError where it was the last one
+        """
         for task in worker.bundle:
             self._tries.setdefault(id(task), 0)
             self._alone.append(task)
         self._hired.remove(worker)
         self._ray.kill(worker.actor)
-        self._refused.append(why)
-        if not self._hired:
+        if for_good:
+            self._refused.append(why)
+        if for_good and not self._hired:
             raise VideoFeaturesError(f"no worker can work on the Ray cluster: {why}")
         log.warning("a worker cannot work: %s; the others go on without it", why)
 

@@ -50,12 +50,18 @@ class Worker:
         self._work: Work | None = None
         self._said: list[tuple[int, str]] = []
 
-    def ready(self) -> str:
-        """Make the work, with its networks; Ray's name of this machine. Raises VideoFeaturesError where that cannot
-        be."""
+    def ready(self) -> tuple[str, list[tuple[int, str]]]:
+        """Make the work, with its networks; Ray's name of this machine, and what was logged meanwhile. Raises
+        VideoFeaturesError where that cannot be."""
         import ray
 
-        logging.getLogger().handlers = [Forwarded(lambda *record: self._said.append(record))]
+        self._begin()
+        node: str = ray.get_runtime_context().get_node_id()
+        return node, self._new_words()
+
+    def _begin(self) -> None:
+        forwarded = Forwarded(lambda *record: self._said.append(record))
+        logging.getLogger().handlers = [logging.StreamHandler(), forwarded]  # in Ray's logs, too, should it end
         logging.getLogger().setLevel(logging.WARNING)  # what is said when extractors are made, the first process said
         with suppress(OSError):
             os.chdir(self._folder)
@@ -72,13 +78,11 @@ class Worker:
         self._place = place_here(self._recipe, self._work, self._watch, threads=threads)
         if not self._recipe.run.in_processes:  # which load for themselves
             self._work.load(choose_device(self._recipe.run.device))
-        node: str = ray.get_runtime_context().get_node_id()
-        return node
 
     def extract(self, tasks: list[Task]) -> Report:
         """Do these."""
         if self._work is None:  # it died while it had nothing to do
-            self.ready()
+            self._begin()
         began, place, coming = time.monotonic(), self._place, deque(tasks)
         by_task: dict[int, list[Outcome]] = {}
         while coming or not place.is_idle():
@@ -87,13 +91,17 @@ class Worker:
             for task, outcomes in place.ended():
                 by_task[id(task)] = [self._slim(task, outcome) for outcome in outcomes]
         seconds, self._watch.seconds = dict(self._watch.seconds), type(self._watch.seconds)(float)
-        said, self._said = self._said, []
-        return Report([by_task[id(task)] for task in tasks], seconds, time.monotonic() - began, said)
+        every = [by_task[id(task)] for task in tasks]
+        return Report(every, seconds, time.monotonic() - began, self._new_words())
 
     def stop(self) -> None:
         """Leave nothing half written."""
         if self._work is not None:
             self._place.stop()
+
+    def _new_words(self) -> list[tuple[int, str]]:
+        said, self._said = self._said, []
+        return said
 
     def _slim(self, task: Task, outcome: Outcome) -> Outcome:
         assert self._work is not None

@@ -20,6 +20,7 @@ from .windows import Window, Windower
 from .workers import workers
 
 GROUPS_AHEAD = 2  # beside one for each thread that prepares, so that none of these waits
+MOST_AHEAD = 32  # items in them, where there are few groups: pictures may be large
 
 
 class Chain:
@@ -96,8 +97,8 @@ class _Stage:
         self._groups: deque[Group] = deque()  # all but the last have begun
         pool = workers()
         new_items = min(window.step, window.size)  # of each window but the first
-        self._group_size = min(LARGEST_GROUP, self._batch_size * new_items)
         self._most_groups = pool.preparers + GROUPS_AHEAD
+        self._group_size = min(LARGEST_GROUP, self._batch_size * new_items, max(1, MOST_AHEAD // self._most_groups))
         # As many batches as are under way at once, the next one, and what is being prepared.
         prepared_rows = self._most_groups * self._group_size // new_items
         self._most_running = (pool.passes + 1) * self._batch_size + prepared_rows
@@ -124,8 +125,8 @@ class _Stage:
             padding = self._stream.window.size - len(tail)
             self._add([*tail, *([tail[-1]] * padding)], padding)
         self._submit()
-        if self._groups:
-            self._groups[-1].begin()
+        for window in self._running:
+            window.begin()
         if not self._batches.across_videos or self._stream.rows_are_pictures:  # which are of other sizes
             self.flush()
 
@@ -148,8 +149,6 @@ class _Stage:
         """Give up what has not begun."""
         for window in (*self._needed, *self._running):
             window.row.cancel()
-        for group in self._groups:
-            group.tensors.cancel()
 
     def _prepared(self, item: Frame | Excerpt | Row) -> Item:
         if not self._groups or not self._groups[-1].is_open:

@@ -52,6 +52,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 def network(path: Path) -> nn.Module:
     if path.suffix != ".py":
         log.warning("these weights are %s", path.read_text())
+        (path.parent / f"loaded_{os.getpid()}").touch()
         if path.read_text() == "crash":
             ctypes.string_at(0)
     return WithHead(nn.Identity(), head=None)
