@@ -13,7 +13,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("video_features needs Python 3.10 or newer, this is " + sys.version) if sys.version_info < (3, 10) else None'

@@ -19,7 +19,7 @@ from .streams import Row, Stream
 from .windows import Window, Windower
 from .workers import workers
 
-GROUPS_AHEAD = 2  # beside one for each thread that prepares, so that none of these waits
+GROUPS_AHEAD = 2  # at most, beside one for each thread that prepares, so that none of these waits
 MOST_AHEAD = 32  # items in them, where there are few groups: pictures may be large
 
 
@@ -97,7 +97,7 @@ class _Stage:
         self._groups: deque[Group] = deque()  # all but the last have begun
         pool = workers()
         new_items = min(window.step, window.size)  # of each window but the first
-        self._most_groups = pool.preparers + GROUPS_AHEAD
+        self._most_groups = pool.preparers + min(pool.preparers, GROUPS_AHEAD)
         self._group_size = min(LARGEST_GROUP, self._batch_size * new_items, max(1, MOST_AHEAD // self._most_groups))
         # As many batches as are under way at once, the next one, and what is being prepared.
         prepared_rows = self._most_groups * self._group_size // new_items
