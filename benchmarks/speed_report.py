@@ -192,7 +192,8 @@ def document(results: Results, order: list[str]) -> str:
     table = "\n".join([heading(), *(result.row() for result in found)])
     largest = max((result.difference for result in found), default=0)
     not_measured = f"\n\nNot measured: {', '.join(missing)}." if missing else ""
-    runs = "–".join(sorted({str(len(result.rounds)) for result in found}))
+    runs = max((len(result.rounds) for result in found), default=0)
+    fewer = [f"; {result.what}: {len(result.rounds)}" for result in found if len(result.rounds) < runs]
     return f"""# Speed
 
 `python benchmarks/speed.py --write`, {" and ".join(results.days)}: {machine()}. Videos of the package \
@@ -203,8 +204,9 @@ frames), cut to a square. Weights are stand-ins, but for those of tf_efficientne
 
 {table}{not_measured}
 
-Every number is the median of {runs} rounds. In a round the plain loop, ours and the three limits are timed one after \
-another in one process, after each has run once to warm up. Loading, conversion and compilation are not counted.
+Every number is the median of {runs} rounds{"".join(fewer)}. In a round the plain loop, ours and the three limits are \
+timed one after another in one process, after each has run once to warm up. Loading, conversion and compilation are \
+not counted.
 
 - **rows/s**, **video s/s**: rows, and seconds of video or sound, for each second of *wall*.
 - **network alone**: the feature's batches, prepared before, through its networks, as the feature runs them, on all \
