@@ -41,17 +41,23 @@ class Passes(nn.Module):
 def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     """The network of the family `colour`, whose rows tell which picture of which size they are of."""
     network = Passes()
+    change_stream(monkeypatch, build_network=lambda path: WithHead(network, head=None))
+    return network
+
+
+def change_stream(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Have the family `colour`, with these of its stream's fields."""
     build = colour.build
 
-    def noting(settings: colour.Settings, *, predict: bool) -> Extractor:
+    def changed(settings: colour.Settings, *, predict: bool) -> Extractor:
         extractor = build(settings, predict=predict)
-        extractor.streams[0].build_network = lambda path: WithHead(network, head=None)
+        for name, value in changes.items():
+            setattr(extractor.streams[0], name, value)
         return extractor
 
-    monkeypatch.setattr(colour, "build", noting)
+    monkeypatch.setattr(colour, "build", changed)
     modules = {**registry._modules(), "colour": colour.__name__}
     monkeypatch.setattr(registry, "_modules", lambda: modules)
-    return network
 
 
 def videos(folder: Path, counts: list[int]) -> list[Path]:
@@ -81,18 +87,9 @@ def test_a_video_that_breaks_off_costs_the_next_one_nothing(
         def encode(self, batch: Tensor) -> Tensor:
             return batch
 
-    build = colour.build
-
-    def encoding(settings: colour.Settings, *, predict: bool) -> Extractor:
-        extractor = build(settings, predict=predict)
-        (stream,) = extractor.streams
-        stream.encodes, stream.window, stream.collate = True, Window(2, 1), lambda window: window[0]
-        stream.build_network = lambda path: Encodes(nn.Identity(), head=None)
-        return extractor
-
-    monkeypatch.setattr(colour, "build", encoding)
-    modules = {**registry._modules(), "colour": colour.__name__}
-    monkeypatch.setattr(registry, "_modules", lambda: modules)
+    network = Encodes(nn.Identity(), head=None)
+    pairs = {"window": Window(2, 1), "collate": lambda window: window[0]}
+    change_stream(monkeypatch, encodes=True, build_network=lambda path: network, **pairs)
     size = {"codec": "rawvideo", "pix_fmt": "bgr24"}
     whole = write_video(tmp_path / "whole.avi", grey_levels(40), **size)
     broken = tmp_path / "broken.avi"

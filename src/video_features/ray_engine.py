@@ -269,7 +269,7 @@ class OnRay:
             self._refused.append(why)
         if for_good and not self._hired:
             raise VideoFeaturesError(f"no worker can work on the Ray cluster: {why}")
-        log.warning("a worker cannot work: %s; the others go on without it", why)
+        log.warning("a worker cannot work: %s; %s", why, "the others go on" if for_good else "another one is asked for")
 
 
 def _why(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """Trouble: the mean of each colour of a picture, of which some hang or crash the process that looks at them.
 
 A picture that is all white crashes it, one that is all black hangs it. Weights that say `crash` crash it before it
-looks at any; of others that are not its own it warns. By the environment:
+looks at any; of others that are not its own it warns. Beside either it leaves a file `loaded_PROCESS`. By the
+environment:
 TROUBLE_SECONDS: how long each other one takes
 TROUBLE_TRACE: a file to which each adds a line: the process, and its red and green, which tell the video and the frame
 """
