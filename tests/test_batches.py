@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,11 @@ def test_a_video_that_breaks_off_costs_the_next_one_nothing(
 
 
 def test_or_each_alone(tmp_path: Path, passes: Passes) -> None:
+    heights: list[list[float]] = []
+    passes.before = lambda batch: heights.append(batch[:, 3].tolist())
     outcomes = list(extract(videos(tmp_path, [1, 2, 1]), "colour", batch_size=4, batch_across_videos=False))
     assert [outcome.status for outcome in outcomes] == ["done"] * 3
-    assert passes.sizes == [1, 2, 1]
+    assert sorted(heights) == [[32], [48, 48], [64]], "in whichever order: passes are made beside each other"
 
 
 def test_a_video_that_fails_in_a_shared_batch_costs_itself(tmp_path: Path, passes: Passes) -> None:
@@ -126,8 +129,9 @@ def test_frames_are_read_while_the_network_works_but_not_without_end(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", (np.full((32, 32, 3), k % 200, np.uint8) for k in range(300)))
     read = 0
+    ahead: list[int] = []
     third_read, goes_on = threading.Event(), threading.Event()
-    seconds: list[bool] = []
+    in_time: list[bool] = []
 
     def counted(samples: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         def counting(self: MediaSource, tracks: Any, *given: Any) -> Iterator[Any]:
@@ -141,20 +145,22 @@ def test_frames_are_read_while_the_network_works_but_not_without_end(
 
         return counting
 
-    def wait(batch: Tensor) -> None:
-        seconds.append(third_read.wait(PATIENCE_SECONDS))
-        goes_on.wait(1)  # a time in which all 300 would be read
+    def watch() -> None:
+        third_read.wait(PATIENCE_SECONDS)
+        while not ahead or ahead[-1] != read:  # until no more is read
+            ahead.append(read)
+            time.sleep(0.3)
+        goes_on.set()
 
-    passes.before = wait
+    passes.before = lambda batch: in_time.append(goes_on.wait(2 * PATIENCE_SECONDS))
     extractor = colour.build(colour.Settings(batch_size=1), predict=False).on(torch.device("cpu"))
     with open_source(path) as source:
         monkeypatch.setattr(type(source), "samples", counted(type(source).samples))
-        threading.Timer(0.5, lambda: (ahead.append(read), goes_on.set())).start()
-        ahead: list[int] = []
+        threading.Thread(target=watch).start()
         (features,) = extract_from(source, [extractor])
-    assert all(seconds), "the first pass waits for the third frame"
+    assert third_read.is_set() and all(in_time), "the first pass waits until three are read"
     assert not isinstance(features, Exception) and len(features) == 300
-    assert 3 <= ahead[0] < 200, "what is read ahead is bounded"
+    assert 3 <= ahead[-1] < 200, "what is read ahead is bounded"
 
 
 def test_an_interrupted_run_leaves_nothing_under_way(tmp_path: Path, passes: Passes) -> None:
