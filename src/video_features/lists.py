@@ -16,8 +16,9 @@ from typing import TextIO
 
 import numpy as np
 
+from .ahead import ahead
 from .errors import MediaError, OutputError, SettingsError
-from .locations import URL, Location, absolute, folder_below, globbed, is_glob
+from .locations import URL, Location, absolute, folder_below, globbed, is_glob, is_remote
 from .media import Identity, Source, identify
 from .run_settings import RunSettings
 from .windows import Segment, segment_of
@@ -55,6 +56,11 @@ class Video:
     @property
     def is_part(self) -> bool:
         return self.start_seconds is not None or self.end_seconds is not None
+
+    @property
+    def is_far(self) -> bool:
+        """Whether another machine has it."""
+        return not isinstance(self.source, np.ndarray) and is_remote(self.path)
 
     @property
     def segment(self) -> Segment | None:
@@ -194,8 +200,9 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
     part, parts = run.part
     named: dict[str, Video] = {}
     keeps_names = run.writes_files and (run.overwrite or not run.streams_list)
-    for k, video in enumerate(videos):
-        task = _task(video, run)
+    numbered = ((k, video) for k, video in enumerate(videos) if keeps_names or k % parts == part)
+    looked_at = ahead(lambda one: _task(one[1], run), numbered, if_far=lambda one: one[1].is_far)
+    for (k, video), task in looked_at:
         earlier = named.setdefault(task.name, video) if keeps_names and task.problem is None else video
         if earlier is not video:
             if _is_the_same(task, earlier):
