@@ -67,10 +67,12 @@ class Light:
 
 
 def _work(videos: list[Path], out: Path, environment: dict[str, str]) -> None:
+    import torch
+
     from video_features import extract
 
     os.environ.update(environment)  # the server that it is forked from may be older than these
-
+    torch.set_num_threads(1)  # it reads few frames ahead then, and so hardly a video that is not looked at
     for _ in extract(videos, "trouble", output_path=out, device="cpu"):
         pass
 

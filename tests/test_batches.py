@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from conftest import grey_levels, write_video
 from families import colour
-from video_features import Extractor, extract, registry
+from video_features import Extractor, extract, reader, registry
 from video_features.line import extract_from
 from video_features.media import Frame, MediaSource, open_source
 from video_features.networks import WithHead
@@ -66,7 +66,8 @@ def videos(folder: Path, counts: list[int]) -> list[Path]:
     return [write_video(folder / f"{k}.mp4", grey_levels(count, height=32 + 16 * k)) for k, count in enumerate(counts)]
 
 
-def test_short_videos_fill_batches_together(tmp_path: Path, passes: Passes) -> None:
+def test_short_videos_fill_batches_together(tmp_path: Path, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "LINGER_SECONDS", 1)  # or a batch may not wait for a video that is slow to come
     counts = [1, 2, 1, 3, 1, 1, 2]
     outcomes = list(extract(videos(tmp_path, counts), "colour", batch_size=4))
     assert [len(outcome.features or ()) for outcome in outcomes] == counts

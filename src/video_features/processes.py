@@ -194,7 +194,7 @@ class InProcesses:
     def _give_up_what_takes_too_long(self) -> None:
         now = time.monotonic()
         for process in self._processes:
-            if not process.tasks or not process.is_ready:
+            if not process.tasks or not process.is_ready or wait([process.connection], 0):  # which it said meanwhile
                 continue
             if self._time_limit is not None and process.reading is not None and now - process.began > self._time_limit:
                 self._kill(process)
