@@ -14,9 +14,9 @@ AT_ONCE = 32
 
 
 def ahead(ask: Callable[[T], R], items: Iterable[T], *, if_far: Callable[[T], bool]) -> Iterator[tuple[T, R]]:
-    """Each item with its answer, in order; for those that are far others are asked meanwhile, for the rest at its turn.
+    """Each item with its answer, in order. Raises what `ask` raises, at the item's turn.
 
-    Raises what `ask` raises, at the item's turn.
+    if_far: tells for which items to ask while the answers to some before it are awaited; for the others at their turn
     """
     pool = ThreadPoolExecutor(AT_ONCE, "ask")
     waiting: deque[tuple[T, Future[R] | None]] = deque()

@@ -18,7 +18,7 @@ import numpy as np
 
 from .ahead import ahead
 from .errors import MediaError, OutputError, SettingsError
-from .locations import URL, Location, absolute, folder_below, globbed, is_glob, is_remote
+from .locations import URL, Location, absolute, folder_below, globbed, is_glob, is_in_store
 from .media import Identity, Source, identify
 from .run_settings import RunSettings
 from .windows import Segment, segment_of
@@ -56,11 +56,6 @@ class Video:
     @property
     def is_part(self) -> bool:
         return self.start_seconds is not None or self.end_seconds is not None
-
-    @property
-    def is_far(self) -> bool:
-        """Whether another machine has it."""
-        return not isinstance(self.source, np.ndarray) and is_remote(self.path)
 
     @property
     def segment(self) -> Segment | None:
@@ -201,7 +196,7 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
     named: dict[str, Video] = {}
     keeps_names = run.writes_files and (run.overwrite or not run.streams_list)
     numbered = ((k, video) for k, video in enumerate(videos) if keeps_names or k % parts == part)
-    looked_at = ahead(lambda one: _task(one[1], run), numbered, if_far=lambda one: one[1].is_far)
+    looked_at = ahead(lambda one: _task(one[1], run), numbered, if_far=lambda one: is_in_store(one[1].path))
     for (k, video), task in looked_at:
         earlier = named.setdefault(task.name, video) if keeps_names and task.problem is None else video
         if earlier is not video:

@@ -194,7 +194,8 @@ class InProcesses:
     def _give_up_what_takes_too_long(self) -> None:
         now = time.monotonic()
         for process in self._processes:
-            if not process.tasks or not process.is_ready or wait([process.connection], 0):  # which it said meanwhile
+            has_said_more = bool(wait([process.connection], 0))  # while another's end was waited for
+            if not process.tasks or not process.is_ready or has_said_more:
                 continue
             if self._time_limit is not None and process.reading is not None and now - process.began > self._time_limit:
                 self._kill(process)
