@@ -504,7 +504,7 @@ def test_a_video_that_breaks_midway_leaves_nothing(
     monkeypatch.setattr(
         RowsInFile, "append", lambda rows, row: append(rows, row) or seen.append(files(tmp_path / "out"))
     )
-    video.write_bytes(whole[: len(whole) * 3 // 4])
+    video.write_bytes(whole[: len(whole) * 45 // 100])
     outcome = run(preview=True)
     assert outcome.status == "failed" and seen[0] and not files(tmp_path / "out")
     assert all(name.startswith(".") for names in seen for name in names)

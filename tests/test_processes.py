@@ -119,9 +119,10 @@ def start(environment: dict[str, str], *words: object, **more: str) -> subproces
     )
 
 
-def wait_for(what: Callable[[], bool]) -> None:
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while not what():
+        assert process is None or process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < until, "it never came to it"
         time.sleep(0.02)
 
@@ -144,7 +145,7 @@ def test_an_interrupt_says_what_is_left_and_leaves_nothing(
     out, trace = tmp_path / "out", tmp_path / "trace.txt"
     words = ("extract", "trouble", videos["a"], videos["b"], "--output-path", out, *how)
     process = start(environment, *words, TROUBLE_SECONDS="0.5", TROUBLE_TRACE=str(trace))
-    wait_for(lambda: began(trace))
+    wait_for(lambda: began(trace), process)
     os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)  # as a terminal, as `kill`
     _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
@@ -161,7 +162,7 @@ def test_a_killed_reader_is_replaced_and_its_video_done(
     out, trace = tmp_path / "out", tmp_path / "trace.txt"
     words = ("extract", "trouble", videos["a"], videos["b"], "--output-path", out, "--device", "cpu", "--log-json")
     process = start(environment, *words, TROUBLE_SECONDS="0.5", TROUBLE_TRACE=str(trace))
-    wait_for(lambda: began(trace))
+    wait_for(lambda: began(trace), process)
     os.kill(int(trace.read_text().split()[0]), signal.SIGKILL)
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     told = [json.loads(line) for line in err.splitlines()]
@@ -177,7 +178,7 @@ def test_a_killed_command_leaves_no_reader_behind_and_another_takes_over_at_once
     out, trace = tmp_path / "out", tmp_path / "trace.txt"
     words = ("extract", "trouble", videos["a"], "--output-path", out, "--device", "cpu")
     process = start(environment, *words, TROUBLE_SECONDS="1", TROUBLE_TRACE=str(trace))
-    wait_for(lambda: began(trace))
+    wait_for(lambda: began(trace), process)
     reader = Path("/proc") / trace.read_text().split()[0]
     process.kill()
     process.wait()

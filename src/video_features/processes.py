@@ -194,8 +194,9 @@ class InProcesses:
     def _give_up_what_takes_too_long(self) -> None:
         now = time.monotonic()
         for process in self._processes:
-            has_said_more = bool(wait([process.connection], 0))  # while another's end was waited for
-            if not process.tasks or not process.is_ready or has_said_more:
+            if not process.tasks or not process.is_ready:
+                continue
+            if wait([process.connection], 0):  # it has said more while another's end was waited for
                 continue
             if self._time_limit is not None and process.reading is not None and now - process.began > self._time_limit:
                 self._kill(process)
