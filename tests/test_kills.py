@@ -29,4 +29,4 @@ def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
     monkeypatch.delenv("TROUBLE_TRACE")
     seen = killing.check(videos, out, undisturbed, trace, killed)
     registry._modules.cache_clear()
-    assert seen["kills"] >= 24 and seen["hit a video"] >= 12, seen
+    assert seen["kills"] >= 24 and seen["begun again"] >= 12, "or it was not hard"

@@ -6,14 +6,16 @@ import io
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from conftest import grey_levels, write_video
-from video_features import OutputError, SettingsError, Video, extract, plan, read_list
+from video_features import OutputError, SettingsError, Video, extract, lists, plan, read_list
 from video_features.lists import Task, tasks, videos_of
 from video_features.locations import Location, folder_below
+from video_features.media import identify
 from video_features.run_settings import RunSettings
 from video_features.windows import Segment
 
@@ -174,6 +176,15 @@ def test_shards_are_a_partition(videos: list[Path], tmp_path: Path) -> None:
     parts = [[task.location for task in tasks(given, run(tmp_path, shard=f"{k}/3"))] for k in (1, 2, 3)]
     assert len(whole) == 11 and sorted(location for part in parts for location in part) == sorted(whole)
     assert all(len(part) >= 3 for part in parts)
+
+
+def test_videos_of_other_shards_are_not_looked_at_where_the_list_streams(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[Any] = []
+    monkeypatch.setattr(lists, "identify", lambda source, **more: looked_at.append(source) or identify(source, **more))
+    found = tasks(videos_of(videos), run(tmp_path, shard="2/3", engine="ray"))
+    assert [task.video.source for task in found] == looked_at == [videos[1]]
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1.5/3"])

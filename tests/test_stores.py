@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import json
 import subprocess
 import sys
 from collections import Counter
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,11 @@ from conftest import grey_levels, write_video
 from families import install
 from stores import delete, objects, put, s3
 from video_features import OutputError, SettingsError, extract, status
-from video_features.ahead import AT_ONCE, ahead
 from video_features.cli import cli
 from video_features.features import Outcome
 
 __all__ = ["s3"]
 
-
-PATIENCE_SECONDS = 30
 
 pytestmark = pytest.mark.usefixtures("installed_families")
 
@@ -118,48 +113,6 @@ def test_a_second_run_lists_once_and_does_nothing(
     monkeypatch.undo()
     assert set(objects(out)) == set(before), "not even a line more"
     assert again[0].features is not None and again[0].features.values["colour"].shape == (4, 5)
-
-
-def test_a_store_is_asked_for_several_videos_at_once(
-    videos: list[Path], out: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    urls = [f"{out}/in/{path.name}" for path in videos]
-    for url, path in zip(urls, videos, strict=True):
-        put(url, path.read_bytes())
-    assert statuses(run(urls, f"{out}/out")) == ["done"] * 3
-    under_way, two = Counter[str](), {"head_object": asyncio.Event(), "get_object": asyncio.Event()}
-    call_s3 = s3fs.S3FileSystem._call_s3
-
-    async def slow(self: Any, method: str, *given: Any, **more: Any) -> Any:
-        under_way[method] += 1
-        if method in two:
-            if under_way[method] == 2:
-                two[method].set()
-            await asyncio.wait_for(two[method].wait(), PATIENCE_SECONDS)
-        under_way[method] -= 1
-        return await call_s3(self, method, *given, **more)
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    again = extract(urls, "colour", output_path=f"{out}/out", device="cpu")  # which looks at the first one, alone
-    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", slow)
-    assert statuses(list(again)) == ["skipped"] * 3
-    assert all(event.is_set() for event in two.values())
-
-
-def test_what_is_near_is_asked_for_at_its_turn_and_errors_come_at_theirs() -> None:
-    asked: list[int] = []
-
-    def ask(item: int) -> int:
-        asked.append(item)
-        return 12 // item
-
-    answers = ahead(ask, [3, 2, 1, 0, 4], if_far=lambda item: item == 0)
-    assert next(answers) == (3, 4) and asked == [3]
-    assert [next(answers), next(answers)] == [(2, 6), (1, 12)]
-    with pytest.raises(ZeroDivisionError):
-        next(answers)
-    far = ahead(ask, count(1), if_far=lambda item: True)
-    assert [next(far) for _ in range(40)] == [(k, 12 // k) for k in range(1, 41)] and max(asked) < 40 + AT_ONCE
 
 
 def test_what_is_not_whole_is_made_again(videos: list[Path], out: str) -> None:

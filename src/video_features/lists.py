@@ -16,9 +16,8 @@ from typing import TextIO
 
 import numpy as np
 
-from .ahead import ahead
 from .errors import MediaError, OutputError, SettingsError
-from .locations import URL, Location, absolute, folder_below, globbed, is_glob, is_in_store
+from .locations import URL, Location, absolute, folder_below, globbed, is_glob
 from .media import Identity, Source, identify
 from .run_settings import RunSettings
 from .windows import Segment, segment_of
@@ -195,15 +194,17 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
     part, parts = run.part
     named: dict[str, Video] = {}
     keeps_names = run.writes_files and (run.overwrite or not run.streams_list)
-    numbered = ((k, video) for k, video in enumerate(videos) if keeps_names or k % parts == part)
-    looked_at = ahead(lambda one: _task(one[1], run), numbered, if_far=lambda one: is_in_store(one[1].path))
-    for (k, video), task in looked_at:
+    for k, video in enumerate(videos):
+        is_ours = k % parts == part
+        if not is_ours and not keeps_names:
+            continue  # nor look whether it is there
+        task = _task(video, run)
         earlier = named.setdefault(task.name, video) if keeps_names and task.problem is None else video
         if earlier is not video:
             if _is_the_same(task, earlier):
                 continue
             task = Task(video, "", problem=OutputError(_of_one_name(earlier)))
-        if k % parts == part:
+        if is_ours:
             yield task
 
 

@@ -62,14 +62,9 @@ def _named(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{urllib.parse.unquote(parts.path)}"
 
 
-def is_in_store(location: str) -> bool:
-    """Whether a location is a URL of a store that can be listed, and bears many questions at once."""
-    return is_remote(location) and not location.lower().startswith(WITHOUT_LISTS)
-
-
 def is_glob(location: str) -> bool:
     """Whether a location is a pattern of URLs, which their store can list."""
-    return is_in_store(location) and "*" in location
+    return is_remote(location) and "*" in location and not location.lower().startswith(WITHOUT_LISTS)
 
 
 def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,7 +41,6 @@ class RemoteSink:
         self._lists = lists
         self._store, self._base = store_of(url, error=OutputError)
         self._listed: dict[str, dict[str, int]] = {}  # by folder, the sizes by name
-        self._lists_alone = threading.Lock()  # so that a folder is listed once
         self._replaced: dict[str, set[str]] = {}  # by the address of a record that is not to stay, what it vouches for
 
     def record_path(self, name: str, record: dict[str, Any]) -> None:
@@ -119,20 +117,16 @@ class RemoteSink:
 
     def _listing(self, paths: Paths) -> dict[str, int]:
         folder = paths.folder.as_posix()
-        with self._lists_alone:
-            if folder not in self._listed:
-                self._listed[folder] = self._list(folder)
+        if folder not in self._listed:
+            try:
+                self._store.invalidate_cache(f"{self._base}/{folder}")  # others have written there
+                found = self._store.ls(f"{self._base}/{folder}", detail=True)
+            except FileNotFoundError:
+                found = []
+            except Exception as error:
+                raise OutputError(_why(f"{self._url(paths.folder)}: cannot be listed", error)) from error
+            self._listed[folder] = {one["name"].rpartition("/")[2]: one["size"] for one in found}
         return self._listed[folder]
-
-    def _list(self, folder: str) -> dict[str, int]:
-        try:
-            self._store.invalidate_cache(f"{self._base}/{folder}")  # others have written there
-            found = self._store.ls(f"{self._base}/{folder}", detail=True)
-        except FileNotFoundError:
-            found = []
-        except Exception as error:
-            raise OutputError(_why(f"{self.root}/{folder}: cannot be listed", error)) from error
-        return {one["name"].rpartition("/")[2]: one["size"] for one in found}
 
     def _size(self, paths: Paths, name: str) -> int | None:
         if self._lists:

@@ -50,15 +50,14 @@ class Schedule:
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """How every task ended, as it ends. Raises WriteError once nothing can be written any more."""
-        coming = self._work.looked_up(tasks)
+        coming = iter(tasks)
         try:
             while True:
-                while self._takes_more() and (found := next(coming, None)) is not None:
-                    task, ends = found
-                    yield from self._told(task, self._offer(task, ends))
+                while self._takes_more() and (task := next(coming, None)) is not None:
+                    yield from self._told(task, self._offer(task))
                     yield from self._ended(0)
                 for task in self._again():
-                    yield from self._told(task, self._offer(task, self._work.settled(task)))
+                    yield from self._told(task, self._offer(task))
                 if self._place.is_idle() and not self._busy:
                     return
                 yield from self._ended(POLL_SECONDS if self._busy else None)
@@ -76,14 +75,12 @@ class Schedule:
         """Whether to take one more task; not where too many wait for others of their name."""
         return self._place.has_room() and (self._claims is not None or len(self._busy) < MOST_WAITING)
 
-    def _offer(self, task: Task, ends: dict[str, Outcome]) -> list[Outcome]:
-        """The task's outcomes where it is settled; else it begins, or waits for the process that is at it.
-
-        ends: the outcomes of what is settled
-        """
+    def _offer(self, task: Task) -> list[Outcome]:
+        """The task's outcomes where it is settled; else it begins, or waits for the process that is at it."""
         if task.name in self._under_way:  # the list streams, so that this was not known
             self._busy.append(task)
             return []
+        ends = self._work.settled(task)
         if len(ends) < len(self._work.extractors) and self._claims is not None:
             claim = self._claims.claim(self._work.record_paths(task))
             if claim is None:

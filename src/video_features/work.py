@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from .ahead import ahead
 from .batches import Batches
 from .errors import MediaError, OutputError, reason_of
 from .extraction import Extractor
@@ -119,10 +118,6 @@ class Work:
             return {extractor.feature: failed(task, extractor.feature, task.problem) for extractor in self.extractors}
         ends = {extractor.feature: self._existing(task, extractor) for extractor in self.extractors}
         return {feature: outcome for feature, outcome in ends.items() if outcome is not None}
-
-    def looked_up(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
-        """Each with what of it is settled, as its turn comes; where a store is asked, a little before."""
-        return ahead(self.settled, tasks, if_far=lambda task: isinstance(self.sink.root, str))
 
     def is_settled(self, task: Task) -> bool:
         """Whether there is nothing to extract."""
