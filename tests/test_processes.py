@@ -195,7 +195,7 @@ def test_two_commands_on_one_folder_share_the_videos(environment: dict[str, str]
     ]
     out, trace = tmp_path / "out", tmp_path / "trace.txt"
     words = ("extract", "trouble", *videos, "--output-path", out, "--devices", "cpu", "--log-json")
-    both = [start(environment, *words, TROUBLE_SECONDS="1", TROUBLE_TRACE=str(trace)) for _ in range(2)]
+    both = [start(environment, *words, TROUBLE_SECONDS="0.2", TROUBLE_TRACE=str(trace)) for _ in range(2)]
     for process in both:
         assert process.communicate(timeout=120) and process.returncode == 0
     lines = [line.split() for line in trace.read_text().splitlines()]
