@@ -34,7 +34,8 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What `auto` is on a CPU: torch, which needs no conversion; modules whose tests hold in both say so."""
     name = str(getattr(request, "param", "torch"))
-    monkeypatch.setattr("video_features.runtime.has_openvino", lambda: name == "openvino")
+    for module in ("base", "choose"):
+        monkeypatch.setattr(f"video_features.runtimes.{module}.has_openvino", lambda: name == "openvino")
     return name
 
 

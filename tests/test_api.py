@@ -150,7 +150,7 @@ def test_extraction_total(bikes: Path) -> None:
 def test_several_features_decode_each_video_once(
     tmp_path: Path, standin_file: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from video_features.media.container import MediaFile
+    from video_features.media.file import MediaFile
 
     decodings: list[str] = []
     samples = MediaFile.samples

@@ -174,7 +174,7 @@ def test_weights_commands_on_the_packaged_file() -> None:
 
 
 def test_ctrl_c_says_what_is_left_with_status_130(monkeypatch: pytest.MonkeyPatch, video: Path, tmp_path: Path) -> None:
-    from video_features.sinks import FileSink
+    from video_features.outputs.files import FileSink
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -69,7 +69,7 @@ def test_a_rate_too_low_for_a_single_frame_is_a_failure_not_an_empty_file(tmp_pa
 def test_a_network_that_fails_costs_its_feature_alone(
     tmp_path: Path, standin_file: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from video_features.runtime import Runner
+    from video_features.runtimes.choose import Runner
 
     run = Runner.__call__
 

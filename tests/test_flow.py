@@ -36,9 +36,9 @@ from video_features.checkpoints import load_strictly
 from video_features.cli import cli
 from video_features.features import Outcome, Values
 from video_features.models import i3d, pwc, raft
+from video_features.outputs.files import FileSink
 from video_features.rows import RowsInFile
 from video_features.settings import default_network
-from video_features.sinks import FileSink
 
 Standin = Callable[[str, str], Path]
 Frames = npt.NDArray[np.uint8]

@@ -16,14 +16,14 @@ import av
 import numpy as np
 import pytest
 
-import video_features.media.skipping as skipping
+import video_features.media.fast.sparse as skipping
 from test_segments import COUNT, WRITE, extracted, frames, moving, samples, swapped, without_order, written
 from video_features import Features, MediaError, line
 from video_features.extraction import extract_from
 from video_features.media import frames_of, identify, open_source
-from video_features.media.container import MediaFile
-from video_features.media.packets import Packets, list_packets
-from video_features.media.skipping import Run, runs_of
+from video_features.media.fast.packets import Packets, list_packets
+from video_features.media.fast.sparse import Run, runs_of
+from video_features.media.file import MediaFile
 from video_features.media.video import VideoTrack
 from video_features.sampling import FrameSampler
 from video_features.settings import FrameSettings
@@ -174,7 +174,7 @@ def test_not_everything_is_decoded_where_that_is_sure(
 def test_of_what_others_may_be_made_in_layers_the_decoder_is_not_asked(video: Callable[[str], Path]) -> None:
     for name, is_asked in (("hevc.mp4", True), ("layers.mp4", False), ("h264.mp4", True), ("vp9.webm", False)):
         with MediaFile(f"file:{video(name)}", identify(video(name))) as file:
-            packets = list_packets(file)
+            packets = list_packets(file.video)
         assert packets is not None and len(packets.order) == COUNT
         assert packets.names_nonreference == is_asked
 

@@ -15,8 +15,8 @@ from conftest import grey_levels, write_video
 from video_features import Features, OutputError, extract
 from video_features.features import Outcome
 from video_features.layout import NUMPY, PICKLE
+from video_features.outputs.files import FileSink
 from video_features.predictions import Class, Prediction
-from video_features.sinks import FileSink
 
 LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
 FOLDER = Path("timm") / "tf_efficientnet_lite0"

@@ -25,10 +25,10 @@ from video_features.claims import Claim, Claims, claim_path
 from video_features.cli import cli
 from video_features.features import Outcome
 from video_features.layout import NUMPY, temporary_path
-from video_features.ledger import FileLedger
 from video_features.lists import tasks, videos_of
+from video_features.outputs.files import FileSink
 from video_features.run_settings import RunSettings
-from video_features.sinks import FileSink
+from video_features.runs.ledger.files import FileLedger
 from video_features.streams import Stream
 
 pytestmark = pytest.mark.usefixtures("installed_families")
@@ -89,7 +89,7 @@ def test_every_end_is_a_line(videos: list[Path], tmp_path: Path, monkeypatch: py
 
 def test_lines_of_many_processes_stay_whole_and_a_torn_one_costs_only_itself(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib\nfrom video_features.ledger import FileLedger\n"
+        "import sys, pathlib\nfrom video_features.runs.ledger.files import FileLedger\n"
         "ledger = FileLedger(pathlib.Path(sys.argv[1]))\n"
         "for k in range(100): ledger.append([{'path': f'{sys.argv[2]} {k}', 'reason': 'x' * 5000}])"
     )

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from conftest import write_video
 from video_features import SettingsError, WeightsError, extract, load
-from video_features.openvino_runtime import OpenVino, cache_folder
-from video_features.runtime import Blueprint, Placement, Runner, Torch, channels_last, choose_runtime
-from video_features.workers import passes_at_once
+from video_features.runtimes.base import Blueprint, Placement
+from video_features.runtimes.choose import Runner, choose_runtime
+from video_features.runtimes.openvino import OpenVino, cache_folder
+from video_features.runtimes.pytorch import Torch, channels_last
+from video_features.runtimes.threads import passes_at_once
 
 CPU = Placement(torch.device("cpu"))
 LITE0 = {"model_name": "tf_efficientnet_lite0"}

@@ -16,9 +16,9 @@ from .errors import MediaError
 from .predictions import Class, top_classes
 from .preparing import Item
 from .profile import spent
-from .runtime import over_tensors
+from .runtimes.base import over_tensors
+from .runtimes.threads import workers
 from .streams import Row, Span, Stream
-from .workers import workers
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .features import Features
 from .line import extract_from
 from .media import MediaSource, Source, Track, open_source
 from .records import describe_weights, that_change_values, that_tell_networks, versions
-from .runtime import Placement
+from .runtimes.base import Placement
 from .sampling import FrameSampler, Sampler, SoundSampler
 from .settings import ClipSettings, FeatureSettings, PictureSettings
 from .streams import Stream

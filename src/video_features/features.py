@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -120,54 +119,6 @@ class Features:
 
 def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.round(seconds * 1000, 9)  # 0.28 s is 280 ms, not 280.00000000000006
-
-
-class StoredFeatures(Features):
-    """Features that are read from their files when one of their arrays is asked for, and then kept.
-
-    load: reads them. Raises OutputError where the files are gone or damaged by then
-    record, predictions: as `Features` has them
-    """
-
-    def __init__(
-        self, load: Callable[[], Features], record: dict[str, Any], predictions: dict[str, list[Prediction]] | None
-    ) -> None:
-        vars(self).update(load=load, record=record, predictions=predictions)
-
-    @cached_property
-    def _loaded(self) -> Features:
-        load: Callable[[], Features] = vars(self)["load"]
-        return load()
-
-    @property
-    def values(self) -> Mapping[str, npt.NDArray[np.floating[Any]]]:
-        return self._loaded.values
-
-    @property
-    def start_seconds(self) -> npt.NDArray[np.float64]:
-        return self._loaded.start_seconds
-
-    @property
-    def end_seconds(self) -> npt.NDArray[np.float64]:
-        return self._loaded.end_seconds
-
-    @property
-    def fps(self) -> float:
-        return self._loaded.fps
-
-    @property
-    def padded_frames(self) -> npt.NDArray[np.int64] | None:
-        return self._loaded.padded_frames
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {key: tuple(shape) for key, shape in self.record["shapes"].items()}
-
-    def __len__(self) -> int:
-        return next(iter(self.shapes.values()))[0]
-
-    def __repr__(self) -> str:
-        return f"StoredFeatures({self.shapes})"
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,18 @@ import numpy as np
 from .claims import Claims
 from .errors import SettingsError
 from .extraction import Extractor
-from .features import Outcome
-from .ledger import RunRecord, ledger_of
+from .features import Features, Outcome
 from .lists import Paths, Video, each_video, tasks, videos_of
 from .locations import Location
+from .outputs.choose import sink_of
 from .places import Place, Watch
 from .processes import place_here
 from .registry import split
-from .runtime import choose_device
+from .runs.ledger.base import RunRecord
+from .runs.ledger.choose import ledger_of
+from .runtimes.devices import choose_device
 from .schedule import Schedule
 from .settling import RUN_SETTINGS, settle
-from .sinks import print_features, sink_of
 from .work import Recipe, Work
 
 log = logging.getLogger(__name__)
@@ -168,6 +169,15 @@ class Job:
             )
         if self._run.retry_failed:
             raise SettingsError("retry_failed needs an output_path, and on_extraction=save_numpy or save_pickle")
+
+
+def print_features(features: Features) -> None:
+    """Print every key, its array, then its largest, mean and smallest value, as the reference tool does."""
+    for key, array in features.arrays().items():
+        print(key)
+        print(array)
+        print(f"max: {array.max():.8f}; mean: {array.mean():.8f}; min: {array.min():.8f}")
+        print()
 
 
 def _files_only(videos: Iterable[Video]) -> Iterator[Video]:

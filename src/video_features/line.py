@@ -5,6 +5,8 @@ frames or sound → resample → windows → preprocess → batch → network �
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -20,7 +22,6 @@ from .predictions import Prediction
 from .profile import spent
 from .records import describe_source
 from .rows import Draft, Rows, RowsInMemory
-from .runtime import release_free_memory
 from .sampling import Excerpt, wants_of
 from .stages import Chain
 from .streams import Row, Span
@@ -85,6 +86,15 @@ def _timed(samples: Iterator[T]) -> Iterator[T]:
         if sample is None:
             return
         yield sample
+
+
+def release_free_memory() -> None:
+    """Give memory that is free, but kept by the C library's allocator, back to the system; where it can, as glibc can.
+
+    Buffers of many sizes come and go for as long as a video lasts, and the gaps between them add up.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 class Line:

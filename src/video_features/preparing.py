@@ -11,9 +11,9 @@ from torch import Tensor
 
 from .media import Frame
 from .profile import spent
+from .runtimes.threads import workers
 from .sampling import Excerpt
 from .streams import Row, Span, Stream
-from .workers import workers
 
 LARGEST_GROUP = 4  # the gain is in the first few, and what is not prepared is as large as the video's pictures
 

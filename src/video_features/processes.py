@@ -20,7 +20,7 @@ from .errors import SettingsError, VideoFeaturesError, printable
 from .features import Outcome
 from .lists import Task
 from .places import InThisProcess, Place, Watch
-from .runtime import choose_device
+from .runtimes.devices import choose_device
 from .work import Recipe, Work, failed
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from .lists import Task
 from .places import Watch
 from .processes import place_here
 from .reader import Forwarded
-from .runtime import choose_device
+from .runtimes.devices import choose_device
 from .work import Recipe, Work
 
 

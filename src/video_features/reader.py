@@ -18,7 +18,7 @@ from typing import Any
 from .errors import VideoFeaturesError, with_kind
 from .lists import Task
 from .profile import take_seconds
-from .runtime import choose_device
+from .runtimes.devices import choose_device
 from .signals import let_through
 from .work import Reading, Recipe, Work
 

@@ -132,7 +132,7 @@ def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:
 
 def _device(asked: str | None) -> str | None:
     """The device, or with a warning the CPU where it is not here, as the reference does."""
-    from .runtime import choose_device
+    from .runtimes.devices import choose_device
 
     try:
         return str(choose_device(coerce("device", asked, str | None)))

@@ -17,11 +17,14 @@ from typing import Any
 
 from .claims import claim_path
 from .errors import OutputError, VideoFeaturesError, kind_of, printable, reason_of
-from .ledger import End, Ledger, RunRecord, ledger_of, model_of
 from .lists import Task, Video, tasks
 from .locations import location_of
+from .outputs.base import Sink
+from .outputs.choose import sink_of
+from .outputs.files import FileSink
 from .records import describe_identity
-from .sinks import FileSink, Sink, sink_of
+from .runs.ledger.base import End, Ledger, RunRecord, model_of
+from .runs.ledger.choose import ledger_of
 from .weights import Weights, verify
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from .claims import Claim, Claims
 from .errors import WriteError
 from .features import Outcome
-from .ledger import End, Ledger, as_json, model_of
 from .lists import Task
 from .places import Place, Watch
+from .runs.ledger.base import End, Ledger, as_json, model_of
 from .work import Work
 
 log = logging.getLogger(__name__)

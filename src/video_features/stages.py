@@ -14,10 +14,10 @@ from .batches import Batches, Filled
 from .media import Frame
 from .preparing import LARGEST_GROUP, Group, Item
 from .profile import spent
+from .runtimes.threads import workers
 from .sampling import Excerpt
 from .streams import Row, Stream
 from .windows import Window, Windower
-from .workers import workers
 
 GROUPS_AHEAD = 2  # at most, beside one for each thread that prepares, so that none of these waits
 MOST_AHEAD = 32  # items in them, where there are few groups: pictures may be large

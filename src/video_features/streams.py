@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from .predictions import Class
-from .runtime import Blueprint, Placement, Runner, default_batch_size
+from .runtimes.base import Blueprint, Placement
+from .runtimes.choose import Runner
+from .runtimes.devices import default_batch_size
 from .transforms import the_only
 from .weights import LocalWeights, Weights, obtain
 from .windows import Window

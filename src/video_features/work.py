@@ -20,16 +20,17 @@ from .layout import remove_temporary
 from .line import Line, read
 from .lists import Task
 from .media import MediaSource, open_source
+from .outputs.base import Sink
+from .outputs.choose import sink_of
 from .profile import spent
 from .records import describe_identity
 from .registry import family
 from .rows import Draft
 from .run_settings import RunSettings
+from .runtimes.devices import LARGEST_DEFAULT_BATCH
 from .settings import FeatureSettings
-from .sinks import Sink, sink_of
 from .weights import LocalWeights
 
-LARGEST_DEFAULT_BATCH = 16  # as `default_batch_size` gives it
 MOST_UNDER_WAY = 64  # videos whose last rows wait for others
 OnProgress = Callable[[float, "float | None"], object]  # seconds done of the video, and of how many where that is known
 

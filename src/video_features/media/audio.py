@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
@@ -11,22 +12,26 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from . import wav
-from .samples import Sound
-from .source import samples_of
+from ..errors import MediaError
+from .container import Container
+from .demux import samples_of
+from .source import Sound
 from .timestamps import SoundTimes
 from .track import FileTrack
 
 if TYPE_CHECKING:
     from av.packet import Packet
 
-    from .container import MediaFile
-
 # These have no timestamps, but what FFmpeg counts at the first rate; and no length, but what it makes of the file's
 # size at the first bit rate, or of an MP3 its header.
 BARE = {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"}
 # What a packet of MP3 begins with that holds no sound, but its title and the like.
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+WAV_HEADER_BYTES = 1 << 20
+# Sizes from here on, and none, are what programs write that do not know yet how much will follow.
+UNKNOWN_SIZE = 0x7FFFF000
+# Integers, floats, A-law, µ-law, and integers or floats by another name: of these each second has equally many bytes.
+UNCOMPRESSED = (1, 3, 6, 7, 0xFFFE)
 PIECE_SECONDS = Fraction(1, 4)  # at least, but for the last one: a decoder's own are so short that each costs too much
 
 
@@ -43,20 +48,20 @@ class AudioTrack(FileTrack[Sound]):
     kind = "audio"
     nothing = "no sound"
 
-    def __init__(self, file: MediaFile, stream: Any) -> None:
-        super().__init__(file, stream)
+    def __init__(self, container: Container, stream: Any) -> None:
+        super().__init__(container, stream)
         self.rate: int = stream.codec_context.sample_rate
         self.channels: int = stream.codec_context.channels
         self._bit_rate: int = stream.bit_rate or 0  # before a decoder corrects it
-        self._has_timestamps = file.format not in BARE
+        self._has_timestamps = container.format not in BARE
         self._first_byte = 0
         self._wav_end: Fraction | None = None  # by its header; FFmpeg takes the file's own end for that
-        if file.format == "wav":
-            self._wav_end = wav.stated_seconds(file.beginning(wav.HEADER_BYTES))
+        if container.format == "wav":
+            self._wav_end = wav_seconds(container.beginning(WAV_HEADER_BYTES))
         self._resampler: tuple[object, AudioResampler] | None = None  # and what it is for
         self._gathered: list[npt.NDArray[np.int16]] = []  # what the next piece begins with
         self._gathered_rate = 0
-        self._times = SoundTimes(file.location, self.end_seconds)
+        self._times = SoundTimes(container.location, self.end_seconds)
         self._last_pts: int | None = None  # of what was decoded so far
         self._next_pts: int | None = None  # where that ends, if a tick is a sample
 
@@ -67,7 +72,7 @@ class AudioTrack(FileTrack[Sound]):
     @property
     def is_end_guessed(self) -> bool:
         """Whether FFmpeg knows its length by the size of the file alone: then it is no longer than that allows."""
-        stream, size = self.stream, self.file.identity.size_bytes
+        stream, size = self.stream, self.container.identity.size_bytes
         if self._has_timestamps:
             return False
         if size is None or stream.duration is None:
@@ -81,9 +86,13 @@ class AudioTrack(FileTrack[Sound]):
     def duration(self) -> Fraction:
         if (end := self.end_seconds) is not None:
             return end - self.start_seconds
-        with self.file.reopened() as again:
-            sounds = samples_of(again, again.audio)
-            return sum((sound.end_seconds - sound.seconds for sound in sounds), Fraction(0))
+        length = Fraction(0)
+        with self.reopened() as again:
+            for sound in samples_of(again):
+                if isinstance(sound, MediaError):
+                    raise sound
+                length += sound.end_seconds - sound.seconds
+        return length
 
     def describe(self) -> dict[str, Any]:
         return {"sample_rate": self.rate, "channels": self.channels}
@@ -91,7 +100,7 @@ class AudioTrack(FileTrack[Sound]):
     def take(self, packet: Packet[Any]) -> Iterator[Sound]:
         if self.reached is None and packet.pos is not None:
             self._first_byte = packet.pos
-        if self.file.format == "mp3" and bytes(packet).startswith(TAGS):
+        if self.container.format == "mp3" and bytes(packet).startswith(TAGS):
             return
         yield from super().take(packet)
 
@@ -157,3 +166,24 @@ class AudioTrack(FileTrack[Sound]):
         self.reached += Fraction(len(samples), rate)
         if sum(map(len, self._gathered)) >= PIECE_SECONDS * rate:
             yield from self._rest()
+
+
+def wav_seconds(header: bytes) -> Fraction | None:
+    """The length that the header of a WAV file states, in seconds; None where it states none.
+
+    FFmpeg does not tell that such a file is shorter than its header says.
+    """
+    if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
+        return None
+    at, bytes_per_second = 12, 0
+    while at + 8 <= len(header):
+        name, size = struct.unpack_from("<4sI", header, at)
+        if name == b"fmt " and at + 22 <= len(header):
+            kind, _, rate, _, bytes_per_sample = struct.unpack_from("<HHIIH", header, at + 8)
+            if kind not in UNCOMPRESSED:
+                return None
+            bytes_per_second = rate * bytes_per_sample
+        elif name == b"data":
+            return Fraction(size, bytes_per_second) if bytes_per_second and 0 < size < UNKNOWN_SIZE else None
+        at += 8 + size + size % 2
+    return None

@@ -1,151 +1,70 @@
-"""Files of video and sound, local or remote, read by PyAV (FFmpeg's libraries come in its wheel)."""
+"""A container (a file of video or sound, local or remote) as PyAV opens it, and the container's clock."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
-from functools import cached_property
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import av
 import av.error
 
 from ..errors import MediaError
-from ..windows import Segment
-from .audio import AudioTrack
 from .identity import Identity
-from .samples import Frame, Sound
-from .seeking import frames_from
-from .skipping import frames_wanted
-from .source import Track, Wants
-from .track import FFMPEG_ERRORS, FileTrack, broken, latest, note_end, reason
-from .video import VideoTrack
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
 
+FFMPEG_ERRORS = (av.error.FFmpegError, OSError)
+MICROSECOND = Fraction(1, av.time_base)  # a tick of a container's own clock
 PLAYLIST = b"ffconcat"  # such a list may name itself, and FFmpeg reads it until there is no file left to open
-COVER = av.stream.Disposition.attached_pic
-DEFAULT = av.stream.Disposition.default
 
 
-class MediaFile:
-    """A file of any container and codec that FFmpeg reads. See `MediaSource`.
+class Container:
+    """An open file of any container format that FFmpeg reads.
 
     file: what PyAV opens: `file:PATH`, or an open binary file
-    container: PyAV's
+    handle: PyAV's container
     Raises MediaError if FFmpeg cannot read the file.
     """
 
-    def __init__(self, file: str | IO[bytes], identity: Identity, segment: Segment | None = None) -> None:
+    def __init__(self, file: str | IO[bytes], identity: Identity) -> None:
         self.identity = identity
-        self.segment = segment
         self.location = identity.location
         self._file = file
-        self.container = self._open()
-
-    def __enter__(self) -> MediaFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.container.close()
-        if not isinstance(self._file, str):
-            self._file.close()
-
-    @cached_property
-    def video(self) -> VideoTrack:
-        """The first video stream that is not a song's cover."""
-        for stream in self.container.streams.video:
-            if not stream.disposition & COVER:
-                return VideoTrack(self, stream)
-        raise self._lacks("video")
-
-    @cached_property
-    def audio(self) -> AudioTrack:
-        """The audio stream that FFmpeg's command takes: the default one; of several, that with the most channels."""
-        streams = self.container.streams.audio
-        if not streams:
-            raise self._lacks("audio")
-        best = max(streams, key=lambda stream: (bool(stream.disposition & DEFAULT), _channels(stream)))
-        return AudioTrack(self, best)
+        self.handle = self._open()
 
     @property
     def format(self) -> str:
-        """The container's, by FFmpeg's name."""
-        return self.container.format.name
+        """FFmpeg's name of the container format."""
+        return self.handle.format.name
 
     @property
     def is_local(self) -> bool:
         return isinstance(self._file, str)
 
-    def samples(
-        self, tracks: Collection[Track], wants: Wants | None = None
-    ) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
-        going: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
-        for frame in self._frames_apart(tracks, wants):
-            going = [track for track in going if track is not self.video]  # which is read here, then
-            yield self.video, frame
-        ends: dict[Any, int] = {}  # of the packets so far, by stream, in its ticks
-        try:
-            # All streams are read, so that a video shorter than its sound is not taken for truncated.
-            for packet in self.container.demux():
-                note_end(ends, packet)
-                for track in going.copy():
-                    if packet.stream is track.stream:  # not its index: the last packet, which flushes, has none
-                        yield from _or_the_error(track, track.take(packet), going)
-                for track in going.copy():
-                    if track not in tracks:  # the caller took it out
-                        going.remove(track)
-                        track.leave()
-                if not going:
-                    return
-        except av.error.InvalidDataError as error:  # as where a file was cut
-            for track in going.copy():
-                yield from _or_the_error(track, track.stop(error), going)
-        except FFMPEG_ERRORS as error:  # reading itself
-            raise broken(self.location, latest(self.container, ends), error) from error
-        for track in going.copy():
-            yield from _or_the_error(track, track.finish(latest(self.container, ends)), going)
+    def close(self) -> None:
+        self.handle.close()
+        if not isinstance(self._file, str):
+            self._file.close()
 
     @contextmanager
-    def reopened(self) -> Iterator[MediaFile]:
-        """The same file, to read it once more; a remote one is then where it was before."""
-        at = None if isinstance(self._file, str) else self._file.tell()
+    def reopened(self) -> Iterator[Container]:
+        """The same file, opened once more; afterwards a remote file is read on from where it was before."""
+        position = None if isinstance(self._file, str) else self._file.tell()
         if not isinstance(self._file, str):
             self._file.seek(0)
-        again = MediaFile(self._file, self.identity)
+        again = Container(self._file, self.identity)
         try:
             yield again
         finally:
-            again.container.close()
+            again.handle.close()
             if not isinstance(self._file, str):
-                self._file.seek(at or 0)
-
-    def _frames_apart(self, tracks: Collection[Track], wants: Wants | None) -> Iterator[Frame | MediaError]:
-        """Those of the video that are wanted, or from the segment's start on, where they can be read without others.
-
-        In a reading of their own: sound is exact only from the file's beginning on, as its decoder, its resampling and
-        what fills its gaps depend on all that was before. To read it decodes no picture.
-        """
-        if not any(isinstance(one, VideoTrack) for one in tracks):
-            return
-        ways = [] if wants is None else [frames_wanted(self, wants)]
-        if self.segment is not None and self.segment.start:
-            ways.append(frames_from(self, self.segment.start))
-        for way in ways:
-            with closing(way) as frames:
-                is_way = False
-                for frame in frames:
-                    is_way = True
-                    yield frame
-                    if self.video not in tracks:
-                        return
-                if is_way:
-                    return
+                self._file.seek(position or 0)
 
     def beginning(self, size: int) -> bytes:
         """The first bytes of the file."""
@@ -171,31 +90,50 @@ class MediaFile:
                 f"{self.location}: not a file of video or sound that FFmpeg can read ({reason(error)})"
             ) from error
 
-    def _lacks(self, kind: str) -> MediaError:
-        streams = ", ".join(_in_words(stream) for stream in self.container.streams)
-        return MediaError(
-            f"{self.location}: no {kind} stream in it, {f'only {streams}' if streams else 'nor any other'}"
-        )
+
+def broken(location: str, reached: Fraction | None, error: Exception) -> MediaError:
+    return MediaError(
+        f"{location}: decoding failed after {float(reached or 0):.2f} s ({reason(error)}); is it damaged or truncated?"
+    )
 
 
-def _or_the_error(
-    track: FileTrack[Any], samples: Iterator[Frame | Sound], going: list[FileTrack[Any]]
-) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
-    """The samples of a track; where it breaks, the reason, and the track goes on no more."""
-    try:
-        for sample in samples:
-            yield track, sample
-    except MediaError as error:
-        going.remove(track)
-        yield track, error
+def reason(error: Exception) -> str:
+    # Codes of decoders, for which there are no words, or the wrong ones.
+    if isinstance(error, av.error.UndefinedError) or getattr(error, "errno", None) == errno.EPERM:
+        return "FFmpeg refuses it"
+    return getattr(error, "strerror", None) or str(error)
 
 
-def _in_words(stream: Any) -> str:
-    """`audio (aac)`"""
-    kind = "a cover" if stream.disposition & COVER else stream.type
-    context = stream.codec_context
-    return str(kind) if context is None else f"{kind} ({context.codec.canonical_name})"
+def container_start(container: InputContainer) -> Fraction:
+    return (container.start_time or 0) * MICROSECOND
 
 
-def _channels(stream: Any) -> int:
-    return 0 if stream.codec_context is None else int(stream.codec_context.channels)
+def container_end(container: InputContainer) -> Fraction | None:
+    return container.duration * MICROSECOND if container.duration else None
+
+
+def start_ticks(container: InputContainer, stream: Any) -> int:
+    """The tick of a stream that is 0 s: as in FFmpeg's tools the container's start, rounded to the stream's ticks."""
+    if not stream.time_base:
+        return 0
+    start: Fraction = container_start(container) / stream.time_base
+    if stream.start_time is not None and abs(stream.start_time - start) * stream.time_base < MICROSECOND:
+        return int(stream.start_time)  # the container starts with it, and says so in coarser ticks
+    return round(start)
+
+
+def seconds_of(container: InputContainer, stream: Any, ticks: int) -> Fraction:
+    """The time of a stream's tick; the container's start is 0."""
+    return (ticks - start_ticks(container, stream)) * Fraction(stream.time_base or 0)
+
+
+def latest(container: InputContainer, ticks: Mapping[Any, int]) -> Fraction:
+    """The time of the latest of these, each of its stream; 0 of none."""
+    return max((seconds_of(container, stream, its) for stream, its in ticks.items()), default=Fraction(0))
+
+
+def note_end(ticks: dict[Any, int], packet: Packet[Any]) -> None:
+    """Keep where the latest packet of each stream ends."""
+    if packet.pts is not None:
+        end = packet.pts + (packet.duration or 0)
+        ticks[packet.stream] = max(ticks.get(packet.stream, end), end)

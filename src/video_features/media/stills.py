@@ -17,8 +17,7 @@ import PIL.ImageOps
 from ..errors import MediaError, in_one_line
 from ..windows import Segment, as_fraction
 from .identity import Identity, images_of
-from .samples import RGB, Frame
-from .source import SoundTrack, Track, Wants
+from .source import RGB, Frame, SoundTrack, Track, Wants
 
 
 class _Stills:

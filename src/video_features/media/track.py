@@ -1,32 +1,35 @@
-"""One stream of a file: the container's clock, decoding, and whether it reaches the end that the file states."""
+"""One stream of a container, decoded: its start and end, and whether it reaches the end that the file states."""
 
 from __future__ import annotations
 
-import errno
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-import av
-import av.error
-
 from ..errors import MediaError, printable
+from .container import (
+    FFMPEG_ERRORS,
+    Container,
+    broken,
+    container_end,
+    container_start,
+    latest,
+    note_end,
+    reason,
+    start_ticks,
+)
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.packet import Packet
-
-    from .container import MediaFile
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
-FFMPEG_ERRORS = (av.error.FFmpegError, OSError)
-MICROSECOND = Fraction(1, av.time_base)  # a tick of a container's own clock
 # A stream that ends this much before its stated end is taken for truncated.
 MISSING_SECONDS = 1
 # So much may be lost to decoding at its beginning and its end: recordings are cut in the middle of a packet, or a few.
@@ -45,11 +48,11 @@ class FileTrack(Generic[S]):
     kind: ClassVar[str]
     nothing: ClassVar[str]
 
-    def __init__(self, file: MediaFile, stream: Any) -> None:
+    def __init__(self, container: Container, stream: Any) -> None:
         if stream.codec_context is None:
-            raise MediaError(f"{file.location}: FFmpeg has no decoder for its {self.kind} stream")
+            raise MediaError(f"{container.location}: FFmpeg has no decoder for its {self.kind} stream")
         stream.thread_type = "AUTO"
-        self.file = file
+        self.container = container
         self.stream = stream
         self.reached: Fraction | None = None
         self._error: Exception | None = None  # the first since something was decoded
@@ -64,7 +67,7 @@ class FileTrack(Generic[S]):
 
     @property
     def end_seconds(self) -> Fraction | None:
-        return self.stated_end() or container_end(self.file.container)
+        return self.stated_end() or container_end(self.container.handle)
 
     @property
     def is_end_guessed(self) -> bool:
@@ -81,15 +84,21 @@ class FileTrack(Generic[S]):
     def stated_end(self) -> Fraction | None:
         """When the stream ends, as the file's header says; the container's start is 0."""
         stream = self.stream
-        if self.file.format == "avi" and stream.frames:  # its duration is guessed anew where the file is cut
+        if self.container.format == "avi" and stream.frames:  # its duration is guessed anew where the file is cut
             return Fraction(stream.frames * stream.time_base)
         if stream.duration and stream.time_base:
             return self.start_seconds + Fraction(stream.duration * stream.time_base)
         try:  # Matroska: a tag with the end, such as 00:00:05.312000000, on the container's own clock
             hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - container_start(self.file.container)
+            return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - container_start(self.container.handle)
         except ValueError:
             return None
+
+    @contextmanager
+    def reopened(self) -> Iterator[Self]:
+        """The same stream from its file's beginning, read independently of this one."""
+        with self.container.reopened() as again:
+            yield type(self)(again, again.handle.streams[self.stream.index])
 
     def take(self, packet: Packet[Any]) -> Iterator[S]:
         """What the packet makes ready. Raises MediaError where one before it could not be decoded."""
@@ -119,7 +128,7 @@ class FileTrack(Generic[S]):
         file_reached: the end of the last packet of any stream
         """
         yield from self._rest()
-        location, stated = self.file.location, self.stated_end()
+        location, stated = self.container.location, self.stated_end()
         if self._error is not None:
             # What a guess takes for sound may be something else behind it.
             may_lack = MISSING_SECONDS if self.is_end_guessed else LOST_SECONDS
@@ -130,7 +139,7 @@ class FileTrack(Generic[S]):
             raise MediaError(f"{location}: {self.nothing} in its {self.kind} stream could be decoded")
         reached = self.reached
         if stated is None:  # then the container's end, which any of its streams may reach
-            stated, reached = container_end(self.file.container), max(reached, file_reached)
+            stated, reached = container_end(self.container.handle), max(reached, file_reached)
         if stated is not None and not self.is_end_guessed and reached + MISSING_SECONDS < stated:
             raise MediaError(
                 f"{location}: truncated: it ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
@@ -154,25 +163,25 @@ class FileTrack(Generic[S]):
         until = self._packets_end if ticks is None else self._seconds(ticks)
         is_at_an_end = self.reached is None or (stated is not None and self.reached + LOST_SECONDS >= stated)
         if not is_at_an_end or until - since > LOST_SECONDS:
-            raise broken(self.file.location, self.reached, self._error)
+            raise broken(self.container.location, self.reached, self._error)
         self._forgive(f"from {float(since):.2f} s to {float(until):.2f} s")
 
     def _forgive(self, where: str) -> None:
         assert self._error is not None
         what = f"its {self.kind} {where} cannot be decoded ({reason(self._error)}), and is left out"
-        log.warning("%s: %s", printable(self.file.location), what)
+        log.warning("%s: %s", printable(self.container.location), what)
         self._error = self._broke_at = None
 
     @property
     def _packets_end(self) -> Fraction:
-        return latest(self.file.container, self._ends)
+        return latest(self.container.handle, self._ends)
 
     def _seconds(self, ticks: int) -> Fraction:
         return (ticks - self._zero) * self._tick
 
     @cached_property
     def _zero(self) -> int:
-        return start_ticks(self.file.container, self.stream)
+        return start_ticks(self.container.handle, self.stream)
 
     @cached_property
     def _tick(self) -> Fraction:
@@ -183,51 +192,3 @@ class FileTrack(Generic[S]):
 
     def _rest(self) -> Iterator[S]:
         return iter(())
-
-
-def broken(location: str, reached: Fraction | None, error: Exception) -> MediaError:
-    return MediaError(
-        f"{location}: decoding failed after {float(reached or 0):.2f} s ({reason(error)}); is it damaged or truncated?"
-    )
-
-
-def reason(error: Exception) -> str:
-    # Codes of decoders, for which there are no words, or the wrong ones.
-    if isinstance(error, av.error.UndefinedError) or getattr(error, "errno", None) == errno.EPERM:
-        return "FFmpeg refuses it"
-    return getattr(error, "strerror", None) or str(error)
-
-
-def container_start(container: InputContainer) -> Fraction:
-    return (container.start_time or 0) * MICROSECOND
-
-
-def container_end(container: InputContainer) -> Fraction | None:
-    return container.duration * MICROSECOND if container.duration else None
-
-
-def start_ticks(container: InputContainer, stream: Any) -> int:
-    """The tick of a stream that is 0 s: as in FFmpeg's tools the container's start, rounded to the stream's ticks."""
-    if not stream.time_base:
-        return 0
-    start: Fraction = container_start(container) / stream.time_base
-    if stream.start_time is not None and abs(stream.start_time - start) * stream.time_base < MICROSECOND:
-        return int(stream.start_time)  # the container starts with it, and says so in coarser ticks
-    return round(start)
-
-
-def seconds_of(container: InputContainer, stream: Any, ticks: int) -> Fraction:
-    """The time of a stream's tick; the container's start is 0."""
-    return (ticks - start_ticks(container, stream)) * Fraction(stream.time_base or 0)
-
-
-def latest(container: InputContainer, ticks: Mapping[Any, int]) -> Fraction:
-    """The time of the latest of these, each of its stream; 0 of none."""
-    return max((seconds_of(container, stream, its) for stream, its in ticks.items()), default=Fraction(0))
-
-
-def note_end(ticks: dict[Any, int], packet: Packet[Any]) -> None:
-    """Keep where the latest packet of each stream ends."""
-    if packet.pts is not None:
-        end = packet.pts + (packet.duration or 0)
-        ticks[packet.stream] = max(ticks.get(packet.stream, end), end)

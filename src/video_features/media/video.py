@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from av.filter import Graph
@@ -16,12 +16,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import MediaError
-from .samples import RGB, Frame
+from .container import FFMPEG_ERRORS, Container, broken, start_ticks
+from .source import RGB, Frame
 from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes
-from .track import FFMPEG_ERRORS, MISSING_SECONDS, FileTrack, broken, start_ticks
-
-if TYPE_CHECKING:
-    from .container import MediaFile
+from .track import MISSING_SECONDS, FileTrack
 
 # (a, b, c, d): a player shows the stored pixel (x, y) at (a·x + c·y, b·x + d·y).
 Matrix = tuple[int, int, int, int]
@@ -36,10 +34,10 @@ class VideoTrack(FileTrack[Frame]):
     kind = "video"
     nothing = "no frame"
 
-    def __init__(self, file: MediaFile, stream: Any) -> None:
-        super().__init__(file, stream)
+    def __init__(self, container: Container, stream: Any) -> None:
+        super().__init__(container, stream)
         self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(file.container, stream))
+        self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(container.handle, stream))
         self._held: tuple[VideoFrame, Fraction] | None = None  # a frame and its start, until the next one's is known
         # Those that no thread is using: to share one would be to wait for it. No thread's own: a process that is
         # forked frees what other threads had, and would wait for ever for the threads of FFmpeg in it.
@@ -64,14 +62,14 @@ class VideoTrack(FileTrack[Frame]):
         if self.stream.frames:
             return int(self.stream.frames)
         if self.end_seconds is None:
-            with self.file.reopened() as again:
-                packets = again.container.demux(again.container.streams[self.stream.index])
+            with self.reopened() as again:
+                packets = again.container.handle.demux(again.stream)
                 try:
                     count = sum(1 for packet in packets if packet.size)
                 except FFMPEG_ERRORS as error:
-                    raise broken(self.file.location, None, error) from error
+                    raise broken(self.container.location, None, error) from error
             if not count:
-                raise MediaError(f"{self.file.location}: no frame in its video stream")
+                raise MediaError(f"{self.container.location}: no frame in its video stream")
             return count
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
@@ -113,10 +111,10 @@ class VideoTrack(FileTrack[Frame]):
         and the file's header knows of no such length."""
         if end - start <= LONGEST_GAP_SECONDS:
             return
-        stated = None if self.file.format in WITHOUT_STATED_END else self.end_seconds
+        stated = None if self.container.format in WITHOUT_STATED_END else self.end_seconds
         if stated is None or end > stated + MISSING_SECONDS:
             raise MediaError(
-                f"{self.file.location}: by its timestamps one picture is shown from {float(start):.2f} s to "
+                f"{self.container.location}: by its timestamps one picture is shown from {float(start):.2f} s to "
                 f"{float(end):.2f} s; is it damaged?"
             )
 

@@ -11,25 +11,25 @@ not decoded:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from av.video.frame import VideoFrame
 
-from ..errors import MediaError
+from ...errors import MediaError
+from ...windows import Segment
+from ..container import FFMPEG_ERRORS, start_ticks
+from ..demux import samples_of
+from ..source import Frame, Wants
+from ..video import VideoTrack
 from .packets import Packets, list_packets
-from .samples import Frame
-from .seeking import LOOKED_AT, is_seekable
-from .source import Wants
-from .track import FFMPEG_ERRORS, start_ticks
+from .seek import LOOKED_AT, FramesOrError, is_seekable
 
 if TYPE_CHECKING:
     from av.packet import Packet
-
-    from .container import MediaFile
 
 # A packet of these may be no picture, but only what others are made of.
 MAY_SHOW_NOTHING = {"vp8"}
@@ -43,38 +43,35 @@ class Doubt(Exception):
     """What is decoded is not what the packets said, so that what is not decoded may be something else, too."""
 
 
-def frames_wanted(file: MediaFile, wants: Wants) -> Generator[Frame | MediaError, None, None]:
-    """The frames of a file's video; those that nobody wants may come together as one, of which there is no picture. See
+def frames_wanted(track: VideoTrack, segment: Segment | None, wants: Wants) -> FramesOrError:
+    """The frames of a track; those that nobody wants may come together as one, of which there is no picture. See
     `MediaSource.samples`. None at all: it is not sure that they are exact but where all are decoded.
 
     Where that shows later, they are read anew, and all are decoded.
     """
-    track, segment = file.video, file.segment
-    if not file.is_local or not is_seekable(file) or track.codec in MAY_SHOW_NOTHING:
+    if not track.container.is_local or not is_seekable(track) or track.codec in MAY_SHOW_NOTHING:
         return
     if segment and track.end_seconds and segment.share(track.start_seconds, track.end_seconds) < LEAST_SHARE:
         return
-    packets = list_packets(file)
+    packets = list_packets(track)
     if packets is None or len(packets.order) <= LOOKED_AT:
         return
     reached: Fraction | None = None
-    with suppress(Doubt, *FFMPEG_ERRORS), file.reopened() as again:
+    with suppress(Doubt, *FFMPEG_ERRORS), track.reopened() as again:
         try:
             for frame in _Reading(again, packets, wants).frames():
                 yield frame
                 reached = frame.end_seconds
-            again.video.reached = reached
-            yield from again.video.finish(packets.file_reached)
+            again.reached = reached
+            yield from again.finish(packets.file_reached)
         except MediaError as error:
             yield error
         return
     if reached is None:
         return
-    with file.reopened() as again:
-        for _, sample in again.samples([again.video]):
-            if not isinstance(sample, Frame):
-                yield cast(MediaError, sample)
-            elif sample.end_seconds > reached:
+    with track.reopened() as again:
+        for sample in samples_of(again):
+            if isinstance(sample, MediaError) or sample.end_seconds > reached:
                 yield sample
 
 
@@ -110,11 +107,11 @@ def runs_of(packets: Packets, is_needed: bytearray) -> list[Run]:
 class _Reading:
     """One reading of a file's video for what is wanted of it."""
 
-    def __init__(self, file: MediaFile, packets: Packets, wants: Wants) -> None:
-        self._file = file
-        self._track = file.video
+    def __init__(self, track: VideoTrack, packets: Packets, wants: Wants) -> None:
+        self._track = track
+        self._handle = track.container.handle
         self._packets = packets
-        self._start = start_ticks(file.container, self._track.stream)
+        self._start = start_ticks(self._handle, track.stream)
         self._place = {packets.pts[k]: place for place, k in enumerate(packets.order)}  # by pts, in the order shown
         wanted = sorted(self._wanted(wants))
         # The last one tells whether there is all of it.
@@ -149,7 +146,7 @@ class _Reading:
 
     def _unseen(self, place: int, until: int) -> Frame:
         def no_picture() -> Any:
-            raise AssertionError(f"{self._file.location}: a frame is taken that nobody wanted")
+            raise AssertionError(f"{self._track.container.location}: a frame is taken that nobody wanted")
 
         return Frame(self._seconds(place), self._seconds(until), no_picture)
 
@@ -175,9 +172,9 @@ class _Reading:
         context.flush_buffers()  # what follows begins with a keyframe
 
     def _sent(self, run: Run) -> Iterator[Packet[Any]]:
-        packets, file = self._packets, self._file
+        packets = self._packets
         if run.first - self._at > FAR:
-            file.container.seek(packets.seek_ticks(run.first), stream=self._track.stream)
+            self._handle.seek(packets.seek_ticks(run.first), stream=self._track.stream)
             self._demuxed = self._demux()
             # It may go further back than it has to, to packets that nobody is shown.
             landed = next((packet for packet in self._demuxed if packet.pts in self._place), None)
@@ -198,7 +195,7 @@ class _Reading:
         raise Doubt
 
     def _demux(self) -> Iterator[Packet[Any]]:
-        return (packet for packet in self._file.container.demux(self._track.stream) if packet.size)
+        return (packet for packet in self._handle.demux(self._track.stream) if packet.size)
 
     def _wanted(self, wants: Wants) -> Iterator[int]:
         """The places of the frames that are wanted, but for the last one, whose end is not known yet."""

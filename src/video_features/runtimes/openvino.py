@@ -27,13 +27,13 @@ import torch
 from openvino import properties
 from torch import Tensor, nn
 
-from .errors import in_one_line
-from .profile import spent
-from .runtime import over_tensors, tensors_of
-from .workers import passes_at_once, workers
+from ..errors import in_one_line
+from ..profile import spent
+from .base import over_tensors, tensors_of
+from .threads import passes_at_once, workers
 
 if TYPE_CHECKING:
-    from .runtime import Blueprint, Runtime
+    from .base import Blueprint, Runtime
 
 log = logging.getLogger(__name__)
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OutputError, WriteError, with_kind
-from .features import Features, StoredFeatures
-from .layout import Format, Paths, load_predictions
-from .locations import store_of
-from .media import Frame
-from .records import check_same_settings, check_same_source
-from .rows import Draft, Rows
-from .sinks import FileSink, Saved, as_features
+from ..errors import OutputError, WriteError, with_kind
+from ..features import Features
+from ..layout import Format, Paths, load_predictions
+from ..locations import store_of
+from ..media import Frame
+from ..records import check_same_settings, check_same_source
+from ..rows import Draft, Rows
+from .base import Saved, StoredFeatures, as_features
+from .files import FileSink
 
 
 class RemoteSink:

@@ -6,14 +6,15 @@ import math
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import MediaError
-from .samples import Frame
-from .track import FFMPEG_ERRORS, seconds_of, start_ticks
+from ...errors import MediaError
+from ..container import FFMPEG_ERRORS, seconds_of, start_ticks
+from ..demux import samples_of
+from ..source import Frame
+from ..video import VideoTrack
 
-if TYPE_CHECKING:
-    from .container import MediaFile
+FramesOrError = Generator[Frame | MediaError, None, None]  # an error ends them
 
 # These have an index of keyframes, and the encoder's own timestamps.
 CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -23,18 +24,17 @@ CODECS = {"av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2v
 LOOKED_AT = 32
 
 
-def frames_from(file: MediaFile, seconds: Fraction) -> Generator[Frame | MediaError, None, None]:
-    """The frames of a file's video from the one shown at `seconds` on, and perhaps some before it; see
+def frames_from(track: VideoTrack, seconds: Fraction) -> FramesOrError:
+    """The frames of a track from the one shown at `seconds` on, and perhaps some before it; see
     `MediaSource.samples`. None at all: they are not sure to be exact but from the file's beginning.
 
     It is read anew, from the nearest keyframe where that will do, else from further back.
     """
-    track = file.video
-    if not is_seekable(file):
+    if not is_seekable(track):
         return
     target, step = seconds, Fraction(1, 10)
     while target > track.start_seconds:
-        with file.reopened() as again:
+        with track.reopened() as again:
             keyframe = _seek(again, target)
             if keyframe is not None and keyframe <= track.start_seconds:
                 return
@@ -48,9 +48,9 @@ def frames_from(file: MediaFile, seconds: Fraction) -> Generator[Frame | MediaEr
         target, step = target - step, 4 * step
 
 
-def is_seekable(file: MediaFile) -> bool:
-    """Whether container and codec are such that decoding a file's video from a keyframe on is exact."""
-    return file.format in CONTAINERS and file.video.codec in CODECS
+def is_seekable(track: VideoTrack) -> bool:
+    """Whether decoding a track from any keyframe on is exact, by its container format and codec."""
+    return track.container.format in CONTAINERS and track.codec in CODECS
 
 
 def are_times_of_decoding(stream: Any, pts: list[int]) -> bool:
@@ -59,9 +59,9 @@ def are_times_of_decoding(stream: Any, pts: list[int]) -> bool:
     return bool(stream.codec_context.has_b_frames) and pts == sorted(pts)
 
 
-def _seek(file: MediaFile, seconds: Fraction) -> Fraction | None:
+def _seek(track: VideoTrack, seconds: Fraction) -> Fraction | None:
     """Go on reading at the last keyframe before `seconds`: when it is shown. None: its timestamps are not sure."""
-    container, stream = file.container, file.video.stream
+    container, stream = track.container.handle, track.stream
     ticks = math.floor(seconds / stream.time_base) + start_ticks(container, stream)
     try:
         container.seek(ticks, stream=stream)
@@ -77,9 +77,11 @@ def _seek(file: MediaFile, seconds: Fraction) -> Fraction | None:
     return seconds_of(container, stream, pts[0])
 
 
-def _from_keyframe(file: MediaFile, keyframe: Fraction, seconds: Fraction) -> Generator[Frame | MediaError, None, None]:
+def _from_keyframe(
+    track: VideoTrack, keyframe: Fraction, seconds: Fraction
+) -> Generator[Frame | MediaError, None, None]:
     """What `frames_from` gives, read on from the keyframe that is shown then; nothing where that is not exact."""
-    samples: Iterator[Any] = (sample for _, sample in file.samples([file.video]))
+    samples: Iterator[Any] = samples_of(track)
     # Frames that are decoded after a keyframe and shown before it may need others before it (an open GOP).
     first = next((sample for sample in samples if isinstance(sample, MediaError) or sample.seconds >= keyframe), None)
     if not isinstance(first, Frame) or first.seconds != keyframe:
@@ -87,7 +89,7 @@ def _from_keyframe(file: MediaFile, keyframe: Fraction, seconds: Fraction) -> Ge
     held: list[Frame | MediaError] = [first]
     while _is_before(held[-1], seconds) and (following := next(samples, None)) is not None:
         held = [held[-1], following] if isinstance(following, MediaError) else [following]
-    if not file.video.are_times_doubtful:
+    if not track.are_times_doubtful:
         yield from held
         yield from samples
 

@@ -1,21 +1,18 @@
-"""Where features go: standard output, `.npy` or `.pkl` files. Files appear whole, or not at all."""
+"""Features as `.npy` or `.pkl` files. Files appear whole, or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import OutputError, SettingsError, WriteError, with_kind
-from .features import Features, StoredFeatures, Values
-from .layout import (
-    NUMPY,
-    PICKLE,
+from ..errors import OutputError, WriteError, with_kind
+from ..features import Features, Values
+from ..layout import (
     Format,
     Part,
     Paths,
@@ -24,120 +21,13 @@ from .layout import (
     temporary_path,
     write_together,
 )
-from .locations import Location
-from .media import Frame
-from .records import check_same_settings, check_same_source
-from .rows import Array, Draft, Rows, RowsInFile
-from .run_settings import RunSettings
+from ..media import Frame
+from ..records import check_same_settings, check_same_source
+from ..rows import Array, Draft, Rows, RowsInFile
+from .base import Saved, StoredFeatures, as_features
 
 if TYPE_CHECKING:
-    from .preview import Preview
-
-
-class Sink(Protocol):
-    """Takes the features of one video after another."""
-
-    @property
-    def root(self) -> Location | None:
-        """Where their files are; None where there are none."""
-
-    def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
-    ) -> Saved | None:
-        """What this very run would write, if it is there already and whole; else None.
-
-        record: feature, settings, weights and source, as `Features.record` has them
-        Raises OutputError if what is there was made otherwise, or from another video.
-        """
-
-    def record_path(self, name: str, record: dict[str, Any]) -> Path | None:
-        """The file that vouches for the others, and is there last; None where there are no files."""
-
-    def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
-        """Where one video's features gather until they are written."""
-
-    def write(self, name: str, features: Features, draft: Draft) -> Saved:
-        """Write one video's features, gathered in `draft`; and these as they are then. Raises OutputError where that
-        fails."""
-
-    def stored(self, name: str, features: Features) -> Features:
-        """The same features, that were written here or found: to be read from their files once they are asked for."""
-
-
-@dataclass(frozen=True)
-class Saved:
-    """Features and their files, if there are any."""
-
-    features: Features
-    files: tuple[Location, ...]
-
-
-class NoSink:
-    """Writes nothing: the features go to the caller alone."""
-
-    root = None
-
-    def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
-    ) -> Saved | None:
-        return None
-
-    def record_path(self, name: str, record: dict[str, Any]) -> Path | None:
-        return None
-
-    def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
-        return Draft()
-
-    def write(self, name: str, features: Features, draft: Draft) -> Saved:
-        return Saved(features, ())
-
-    def stored(self, name: str, features: Features) -> Features:
-        return features
-
-
-def sink_of(run: RunSettings, *, lists: bool = False) -> Sink:
-    """Where a run's features go. Raises OutputError where that cannot be written.
-
-    lists: whether it is to be asked about many videos; see `RemoteSink`
-    """
-    if not run.writes_files:
-        return NoSink()
-    if run.output_path is None:
-        raise SettingsError(f"on_extraction={run.on_extraction} needs an output_path")
-    format = PICKLE if run.on_extraction == "save_pickle" else NUMPY
-    if isinstance(run.output_path, str):
-        from .remote_sink import RemoteSink
-
-        return RemoteSink(run.output_path, format, overwrite=run.overwrite, lists=lists)
-    try:
-        run.output_path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"output_path={run.output_path}: cannot be written ({error.strerror})") from error
-    return FileSink(run.output_path, format, overwrite=run.overwrite)
-
-
-def as_features(values: Mapping[str, Array], arrays: Mapping[str, Array], record: dict[str, Any]) -> Features:
-    """Features from their files' arrays and record.
-
-    arrays: those that are no values, as `Features.arrays` names them
-    """
-    return Features(
-        values=values,
-        start_seconds=arrays["timestamps_ms"] / 1000,
-        end_seconds=arrays["end_timestamps_ms"] / 1000,
-        fps=float(arrays["fps"]),
-        padded_frames=arrays.get("padded_frames"),
-        record=record,
-    )
-
-
-def print_features(features: Features) -> None:
-    """Print every key, its array, then its largest, mean and smallest value, as the reference tool does."""
-    for key, array in features.arrays().items():
-        print(key)
-        print(array)
-        print(f"max: {array.max():.8f}; mean: {array.mean():.8f}; min: {array.min():.8f}")
-        print()
+    from ..preview import Preview
 
 
 class FileSink:
@@ -273,7 +163,7 @@ class _FileDraft(Draft):
             rows = RowsInFile(temporary_path(self._record), dtype)
             self._made.append(rows)
         if self._with_preview:
-            from .preview import Preview  # which loads torchvision and FFmpeg
+            from ..preview import Preview  # which loads torchvision and FFmpeg
 
             rows = self._drawn = Preview(temporary_path(self._record), rows)
             self.preview = rows.path

@@ -8,14 +8,13 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .seeking import are_times_of_decoding
-from .timestamps import LONGEST_GAP_SECONDS
-from .track import FFMPEG_ERRORS, latest, note_end
+from ..container import FFMPEG_ERRORS, latest, note_end
+from ..timestamps import LONGEST_GAP_SECONDS
+from ..video import VideoTrack
+from .seek import are_times_of_decoding
 
 if TYPE_CHECKING:
     from av.packet import Packet
-
-    from .container import MediaFile
 
 # Their decoders tell frames of which no other is made.
 NAME_NONREFERENCE = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
@@ -47,24 +46,23 @@ class Packets:
         return self.pts[packet] if dts is None else min(self.pts[packet], dts)
 
 
-def list_packets(file: MediaFile) -> Packets | None:
-    """The packets of a file's video, in a reading of its own. None: when, or of what, frames are shown is not sure."""
+def list_packets(track: VideoTrack) -> Packets | None:
+    """The packets of a track, read independently of it. None: when, or of what, frames are shown is not sure."""
     try:
-        with file.reopened() as again:
+        with track.reopened() as again:
             return _list(again)
     except FFMPEG_ERRORS:
         return None
 
 
-def _list(file: MediaFile) -> Packets | None:
-    stream, context = file.video.stream, file.video.stream.codec_context
-    codec = file.video.codec
+def _list(track: VideoTrack) -> Packets | None:
+    handle, stream, codec = track.container.handle, track.stream, track.codec
     found = Packets(names_nonreference=codec in NAME_NONREFERENCE)
-    units = _Units.of(codec, context.extradata)
+    units = _Units.of(codec, stream.codec_context.extradata)
     shown, parameters, ended = [], [], False
     ends: dict[Any, int] = {}  # of the packets so far, by stream, in its ticks
     # The others matter only where the video does not state its own end.
-    for packet in file.container.demux(*([stream] if file.video.stated_end() is not None else [])):
+    for packet in handle.demux(*([stream] if track.stated_end() is not None else [])):
         note_end(ends, packet)
         if packet.stream is not stream:
             continue
@@ -85,16 +83,15 @@ def _list(file: MediaFile) -> Packets | None:
             found.names_nonreference = False  # of the frames of a layer, those of a higher one may be made
     if not found.pts or not stream.time_base:
         return None
-    found.file_reached = latest(file.container, ends)
+    found.file_reached = latest(handle, ends)
     found.order = sorted(shown, key=found.pts.__getitem__)
-    is_sure = _are_times_sure(file, found) and _are_groups_sure(found)
+    is_sure = _are_times_sure(stream, found) and _are_groups_sure(found)
     # Parameters stay until others come: the same ones have to come with each group, or none at all.
     return found if is_sure and len(set(parameters)) == 1 else None
 
 
-def _are_times_sure(file: MediaFile, packets: Packets) -> bool:
+def _are_times_sure(stream: Any, packets: Packets) -> bool:
     """Whether frames are shown when their packets say: at times that differ, and in such an order as that can be."""
-    stream = file.video.stream
     if not packets.order or are_times_of_decoding(stream, packets.pts):
         return False
     times = [packets.pts[k] for k in packets.order]

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from .errors import OutputError, WriteError, with_kind
-from .layout import digest
-from .ledger import Ledger, RunRecord, nothing_more, some_of
-from .locations import store_of
+from ...errors import OutputError, WriteError, with_kind
+from ...layout import digest
+from ...locations import store_of
+from .base import Ledger, RunRecord, nothing_more, some_of
 
 WRITE_EVERY_SECONDS, WRITE_EVERY_LINES = 30.0, 1000
 

@@ -1,38 +1,28 @@
-"""What a run leaves beside its outputs: how every video ended, and what the run was for.
-
-outcomes.jsonl               a line for every end of a video, appended by all processes; in a store, see `remote_ledger`
-.video_features/runs/*.json  what each run was to do
-.video_features/claims/      which process is at which video, see `claims`
-"""
+"""What every ledger offers, and what is recorded: how a video ended, and what a run was for."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
-from .errors import OutputError, WriteError
-from .features import Outcome
-from .layout import digest
-from .lists import Video
-from .locations import Location
-from .run_settings import RunSettings
-from .settings import from_mapping
+from ...errors import OutputError
+from ...features import Outcome
+from ...lists import Video
+from ...locations import Location
+from ...run_settings import RunSettings
+from ...settings import from_mapping
 
 KEPT = ("on_extraction", "layout", "input_root", "source_fps")
 KEY = ("path", "start_seconds", "end_seconds", "id")  # what `Video.key` has, by name
-PROBE_BYTES = 1 << 20  # where so much cannot be written, nothing can
 Key = tuple[Any, ...]
 
 
@@ -139,91 +129,6 @@ class Ledger(ABC):
                 if end.status == "failed" != earlier.status:
                     found[key] = end
         return ((Video(*key), end) for key, end in found.items())
-
-
-class FileLedger(Ledger):
-    """The records in an output folder."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__()
-        self._root = root
-        self._path = root / "outcomes.jsonl"
-        self._runs = root / ".video_features" / "runs"
-        self._read_until = 0
-
-    @cached_property
-    def _lock(self) -> FileLock:
-        self._runs.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._runs.parent / "outcomes.lock")
-
-    def is_there(self) -> bool:
-        return self._path.exists()
-
-    def append(self, lines: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        try:
-            with self._lock, self._path.open("ab+") as file:
-                if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                    text = b"\n" + text  # a process was killed, or a disk full, in the midst of a line
-                file.write(text)
-        except OSError as error:
-            raise WriteError(f"{self._path}: cannot be written ({error.strerror or error})") from error
-
-    def close(self) -> None:
-        pass  # nothing waits
-
-    def begin(self, run: RunRecord) -> None:
-        text = json.dumps(run.as_json())
-        path = self._runs / f"{digest(text)}.json"
-        try:
-            self._runs.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-    def runs(self) -> list[RunRecord]:
-        paths = sorted(self._runs.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        found = [(path, datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)) for path in paths]
-        return some_of((RunRecord.read(_content(path), self._root, began) for path, began in found), self._root)
-
-    def check_can_write(self) -> None:
-        probe = self._root / ".video_features" / f"{uuid.uuid4().hex}.tmp"
-        try:
-            try:
-                probe.write_bytes(bytes(PROBE_BYTES))
-            finally:
-                probe.unlink(missing_ok=True)
-        except OSError as error:
-            raise WriteError(nothing_more(self._root, str(error.strerror))) from error
-
-    def _added(self) -> bytes:
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._read_until)
-                added = file.read()
-        except FileNotFoundError:
-            added = b""
-        whole = added[: added.rfind(b"\n") + 1]
-        self._read_until += len(whole)
-        return whole
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def ledger_of(root: Location) -> Ledger:
-    """The records of the runs with an output path."""
-    if isinstance(root, Path):
-        return FileLedger(root)
-    from .remote_ledger import RemoteLedger
-
-    return RemoteLedger(root)
 
 
 def some_of(runs: Iterable[RunRecord | None], root: Location) -> list[RunRecord]:
