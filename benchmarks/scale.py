@@ -27,10 +27,11 @@ from bookkeeping import install, one_frame
 from ray import cloudpickle
 from speed_report import RESULTS, Result, machine
 
-from video_features import extract, ray_engine
+from video_features import extract
+from video_features.engines.ray import engine as ray_engine
+from video_features.engines.ray.worker import Report
 from video_features.features import Outcome
 from video_features.lists import Task, tasks, videos_of
-from video_features.ray_worker import Report
 from video_features.run_settings import RunSettings
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

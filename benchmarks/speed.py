@@ -36,7 +36,7 @@ from speed_report import DOCUMENT, Result, Results, Round, ThreeResult, document
 
 from video_features import extract
 from video_features.demo import packaged_video
-from video_features.processes import cores_here
+from video_features.runtimes.threads import cores_here
 
 THREE_NAME = "three"
 

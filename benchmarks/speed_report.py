@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from video_features.processes import cores_here
+from video_features.runtimes.threads import cores_here
 
 WANTED_EFFICIENCY = 0.9
 DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"

@@ -500,7 +500,7 @@ def test_the_default_track_and_else_the_one_with_most_channels(tmp_path: Path) -
 
     for name, default, rate in (("a.mkv", 2, 32_000), ("b.mkv", None, 16_000)):
         with written(name, default) as source:
-            assert source.audio.describe()["sample_rate"] == rate
+            assert source.audio.describe().sample_rate == rate
 
 
 def test_the_length_is_found_where_none_is_stated(tmp_path: Path, small_vggish: Load) -> None:

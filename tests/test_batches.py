@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from conftest import grey_levels, write_video
 from families import colour
-from video_features import Extractor, extract, reader, registry
-from video_features.line import extract_from
+from video_features import Extractor, extract, registry
+from video_features.engines import worker as reader
+from video_features.extraction import extract_from
 from video_features.media import Frame, MediaSource, open_source
 from video_features.networks import WithHead
 from video_features.windows import Window

@@ -37,7 +37,7 @@ from video_features.cli import cli
 from video_features.features import Outcome, Values
 from video_features.models import i3d, pwc, raft
 from video_features.outputs.files import FileSink
-from video_features.rows import RowsInFile
+from video_features.outputs.rows import RowsInFile
 from video_features.settings import default_network
 
 Standin = Callable[[str, str], Path]
@@ -282,7 +282,7 @@ def test_i3d_with_pwc(standin_file: Standin) -> None:
     clip = np.round(128 + 255 / 40 * middle).astype(np.float32) * 2 / 255 - 1
     alone, _ = extractor.streams[0].run(torch.from_numpy(clip).transpose(0, 1)[None])
     assert np.abs(found - alone.numpy()).max() <= 1e-3 * float(alone.abs().max())
-    assert set(extractor.describe()["weights"]) == {"flow", "pwc"}
+    assert set(extractor.provenance().weights) == {"flow", "pwc"}
 
 
 def test_i3d_shows_what_each_stream_takes_a_row_for(standin_file: Standin) -> None:

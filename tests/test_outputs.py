@@ -14,8 +14,10 @@ import pytest
 from conftest import grey_levels, write_video
 from video_features import Features, OutputError, extract
 from video_features.features import Outcome
-from video_features.layout import NUMPY, PICKLE
+from video_features.outputs.base import Saved
 from video_features.outputs.files import FileSink
+from video_features.outputs.layout import NUMPY, PICKLE, Extras
+from video_features.outputs.provenance import OutputRecord
 from video_features.predictions import Class, Prediction
 
 LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
@@ -44,8 +46,14 @@ def features(**changes: Any) -> Features:
 
 
 def write(sink: FileSink, features: Features) -> tuple[Path, ...]:
-    with sink.draft("a", features.record, with_preview=False) as draft:
-        return sink.write("a", features, draft).files
+    with sink.stage("a", OutputRecord.from_json(features.record).provenance, Extras()) as staging:
+        return sink.write("a", features, staging).files
+
+
+def existing(sink: FileSink, name: str, **changes: Any) -> Saved | None:
+    found = OutputRecord.from_json(record(**changes))
+    source = dataclasses.replace(found.source, fps=None)  # as it is before a video is opened
+    return sink.existing(name, found.provenance, source, Extras(predictions=True))
 
 
 def names(folder: Path) -> set[str]:
@@ -81,15 +89,15 @@ def test_the_reference_tools_layout(tmp_path: Path, format: Any, suffix: str) ->
 def test_what_is_there_and_whole_is_this_runs(tmp_path: Path) -> None:
     sink = FileSink(tmp_path, NUMPY)
     write(sink, features())
-    saved = sink.existing("a", record(), with_predictions=True, with_preview=False)
+    saved = existing(sink, "a")
     assert saved is not None
     assert np.array_equal(saved.features.values["clip"], features().values["clip"])
     assert saved.features.predictions == features().predictions
     assert np.allclose(saved.features.end_seconds, features().end_seconds)
-    assert sink.existing("b", record(), with_predictions=True, with_preview=False) is None
+    assert existing(sink, "b") is None
     overwriting = FileSink(tmp_path, NUMPY, overwrite=True)  # which so goes on where it was interrupted
-    assert overwriting.existing("a", record(), with_predictions=True, with_preview=False) is not None
-    assert overwriting.existing("a", record(sha256="cd"), with_predictions=True, with_preview=False) is None
+    assert existing(overwriting, "a") is not None
+    assert existing(overwriting, "a", sha256="cd") is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +126,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
             sidecar.write_text(sidecar.read_text()[:40])
         case "no predictions":
             (folder / "a_clip_pred.jsonl").unlink()
-    assert sink.existing("a", record(), with_predictions=True, with_preview=False) is None
+    assert existing(sink, "a") is None
 
 
 @pytest.mark.parametrize(
@@ -139,7 +147,7 @@ def test_what_was_made_otherwise_is_refused_with_both_values(
     write(FileSink(tmp_path, NUMPY), features())
     (tmp_path / "clip" / "ViT-B_32" / "a_clip_pred.jsonl").unlink()  # whether or not all of it is there
     with pytest.raises(OutputError, match=message):
-        FileSink(tmp_path, NUMPY).existing("a", record(**changes), with_predictions=True, with_preview=False)
+        existing(FileSink(tmp_path, NUMPY), "a", **changes)
 
 
 def test_predictions_of_an_earlier_run_do_not_outlive_its_features(tmp_path: Path) -> None:
@@ -161,16 +169,14 @@ def test_both_formats_of_one_run_stay_side_by_side(tmp_path: Path) -> None:
     for format in (NUMPY, PICKLE):
         write(FileSink(tmp_path, format), features())
     for format in (NUMPY, PICKLE):
-        assert FileSink(tmp_path, format).existing("a", record(), with_predictions=True, with_preview=False) is not None
+        assert existing(FileSink(tmp_path, format), "a") is not None
 
 
 def test_overwriting_one_format_removes_the_other(tmp_path: Path) -> None:
     write(FileSink(tmp_path, PICKLE), features())
     write(FileSink(tmp_path, NUMPY, overwrite=True), features(sha256="cd"))
     assert not [name for name in names(tmp_path) if name.endswith(".pkl")]
-    assert (
-        FileSink(tmp_path, PICKLE).existing("a", record(sha256="cd"), with_predictions=True, with_preview=False) is None
-    )
+    assert existing(FileSink(tmp_path, PICKLE), "a", sha256="cd") is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,12 @@ from conftest import grey_levels, write_video
 from families import command, install
 from stores import s3
 from video_features import OutputError, SettingsError, VideoFeaturesError, extract, plan, registry, status
+from video_features.engines.ray.cluster import room_for, share_of_worker
+from video_features.engines.ray.worker import Worker
 from video_features.features import Outcome
 from video_features.jobs import Job
-from video_features.ray_cluster import room_for, share_of_worker
-from video_features.ray_worker import Worker
 from video_features.run_settings import RunSettings
-from video_features.work import Recipe
+from video_features.tasks.work import WorkerConfig
 
 __all__ = ["s3"]
 
@@ -194,7 +194,7 @@ def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path) -> Non
     with pytest.raises(
         OutputError, match=r"/out: is not on \S+; with engine=ray it must be a folder that all machines"
     ):
-        Worker(Recipe({}, run), 1, str(tmp_path)).ready()
+        Worker(WorkerConfig({}, run), 1, str(tmp_path)).ready()
     assert not (tmp_path / "out").exists(), "it makes none of its own"
 
 

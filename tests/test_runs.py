@@ -24,9 +24,10 @@ from video_features import OutputError, SettingsError, extract, status
 from video_features.claims import Claim, Claims, claim_path
 from video_features.cli import cli
 from video_features.features import Outcome
-from video_features.layout import NUMPY, temporary_path
 from video_features.lists import tasks, videos_of
 from video_features.outputs.files import FileSink
+from video_features.outputs.layout import NUMPY, temporary_path
+from video_features.outputs.provenance import Provenance
 from video_features.run_settings import RunSettings
 from video_features.runs.ledger.files import FileLedger
 from video_features.streams import Stream
@@ -100,7 +101,7 @@ def test_lines_of_many_processes_stay_whole_and_a_torn_one_costs_only_itself(tmp
     assert torn == '{"feature": "f", "status": "do'
     found = [json.loads(line)["path"] for line in lines]
     assert sorted(found) == sorted(f"{writer} {k}" for writer in range(3) for k in range(100))
-    assert not FileLedger(tmp_path).failed([{"feature": "f", "settings": {}}]), "what is no line is left out"
+    assert not FileLedger(tmp_path).failed([Provenance("f", {}, {}, {})]), "what is no line is left out"
 
 
 # What is done already
@@ -283,7 +284,7 @@ def test_a_video_that_another_process_is_at_is_waited_for_and_not_done_twice(
 ) -> None:
     run(videos[:1], tmp_path / "elsewhere")
     out = tmp_path / "out"
-    record = FileSink(out, NUMPY).record_path("a", {"feature": "trouble", "settings": {}})
+    record = FileSink(out, NUMPY).record_path("a", Provenance("trouble", {}, {}, {}))
     claim = Claims(out, 60).claim([record])
     assert claim is not None
 
@@ -337,7 +338,7 @@ def test_status_at_any_time(videos: list[Path], tmp_path: Path) -> None:
         status(out)
     outcomes = extract([*videos, tmp_path / "missing.mp4"], "trouble", output_path=out, device="cpu")
     sink = FileSink(out, NUMPY)
-    records = (sink.record_path(name, {"feature": "trouble", "settings": {}}) for name in ("b", "c"))
+    records = (sink.record_path(name, Provenance("trouble", {}, {}, {})) for name in ("b", "c"))
     others = [Claims(out, 60).claim([record]) for record in records]
     assert statuses([next(outcomes), next(outcomes)]) == ["done", "failed"]  # of a, and the one that is missing
     others[1].release()  # type: ignore[union-attr]

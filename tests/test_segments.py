@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Extractor, Features, MediaError, SettingsError
-from video_features.line import extract_from
+from video_features.extraction import extract_from
 from video_features.media import frames_of, open_source
 from video_features.media.audio import AudioTrack
 from video_features.media.video import VideoTrack

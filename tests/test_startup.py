@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from video_features import SettingsError, registry
 from video_features.cli import cli
+from video_features.registry import check_settings, resolve_settings
 from video_features.settings_source import read_settings
-from video_features.settling import check, settle
 
 MAIN = str(Path(__file__).parents[1] / "main.py")
 OURS = ("-m", "video_features")
@@ -111,8 +111,8 @@ def test_settings_read_from_a_file_are_those_of_the_family(name: str) -> None:
 
 
 def test_a_run_takes_the_settings_of_the_family_itself() -> None:
-    check(["r21d"], {"stack_size": "10"})
-    _, chosen = settle(["r21d"], {"stack_size": "10"})
+    check_settings(["r21d"], {"stack_size": "10"})
+    _, chosen = resolve_settings(["r21d"], {"stack_size": "10"})
     assert type(chosen["r21d"]) is registry.family("r21d").Settings
 
 

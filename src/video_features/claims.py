@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from .errors import SettingsError, WriteError
-from .layout import digest, remove_temporary
+from .outputs.layout import digest, remove_temporary
 
 
 class Claims:

@@ -19,7 +19,6 @@ from . import __version__, registry
 from .errors import SettingsError
 from .report import explained, report, report_plans, report_status
 from .run_settings import RunSettings
-from .settling import check
 from .weights_cli import weights
 
 # Options may be written as the settings are named, too: --output_path as well as --output-path.
@@ -188,7 +187,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
         if not dry_run:
             settings = {**DEFAULTS, **settings}
-        check(features, settings)
+        registry.check_settings(features, settings)
         if dry_run:
             from .planning import plan
 

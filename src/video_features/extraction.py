@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
 
 import torch
 
-from .errors import MediaError
+from .batches import Batches
 from .features import Features
-from .line import extract_from
+from .line import Line, read
 from .media import MediaSource, Source, Track, open_source
-from .records import describe_weights, that_change_values, that_tell_networks, versions
+from .outputs.layout import Extras
+from .outputs.provenance import Provenance, WeightsRecord, value_settings, versions
+from .outputs.rows import Staging
 from .runtimes.base import Placement
 from .sampling import FrameSampler, Sampler, SoundSampler
-from .settings import ClipSettings, FeatureSettings, PictureSettings
-from .streams import Stream
+from .settings import FeatureSettings, PictureSettings
+from .streams import Stream, all_streams
 from .weights import check_file
-from .windows import SoundWindow, in_seconds, segment_of
+from .windows import SoundWindow, segment_of
 
 
 @dataclass(kw_only=True)
@@ -43,7 +48,7 @@ class Extractor:
         """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
         placement = self.placement(device)
         for stream in self.all_streams():
-            stream.on(placement, made_by=that_tell_networks(self.settings))
+            stream.on(placement, network_cache_key(self.settings))
         return self
 
     def placement(self, device: torch.device) -> Placement:
@@ -75,14 +80,27 @@ class Extractor:
             raise result
         return result
 
-    def describe(self) -> dict[str, Any]:
+    def line(self, source: MediaSource, staging: Staging, batches: Batches) -> Line:
+        """Its way through one source. Raises MediaError where the source has no frames, or no sound."""
+        return Line(
+            self.streams,
+            self.sampler(source),
+            source,
+            staging,
+            batches,
+            provenance=self.provenance(),
+            batch_size=self.settings.batch_size,
+        )
+
+    def provenance(self) -> Provenance:
         """What decides the numbers, and what helps to trace them: feature, settings, weights, versions."""
-        return {
-            "feature": self.feature,
-            "settings": that_change_values(self.settings),
-            "weights": {stream.key: describe_weights(stream.local_weights) for stream in self.all_streams()},
-            "versions": versions(),
-        }
+        weights = {stream.key: WeightsRecord.of(stream.local_weights) for stream in self.all_streams()}
+        return Provenance(self.feature, value_settings(self.settings), weights, versions())
+
+    @property
+    def extras(self) -> Extras:
+        """What is written beside its arrays."""
+        return Extras(predictions=self.predicts, preview=self.previews)
 
     def track(self, source: MediaSource) -> Track:
         """What it is made of. Raises MediaError where a source has no frames, or no sound."""
@@ -95,52 +113,42 @@ class Extractor:
         assert isinstance(self.settings, PictureSettings)
         return FrameSampler(self.settings, source.video, source.segment)
 
-    def check_start(self, source: MediaSource, end: Fraction | None, *, off_by: int = 0) -> None:
-        """Raise MediaError where a segment starts when the track is over.
-
-        end: of the track, in seconds, which may be later by `off_by`; None where nobody knows
-        """
-        segment = source.segment
-        if segment is not None and end is not None and segment.start >= end + off_by:
-            track = "video" if self.sound is None else "sound"
-            raise MediaError(
-                f"{source.location}: the segment starts at {in_seconds(segment.start)}, and its {track} ends at "
-                f"{in_seconds(end)}"
-            )
-
-    def check_length(self, taken: int, sampler: Sampler, source: MediaSource) -> None:
-        """Raise MediaError, with the least that is needed, where so much of a source gives no row."""
-        if self.rows(sampler.items(taken)):
-            return
-        hint = f"; {sampler.takes_more}" if sampler.takes_more else ""
-        if taken >= sampler.least(self._least_items(padded=True), padded=True):
-            hint = f"; tail=pad (--tail pad) {sampler.padded_with}"
-        least = sampler.least(self._least_items(), padded=False)
-        where = "" if source.segment is None else f" {source.segment.in_words()}"
-        raise MediaError(
-            f"{source.location}: too short for {self.feature}: {sampler.in_words(taken)}{where}, "
-            f"and one row needs at least {sampler.in_words(least)}{hint}"
-        )
-
     def check_files(self) -> None:
         """Raise WeightsError where a checkpoint of the user's own is not there."""
         for stream in self.all_streams():
             check_file(stream.weights, model=stream.model)
 
-    def rows(self, items: int) -> int:
-        """The number of rows that so many frames, or windows of sound, give."""
-        return min(stream.rows(items) for stream in self.streams)
-
-    @property
-    def pads(self) -> bool:
-        """Whether the last row may be filled up."""
-        return any(part.tail == "pad" for part in (self.sound, *(stream.window for stream in self.streams)) if part)
-
-    def _least_items(self, *, padded: bool = False) -> int:
-        """How many frames, or windows of sound, one row needs; padded: if the tail could be, and were."""
-        padded = padded and isinstance(self.settings, ClipSettings)
-        return max(stream.least_frames(padded=padded) for stream in self.streams)
-
     def all_streams(self) -> list[Stream]:
-        """Every stream once, those that others are over before them."""
-        return list({id(stream): stream for last in self.streams for stream in last.chain()}.values())
+        """Every stream once, after those that it is over."""
+        return all_streams(self.streams)
+
+
+def extract_from(source: MediaSource, extractors: Sequence[Extractor]) -> list[Features | Exception]:
+    """The features of an opened source by every extractor, or what kept it from them.
+
+    Raises MediaError where the source itself fails, or has no frames or sound for one of them.
+    """
+    batches = Batches()
+    lines = [extractor.line(source, Staging(), batches) for extractor in extractors]
+    read(source, lines)
+    return [line.finish() for line in lines]
+
+
+def network_cache_key(settings: FeatureSettings) -> str:
+    """What decides, beside its weights, how a network computes: settings, code and versions, as a key."""
+    chosen = {
+        field.name: getattr(settings, field.name) for field in fields(settings) if field.metadata["changes_network"]
+    }
+    chosen.pop("weights")
+    return json.dumps([chosen, _code_digest(type(settings).__module__), versions()], default=str, sort_keys=True)
+
+
+def code_files(family: str) -> list[Path]:
+    """All code of this package, and the module of the family, which may be of another package."""
+    package = Path(str(sys.modules[__name__.partition(".")[0]].__file__)).parent
+    return sorted({*package.rglob("*.py"), Path(str(sys.modules[family].__file__))})
+
+
+@cache
+def _code_digest(family: str) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in code_files(family))).hexdigest()

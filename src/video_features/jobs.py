@@ -1,4 +1,4 @@
-"""Many videos: settle the settings, and do what they say with every video. `extract` and `load`."""
+"""Many videos: resolve the settings, and do what they say with every video. `extract` and `load`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 
 from .claims import Claims
+from .engines.base import Observer
+from .engines.choose import check_root, devices_of, executor_of
 from .errors import SettingsError
 from .extraction import Extractor
 from .features import Features, Outcome
 from .lists import Paths, Video, each_video, tasks, videos_of
 from .locations import Location
 from .outputs.choose import sink_of
-from .places import Place, Watch
-from .processes import place_here
-from .registry import split
+from .registry import resolve_settings, split
 from .runs.ledger.base import RunRecord
 from .runs.ledger.choose import ledger_of
 from .runtimes.devices import choose_device
 from .schedule import Schedule
-from .settling import RUN_SETTINGS, settle
-from .work import Recipe, Work
+from .settling import RUN_SETTINGS
+from .tasks.bookkeeping import Bookkeeping
+from .tasks.work import Work, WorkerConfig
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +75,15 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
             f"load takes no {' and no '.join(sorted(misplaced))}: source_fps goes to the extractor's own method, "
             "load(…).extract(video, source_fps=…), and the others to the function video_features.extract"
         )
-    run, by_feature = settle([feature], {**settings, "device": device, "show_pred": show_pred})
-    (extractor,) = _built(Recipe(by_feature, run))
-    if extractor.previews:
+    run, by_feature = resolve_settings([feature], {**settings, "device": device, "show_pred": show_pred})
+    (extractor,) = _built(WorkerConfig(by_feature, run))
+    if extractor.extras.preview:
         raise SettingsError("load writes no files, and so no preview: use extract, with preview and an output_path")
     return extractor.on(choose_device(run.device))
 
 
 class Job:
-    """One call of `extract`, settled: what is to be done with which videos. Nothing is extracted before `outcomes`.
+    """One call of `extract`, with its settings resolved. Nothing is extracted before `outcomes`.
 
     videos: the list, each once; or as they come, where the list streams
     total: how many of them are this run's part; None where that is not known
@@ -91,78 +92,69 @@ class Job:
     """
 
     def __init__(self, paths: Paths, features: str | Sequence[str], settings: Mapping[str, Any]) -> None:
-        run, by_feature = settle(split(features), settings)
+        self._run, by_feature = resolve_settings(split(features), settings)
         self.features = list(by_feature)
-        self._run = run
-        if run.engine == "ray":
-            from .ray_cluster import import_ray
-
-            import_ray()
-        # One that is not there is told at once; of a cluster, where it is not.
-        devices = [] if run.engine == "ray" else [choose_device(name) for name in run.device_names]
-        self._recipe = Recipe(by_feature, run)
-        if run.retry_failed and run.output_path is not None and not ledger_of(run.output_path).is_there():
-            raise SettingsError(
-                f"retry_failed: nothing has been extracted into {run.output_path}; is it the right folder?"
-            )
-        sink = sink_of(run, lists=True)  # before the weights, which take longer
+        self._config = WorkerConfig(by_feature, self._run)
+        devices = devices_of(self._run)  # a device that is not here is an error at once
+        self._check_can_retry()
+        sink = sink_of(self._run, lists=True)  # before the weights, which take longer
         self.root: Location | None = sink.root
-        if self.root is None and run.engine == "ray":
-            raise SettingsError(
-                "engine=ray needs an output_path that its workers can write to, and on_extraction=save_numpy or "
-                "save_pickle: features do not come back over the network"
-            )
-        self._work = Work(_built(self._recipe), sink, run)
-        for extractor in self._work.extractors:
+        check_root(self._run, self.root)
+        self._bookkeeping = Bookkeeping(_built(self._config), sink, self._run.source_fps)
+        for extractor in self._bookkeeping.extractors:
             for device in devices:
-                extractor.placement(device)  # a runtime that is not for it is told at once
+                extractor.placement(device)  # so is a runtime that is not for the device
         if self.root is None:
             self._check_needs_no_files()
         self._ledger = None if self.root is None else ledger_of(self.root)
+        self._work = Work(self._bookkeeping, self._run)
         self.total: int | None = None
-        if run.streams_list and not run.retry_failed:
-            self.videos: Iterable[Video] = _files_only(each_video(paths, run.pattern, run.output_path))
+        if self._run.streams_list and not self._run.retry_failed:
+            self.videos: Iterable[Video] = _files_only(each_video(paths, self._run.pattern, self._run.output_path))
             return
         if self._ledger is not None:
-            self._ledger.read()  # what others record from now on is of this run, too
-        videos = videos_of(paths, run.pattern, run.output_path)
-        if run.retry_failed and self._ledger is not None:
-            failed = self._ledger.failed(self._work.made_by.values())
-            keys = {video.key() for video in failed}
-            videos = [video for video in videos if video.key() in keys] if videos else failed
-        self.videos = videos
-        part, parts = run.part
+            self._ledger.read()  # what others record from now on belongs to this run, too
+        self.videos = videos = self._listed(paths)
+        part, parts = self._run.part
         self.total = len(videos[part::parts])
         if not self.total:
-            nothing_listed = f"shard {run.shard} is empty" if run.shard else "none is listed"
-            why = "nothing failed" if run.retry_failed else nothing_listed
-            log.warning("there is no video to do: %s", why)
-        first = next(tasks(videos, run), None)
-        if first is not None and devices and not run.in_processes and not self._work.is_settled(first):
-            self._work.load(devices[0])  # so that weights which do not fit are told at once
+            nothing_listed = f"shard {self._run.shard} is empty" if self._run.shard else "none is listed"
+            log.warning("there is no video to do: %s", "nothing failed" if self._run.retry_failed else nothing_listed)
+        first = next(tasks(videos, self._run), None)
+        if first is not None and devices and not self._run.in_processes and not self._bookkeeping.is_finished(first):
+            self._work.load(devices[0])  # weights that do not fit are an error at once
 
-    def outcomes(self, watch: Watch | None = None) -> Iterator[Outcome]:
+    def outcomes(self, observer: Observer | None = None) -> Iterator[Outcome]:
         """How every video ended, as it ends. Raises WriteError once nothing can be written any more."""
-        run, watch = self._run, watch or Watch()
+        run, observer = self._run, observer or Observer()
         claims = None
         if self._ledger is not None and not run.retry_failed:
             videos = None if run.streams_list else list(self.videos)
-            self._ledger.begin(RunRecord(list(self._work.made_by.values()), run, videos))
+            self._ledger.begin(RunRecord(list(self._bookkeeping.provenance.values()), run, videos))
         if isinstance(self.root, Path) and run.engine == "local":
             claims = Claims(self.root, run.claim_seconds)
-        if run.engine == "ray":
-            from .ray_engine import OnRay
-
-            place: Place = OnRay(self._recipe, watch, on_death=self._work.clear)
-        else:
-            place = place_here(self._recipe, self._work, watch)
-        for outcome in Schedule(self._work, place, claims, self._ledger, watch).outcomes(tasks(self.videos, run)):
+        executor = executor_of(self._config, self._work, observer)
+        schedule = Schedule(self._bookkeeping, executor, claims, self._ledger, observer)
+        for outcome in schedule.outcomes(tasks(self.videos, run)):
             if run.on_extraction == "print" and outcome.features is not None:
                 print_features(outcome.features)
             yield outcome
 
+    def _listed(self, paths: Paths) -> list[Video]:
+        videos = videos_of(paths, self._run.pattern, self._run.output_path)
+        if not self._run.retry_failed or self._ledger is None:
+            return videos
+        failed = self._ledger.failed(self._bookkeeping.provenance.values())
+        keys = {video.key() for video in failed}
+        return [video for video in videos if video.key() in keys] if videos else failed
+
+    def _check_can_retry(self) -> None:
+        path = self._run.output_path
+        if self._run.retry_failed and path is not None and not ledger_of(path).exists():
+            raise SettingsError(f"retry_failed: nothing has been extracted into {path}; is it the right folder?")
+
     def _check_needs_no_files(self) -> None:
-        if any(extractor.previews for extractor in self._work.extractors):
+        if any(extractor.extras.preview for extractor in self._bookkeeping.extractors):
             raise SettingsError(
                 "preview writes a video beside the features: it needs an output_path, "
                 "and on_extraction=save_numpy or save_pickle"
@@ -188,10 +180,10 @@ def _files_only(videos: Iterable[Video]) -> Iterator[Video]:
         yield video
 
 
-def _built(recipe: Recipe) -> list[Extractor]:
-    extractors = recipe.extractors()
+def _built(config: WorkerConfig) -> list[Extractor]:
+    extractors = config.extractors()
     for extractor in extractors:
-        if recipe.run.show_pred and not extractor.predicts:
+        if config.run.show_pred and not extractor.predicts:
             can_preview = any(field.name == "preview" for field in fields(extractor.settings))
             instead = "; preview=true (--preview) writes a video to look at" if can_preview else ""
             log.warning("%s has no classes: show_pred has nothing to show%s", extractor.feature, instead)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,32 +18,18 @@ from .batches import Batches
 from .errors import MediaError, reason_of
 from .features import Features, Values
 from .media import Frame, MediaSource, Sound, Track
+from .outputs.provenance import OutputRecord, Provenance, SourceRecord
+from .outputs.rows import Rows, RowsInMemory, Staging
 from .predictions import Prediction
 from .profile import spent
-from .records import describe_source
-from .rows import Draft, Rows, RowsInMemory
-from .sampling import Excerpt, wants_of
+from .sampling import Excerpt, Sampler, wants_of
 from .stages import Chain
-from .streams import Row, Span
-
-if TYPE_CHECKING:
-    from .extraction import Extractor
+from .streams import Row, Span, Stream, all_streams, check_length
 
 T = TypeVar("T")
 
 RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
 HEADER_SECONDS = 1  # so much later than its header says a video may end
-
-
-def extract_from(source: MediaSource, extractors: Sequence[Extractor]) -> list[Features | Exception]:
-    """The features of an opened source by every extractor, or what kept it from them.
-
-    Raises MediaError where the source itself fails, or has no frames or sound for one of them.
-    """
-    batches = Batches()
-    lines = [Line(extractor, source, Draft(), batches) for extractor in extractors]
-    read(source, lines)
-    return [line.finish() for line in lines]
 
 
 def read(
@@ -98,26 +84,42 @@ def release_free_memory() -> None:
 
 
 class Line:
-    """One extractor's way through one source: frames or sound in, features out.
+    """One feature's way through one source: frames or sound in, features out.
 
+    streams: what the feature is made of
+    sampler: takes its frames or its sound from the source
+    staging: where rows that do not fit in memory gather
     batches: where its windows wait for those of other lines
+    provenance: for the record
+    batch_size: rows in a pass, if the user gave a number
     """
 
-    def __init__(self, extractor: Extractor, source: MediaSource, draft: Draft, batches: Batches) -> None:
-        self.extractor = extractor
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        sampler: Sampler,
+        source: MediaSource,
+        staging: Staging,
+        batches: Batches,
+        *,
+        provenance: Provenance,
+        batch_size: int | None,
+    ) -> None:
+        self.sampler = sampler
+        self._streams = streams
         self._source = source
-        self._draft = draft
-        self.sampler = extractor.sampler(source)
-        self._chains = {
-            stream.key: Chain(stream, extractor.settings.batch_size, batches) for stream in extractor.streams
-        }
+        self._staging = staging
+        self._provenance = provenance
+        self._chains = {stream.key: Chain(stream, batch_size, batches) for stream in streams}
         self._values: dict[str, Rows] = {
-            stream.key: draft.rows(stream.key, stream.dtype) if stream.rows_are_pictures else RowsInMemory(stream.dtype)
-            for stream in extractor.streams
+            stream.key: staging.rows(stream.key, stream.dtype)
+            if stream.rows_are_pictures
+            else RowsInMemory(stream.dtype)
+            for stream in streams
         }
         self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
         self._error: Exception | None = None
-        self._described: dict[str, Any] = {}  # the source, which may be closed before the rows are there
+        self._described: SourceRecord | None = None  # the source, which may be closed before the rows are there
         self._reached: Fraction | None = None  # the end of what came
         if self.track.is_length_stated:  # else, and where it is only a little too late, decoding tells
             self._check_start(self.track.end_seconds, off_by=HEADER_SECONDS)
@@ -150,8 +152,8 @@ class Line:
                 self._take(self.sampler.finish())
                 for key, chain in self._chains.items():
                     self._keep(key, chain.end())
-                self.extractor.check_length(self.sampler.taken, self.sampler, self._source)
-                self._described = describe_source(self._source, self.track)
+                check_length(self._provenance.feature, self._streams, self.sampler, self.sampler.taken)
+                self._described = SourceRecord.of_track(self._source, self.track)
             except Exception as error:
                 self._fail(error)
 
@@ -181,19 +183,19 @@ class Line:
     def _take(self, items: Iterable[Frame | Excerpt]) -> None:
         for item in items:
             if isinstance(item, Frame):
-                self._draft.show(item)
+                self._staging.show(item)
             for key, chain in self._chains.items():
                 self._keep(key, chain.push(item))
 
     def _check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
         try:
-            self.extractor.check_start(self._source, end, off_by=off_by)
+            self.sampler.check_start(end, off_by=off_by)
         except MediaError as error:
             self._error = self._error or self._fail(error)
 
     def _fail(self, error: Exception) -> Exception:
         self.cancel()
-        self._draft.close()  # which may hold much of a disk that others need
+        self._staging.close()  # which may hold much of a disk that others need
         self._error = MediaError(reason_of(error, self._source.location)) if isinstance(error, MediaError) else error
         return self._error
 
@@ -210,22 +212,20 @@ class Line:
                 spans.pop()
 
     def _features(self) -> Features:
-        extractor = self.extractor
+        assert self._described is not None
         values = Values({key: self._values[key].finish(len(spans)) for key, spans in self._spans.items()})
-        spans = self._spans[extractor.streams[0].key]
+        spans = self._spans[self._streams[0].key]
+        pads = self.sampler.pads or any(stream.window.tail == "pad" for stream in self._streams)
+        shapes = {key: list(array.shape) for key, array in values.items()}
+        runtime = {stream.key: stream.run.runtime.name for stream in all_streams(self._streams)}
         return Features(
             values=values,
             start_seconds=np.array([float(span.seconds) for span in spans]),
             end_seconds=np.array([float(span.end_seconds) for span in spans]),
             fps=float(self.sampler.fps),
-            padded_frames=np.array([span.padding for span in spans], np.int64) if extractor.pads else None,
-            predictions=self._predictions() if extractor.predicts else None,
-            record={
-                **extractor.describe(),
-                "runtime": {stream.key: stream.run.runtime.name for stream in extractor.all_streams()},
-                "source": self._described,
-                "shapes": {key: list(array.shape) for key, array in values.items()},
-            },
+            padded_frames=np.array([span.padding for span in spans], np.int64) if pads else None,
+            predictions=self._predictions() or None,
+            record=OutputRecord(self._provenance, self._described, shapes, runtime).as_json(),
         )
 
     def _predictions(self) -> dict[str, list[Prediction]]:
@@ -234,6 +234,6 @@ class Line:
                 Prediction(float(span.seconds), float(span.end_seconds), span.classes)
                 for span in self._spans[stream.key]
             ]
-            for stream in self.extractor.streams
+            for stream in self._streams
             if stream.labels is not None
         }

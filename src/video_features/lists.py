@@ -87,14 +87,16 @@ class Video:
         return path, self.start_seconds, self.end_seconds, self.id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A video with what its outputs are called, `folder/name`; or the reason why nothing can be done.
 
+    number: of the video in its list, from 0
     identity: None where there is a problem
     """
 
     video: Video
+    number: int
     name: str
     identity: Identity | None = None
     problem: Exception | None = None
@@ -198,22 +200,22 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
         is_ours = k % parts == part
         if not is_ours and not keeps_names:
             continue  # nor look whether it is there
-        task = _task(video, run)
+        task = _task(video, k, run)
         earlier = named.setdefault(task.name, video) if keeps_names and task.problem is None else video
         if earlier is not video:
             if _is_the_same(task, earlier):
                 continue
-            task = Task(video, "", problem=OutputError(_of_one_name(earlier)))
+            task = Task(video, k, "", problem=OutputError(_of_one_name(earlier)))
         if is_ours:
             yield task
 
 
-def _task(video: Video, run: RunSettings) -> Task:
+def _task(video: Video, number: int, run: RunSettings) -> Task:
     try:
         identity = identify(video.source, array_name=video.id or "array")
-        return Task(video, _output_name(video, identity, run.input_root), identity)
+        return Task(video, number, _output_name(video, identity, run.input_root), identity)
     except Exception as error:  # whatever it is, it costs this video alone
-        return Task(video, "", problem=error)
+        return Task(video, number, "", problem=error)
 
 
 def _output_name(video: Video, identity: Identity, input_root: Location | None) -> str:

@@ -11,9 +11,8 @@ from .errors import MediaError, reason_of
 from .extraction import Extractor
 from .lists import Paths, Video, videos_of
 from .media import MediaSource, frames_of, open_source
-from .registry import family, split
-from .settling import settle
-from .streams import Stream
+from .registry import family, resolve_settings, split
+from .streams import Stream, check_length, rows_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def plan(paths: Paths, features: str | Sequence[str], **settings: Any) -> Iterat
     decides where a network runs and where features go (`device`, `output_path` …) is not looked at.
     Raises at once SettingsError for a feature or a setting that cannot be, WeightsError for `weights` that are no file.
     """
-    run, by_feature = settle(split(features), settings)
+    run, by_feature = resolve_settings(split(features), settings)
     extractors = [family(name).build(chosen, predict=run.show_pred) for name, chosen in by_feature.items()]
     for extractor in extractors:
         extractor.check_files()
@@ -85,9 +84,9 @@ def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) ->
             else:
                 found.sound_seconds[feature] = taken / extractor.sound.rate
             if not taken:
-                extractor.check_start(source, track.end_seconds)
-            extractor.check_length(taken, sampler, source)
-            rows = extractor.rows(sampler.items(taken))
+                sampler.check_start(track.end_seconds)
+            check_length(feature, extractor.streams, sampler, taken)
+            rows = rows_of(extractor.streams, sampler.items(taken))
             found.shapes[feature] = {
                 stream.key: (rows, *_row_shape(stream, picture_size)) for stream in extractor.streams
             }

@@ -18,7 +18,6 @@ from .errors import SettingsError
 from .report import OK, explained, report, report_plans
 from .run_settings import RunSettings
 from .settings import names_of, unknown
-from .settling import check
 from .typed_values import coerce
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, A
     if not paths:
         raise SettingsError("no videos: give video_paths=PATH or file_with_video_paths=FILE")
     settings: dict[str, Any] = {"on_extraction": "print", "output_path": "./output", **_known(feature, given)}
-    check([feature], {name: value for name, value in settings.items() if name != "dry_run"})
+    registry.check_settings([feature], {name: value for name, value in settings.items() if name != "dry_run"})
     if "devices" not in settings:
         settings["device"] = _device(settings.get("device"))
     return feature, paths, settings

@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import models
 from .errors import SettingsError, in_one_line
-from .settings import unknown
+from .run_settings import RunSettings
+from .settings import FeatureSettings, unknown
 from .settings_source import read_settings
+from .settling import resolve
 from .signals import held_back
 from .weights import Weights
 
@@ -104,6 +106,18 @@ def settings(name: str) -> type[Any]:
         with held_back(), suppress(Exception):  # whatever it is: importing the family is sure, or says what is wrong
             return read_settings(module)
     return family(name).Settings
+
+
+def resolve_settings(
+    features: Sequence[str], given: Mapping[str, Any]
+) -> tuple[RunSettings, dict[str, FeatureSettings]]:
+    """The settings of the run and of each feature, typed and checked. See `settings.resolve`."""
+    return resolve({name: family(name).Settings for name in features}, given)
+
+
+def check_settings(features: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Raise SettingsError where `resolve_settings` would, but before PyTorch is imported, which takes seconds."""
+    resolve({name: settings(name) for name in features}, given)
 
 
 def _module(name: str) -> str:

@@ -105,11 +105,11 @@ def report(job: Job, *, as_json: bool = False, profile: bool = False) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from .places import Watch
+    from .engines.base import Observer
     from .progress import Bars
 
     summary = Summary(job.total, len(job.features))
-    bars = Watch() if as_json else Bars(job.total)
+    bars = Observer() if as_json else Bars(job.total)
     tell_it = _tell_json if as_json else tell
     try:
         with logging_redirect_tqdm(tqdm_class=tqdm):

@@ -22,8 +22,9 @@ from .locations import location_of
 from .outputs.base import Sink
 from .outputs.choose import sink_of
 from .outputs.files import FileSink
-from .records import describe_identity
-from .runs.ledger.base import End, Ledger, RunRecord, model_of
+from .outputs.layout import Extras
+from .outputs.provenance import Provenance, SourceRecord, WeightsRecord
+from .runs.ledger.base import End, Ledger, RunRecord
 from .runs.ledger.choose import ledger_of
 from .weights import Weights, verify
 
@@ -70,10 +71,10 @@ def status(output_path: str | PathLike[str]) -> list[Status]:
     """
     ledger = ledger_of(location_of(output_path))
     found: list[Status] = []
-    for run, made_by in _groups(ledger):
-        settings = {**made_by["settings"], **run.kept_settings()}
-        state = Status(str(made_by["feature"]), model_of(made_by), settings, run.began)
-        now, state.notes = _weights_as_they_are(made_by)
+    for run, recorded in _groups(ledger):
+        settings = {**recorded.settings, **run.kept_settings()}
+        state = Status(recorded.feature, recorded.model_name, settings, run.began)
+        now, state.notes = _weights_as_they_are(recorded)
         sink = sink_of(run.settings, lists=True)
         for task in tasks(run.videos or [], run.settings):
             state.videos += 1
@@ -84,47 +85,47 @@ def status(output_path: str | PathLike[str]) -> list[Status]:
     return found
 
 
-def _groups(ledger: Ledger) -> Iterator[tuple[RunRecord, dict[str, Any]]]:
+def _groups(ledger: Ledger) -> Iterator[tuple[RunRecord, Provenance]]:
     """The runs of each feature by their settings, the latest first, with the videos of all of them: the listed ones,
     and of a list that streams those that have ended."""
-    found: dict[str, tuple[RunRecord, dict[str, Any], dict[Any, Video]]] = {}
+    found: dict[str, tuple[RunRecord, Provenance, dict[Any, Video]]] = {}
     for run in ledger.runs():
-        for made_by in run.made_by:
-            digests = {key: one["sha256"] for key, one in made_by["weights"].items()}
-            group = json.dumps([made_by["feature"], made_by["settings"], digests, run.kept_settings()])
-            _, _, videos = found.setdefault(group, (run, made_by, {}))
-            for video in ledger.ended(made_by) if run.videos is None else run.videos:
+        for feature in run.features:
+            digests = {key: one.sha256 for key, one in feature.weights.items()}
+            group = json.dumps([feature.feature, feature.settings, digests, run.kept_settings()])
+            _, _, videos = found.setdefault(group, (run, feature, {}))
+            for video in ledger.ended(feature) if run.videos is None else run.videos:
                 videos.setdefault(video.key(), video)
-    for latest, made_by, videos in found.values():
-        yield replace(latest, videos=list(videos.values())), made_by
+    for latest, feature, videos in found.values():
+        yield replace(latest, videos=list(videos.values())), feature
 
 
-def _weights_as_they_are(made_by: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The record as a rerun would have it, and what changed of the weights' files."""
-    weights, notes = {}, []
-    for key, one in made_by["weights"].items():
-        path, sha256 = Path(one["file"]), one["sha256"]
+def _weights_as_they_are(recorded: Provenance) -> tuple[Provenance, list[str]]:
+    """The provenance that a rerun would have, and what changed in the files of the weights."""
+    weights: dict[str, WeightsRecord] = {}
+    notes: list[str] = []
+    for key, one in recorded.weights.items():
+        path, sha256 = Path(one.file), one.sha256
         try:
             sha256 = verify(path, Weights(path=path))
         except OSError:
             notes.append(f"weights of {key}: {path} is not here, so whether it has changed is not known")
         except VideoFeaturesError as error:
             notes.append(f"weights of {key}: {error}")
-        if sha256 != one["sha256"]:
-            notes.append(f"weights of {key}: {path} has changed: its SHA-256 was {one['sha256']} and is {sha256}")
-        weights[key] = {**one, "sha256": sha256}
-    return {**made_by, "weights": weights}, notes
+        if sha256 != one.sha256:
+            notes.append(f"weights of {key}: {path} has changed: its SHA-256 was {one.sha256} and is {sha256}")
+        weights[key] = replace(one, sha256=sha256)
+    return replace(recorded, weights=weights), notes
 
 
-def _count(state: Status, task: Task, run: RunRecord, made_by: dict[str, Any], sink: Sink, last: End | None) -> None:
+def _count(state: Status, task: Task, run: RunRecord, now: Provenance, sink: Sink, last: End | None) -> None:
     if task.identity is None:
         assert task.problem is not None
         state.failed[kind_of(reason_of(task.problem, task.location), task.location)] += 1
         return
-    source = describe_identity(task.identity, task.video.segment, run.settings.source_fps)
-    record = {**made_by, "source": source}
+    source = SourceRecord.of(task.identity, task.video.segment, run.settings.source_fps)
     try:
-        if sink.existing(task.name, record, with_predictions=False, with_preview=False) is not None:
+        if sink.existing(task.name, now, source, Extras()) is not None:
             state.done += 1
             return
     except OutputError as error:
@@ -132,7 +133,7 @@ def _count(state: Status, task: Task, run: RunRecord, made_by: dict[str, Any], s
         return
     claimed_by = ""
     if isinstance(sink, FileSink):
-        claimed_by = _claimed_by(claim_path(sink.root, sink.record_path(task.name, record)))
+        claimed_by = _claimed_by(claim_path(sink.root, sink.record_path(task.name, now)))
     if claimed_by:
         state.under_way.append(f"{printable(task.location)} ({claimed_by})")
     elif last is not None and last.status == "failed":

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from .errors import counted
+from .errors import MediaError, counted
 from .media import Frame, FrameTrack, Sound, SoundTrack, Track, Wants
-from .settings import FrameSettings, PictureSettings
-from .windows import ConstantRate, Segment, SoundWindow, as_fraction, rate_for_total, round_half_away
+from .settings import ClipSettings, FrameSettings, PictureSettings
+from .windows import ConstantRate, Segment, SoundWindow, as_fraction, in_seconds, rate_for_total, round_half_away
 
 SPARSE = 2  # so many times as many frames has a video, and more, of which not all are decoded
 
@@ -43,6 +43,9 @@ class Sampler(Protocol):
     padded_with: what `tail=pad` fills a row up with, in words
     takes_more: which setting would make it take more, in words; empty where none does
     has_enough: whether it would take no more of what comes, as the segment is over
+    segment: the part of the track that it takes
+    pads: whether it fills up its last window itself
+    can_pad_windows: whether windows of what it takes can be padded (`tail=pad`)
     """
 
     fps: Fraction
@@ -50,6 +53,9 @@ class Sampler(Protocol):
     padded_with: ClassVar[str]
     takes_more: str
     has_enough: bool
+    segment: Segment
+    pads: bool
+    can_pad_windows: bool
 
     @property
     def track(self) -> Track: ...
@@ -72,15 +78,23 @@ class Sampler(Protocol):
     def in_words(self, taken: int) -> str:
         """So much of it, in words."""
 
+    def check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
+        """Raise MediaError where the segment starts after the end of the track.
+
+        end: in seconds, by at most `off_by` too early; None where it is not known
+        """
+
 
 class FrameSampler:
     """Takes one feature's frames. See `Sampler`."""
 
     padded_with: ClassVar[str] = "repeats the last one to fill a row"
+    pads = False
 
     def __init__(self, settings: PictureSettings, track: FrameTrack, segment: Segment | None = None) -> None:
         self.track = track
-        self._segment = segment or Segment()
+        self.segment = segment or Segment()
+        self.can_pad_windows = isinstance(settings, ClipSettings)
         self._total = settings.extraction_total if isinstance(settings, FrameSettings) else None
         self._rate: ConstantRate | None = None
         if settings.extraction_fps is not None:
@@ -88,8 +102,8 @@ class FrameSampler:
         elif self._total is not None:
             # Where the header says that the segment has no frame, its frames themselves will tell.
             count = track.frame_count()
-            share = self._segment.share(track.start_seconds, _end_seconds(track, count)) or 1
-            self._rate = ConstantRate(rate_for_total(self._total, track.fps, count * share), self._segment.start)
+            share = self.segment.share(track.start_seconds, _end_seconds(track, count)) or 1
+            self._rate = ConstantRate(rate_for_total(self._total, track.fps, count * share), self.segment.start)
         self.fps = track.fps if self._rate is None else self._rate.fps
         self.taken = 0
         self.has_enough = False
@@ -107,12 +121,12 @@ class FrameSampler:
         if rate is None:
             return True
         ticks = rate.all_ticks(seconds, end_seconds)
-        return len(self._segment.cut(ticks, rate.fps, rate.origin)) > 0
+        return len(self.segment.cut(ticks, rate.fps, rate.origin)) > 0
 
     def take(self, sample: Frame) -> Iterator[Frame]:
         """The frame, once for every time that it is taken, shown when that is."""
         shown, goes_on_at = self._shown(sample)
-        self.has_enough = self._segment.is_over(goes_on_at)
+        self.has_enough = self.segment.is_over(goes_on_at)
         for frame in shown:
             if self.taken == self._total:
                 return
@@ -125,9 +139,9 @@ class FrameSampler:
     def expected(self) -> int:
         track, rate = self.track, self._rate
         if rate is None:
-            return len(self._segment.cut(range(track.frame_count()), track.fps, track.start_seconds))
+            return len(self.segment.cut(range(track.frame_count()), track.fps, track.start_seconds))
         ticks = rate.all_ticks(track.start_seconds, _end_seconds(track))
-        count = len(self._segment.cut(ticks, rate.fps, rate.origin))
+        count = len(self.segment.cut(ticks, rate.fps, rate.origin))
         return count if self._total is None else min(count, self._total)
 
     def items(self, taken: int) -> int:
@@ -139,13 +153,16 @@ class FrameSampler:
     def in_words(self, taken: int) -> str:
         return counted(taken, "frame") + ("" if self.fps == self.track.fps else f" at {float(self.fps):g} fps")
 
+    def check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
+        _check_start("video", self.segment, end, off_by)
+
     def _shown(self, frame: Frame) -> tuple[list[Frame], Fraction]:
         """The frame as often as it is taken, and when the next one would be at the earliest."""
         rate = self._rate
         if rate is None:
-            return [frame] if self._segment.holds(frame.seconds) else [], frame.end_seconds
+            return [frame] if self.segment.holds(frame.seconds) else [], frame.end_seconds
         ticks = rate.ticks(frame.seconds, frame.end_seconds)
-        taken = self._segment.cut(ticks, rate.fps, rate.origin)
+        taken = self.segment.cut(ticks, rate.fps, rate.origin)
         return [frame.shown(rate.seconds(tick), rate.seconds(tick + 1)) for tick in taken], rate.seconds(ticks.stop)
 
 
@@ -158,13 +175,15 @@ class SoundSampler:
 
     padded_with: ClassVar[str] = "fills a row up with silence"
     takes_more = ""
+    can_pad_windows = False
 
     def __init__(self, window: SoundWindow, track: SoundTrack, segment: Segment | None = None) -> None:
         self.track = track
+        self.segment = segment or Segment()
+        self.pads = window.tail == "pad"
         self.fps = 1 / window.step_seconds
         self.taken = 0
         self.has_enough = False
-        self._segment = segment or Segment()
         self._window = window
         self._started: Fraction | None = None  # when the sound did
         self._resampled = 0  # samples since then
@@ -190,7 +209,7 @@ class SoundSampler:
 
     def expected(self) -> int:
         samples = round_half_away(self.track.duration() * self._window.rate)  # as soxr does
-        return len(self._segment.cut(range(samples), self._window.rate, self.track.start_seconds))
+        return len(self.segment.cut(range(samples), self._window.rate, self.track.start_seconds))
 
     def items(self, taken: int) -> int:
         return self._window.rows(taken)
@@ -200,6 +219,9 @@ class SoundSampler:
 
     def in_words(self, taken: int) -> str:
         return f"{round(taken / self._window.rate, 4):g} s of sound"
+
+    def check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
+        _check_start("sound", self.segment, end, off_by)
 
     def _at_the_rate(self, mono: npt.NDArray[np.float32], rate: int) -> Iterator[npt.NDArray[np.float32]]:
         if rate != self._from_rate:  # it may change midway, as in broadcasts
@@ -216,8 +238,8 @@ class SoundSampler:
     def _in_the_segment(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         assert self._started is not None
         before, self._resampled = self._resampled, self._resampled + len(samples)
-        within = self._segment.cut(range(before, self._resampled), self._window.rate, self._started)
-        self.has_enough = self._segment.is_over(self._started + Fraction(self._resampled, self._window.rate))
+        within = self.segment.cut(range(before, self._resampled), self._window.rate, self._started)
+        self.has_enough = self.segment.is_over(self._started + Fraction(self._resampled, self._window.rate))
         return samples[within.start - before : within.stop - before]
 
     def _cut(self, samples: npt.NDArray[np.float32]) -> Iterator[Excerpt]:
@@ -235,7 +257,7 @@ class SoundSampler:
         """The next row's."""
         assert self._started is not None
         window, row, self._row = self._window, self._row, self._row + 1
-        began = self._segment.begin(self._started)
+        began = self.segment.begin(self._started)
         start = began + row * window.step_seconds
         end = min(start + window.seconds, began + Fraction(self.taken, window.rate))
         return Excerpt(start, end, samples, window.padding(row, self.taken))
@@ -247,6 +269,11 @@ def wants_of(samplers: Sequence[Sampler]) -> Wants | None:
     if not of_frames or not all(sampler.is_sparse for sampler in of_frames):
         return None
     return lambda seconds, end_seconds: any(sampler.wants(seconds, end_seconds) for sampler in of_frames)
+
+
+def _check_start(kind: str, segment: Segment, end: Fraction | None, off_by: int) -> None:
+    if segment.start and end is not None and segment.start >= end + off_by:
+        raise MediaError(f"the segment starts at {in_seconds(segment.start)}, and its {kind} ends at {in_seconds(end)}")
 
 
 def _end_seconds(track: FrameTrack, count: int | None = None) -> Fraction:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from . import registry
 from .errors import SettingsError
 from .run_settings import RunSettings
-from .settings import FeatureSettings, from_mapping, names_of, unknown
+from .settings import from_mapping, names_of, unknown
 
 RUN_SETTINGS = {field.name for field in fields(RunSettings)}
 
 
-def settle(features: Sequence[str], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, FeatureSettings]]:
-    """Sort settings into those of the run and those of each feature, typed and checked.
+def resolve(classes: Mapping[str, type[Any]], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, Any]]:
+    """The settings of the run, and {feature: its settings}.
 
+    classes: {feature: the class of its settings}
     settings: `name: value` for the run or for every feature, `feature.name: value` or `feature: {name: value}` for one
     Raises SettingsError for a name that none of them has, or a value that cannot be.
     """
-    return _settle({name: registry.family(name).Settings for name in features}, settings)
-
-
-def check(features: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """Raise SettingsError where `settle` would, but before PyTorch is imported, which takes seconds."""
-    _settle({name: registry.settings(name) for name in features}, settings)
-
-
-def _settle(
-    classes: Mapping[str, type[Any]], settings: Mapping[str, Any]
-) -> tuple[RunSettings, dict[str, FeatureSettings]]:
     of_features = {field.name for cls in classes.values() for field in fields(cls)}
     shared: dict[str, Any] = {}
     run: dict[str, Any] = {}

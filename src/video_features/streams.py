@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .errors import MediaError
 from .predictions import Class
 from .runtimes.base import Blueprint, Placement
 from .runtimes.choose import Runner
 from .runtimes.devices import default_batch_size
+from .sampling import Sampler
 from .transforms import the_only
 from .weights import LocalWeights, Weights, obtain
-from .windows import Window
+from .windows import Segment, Window
 
 
 def as_it_is(features: Tensor, preprocessed: torch.Size) -> Tensor:
@@ -81,10 +83,10 @@ class Stream:
         """The weights on this machine, verified; fetched where they are not here. Raises WeightsError."""
         return obtain(self.weights, model=self.model, setting=self.weights_setting)
 
-    def on(self, placement: Placement, made_by: str) -> None:
-        """Put the network where it is to run. made_by: what tells it, with its weights, from every other network"""
+    def on(self, placement: Placement, cache_key: str) -> None:
+        """Put the network where it is to run. cache_key: with its weights, tells it from every other network"""
         path = self.local_weights.path
-        key = f"{self.key} {self.model} {self.local_weights.sha256} {self.labels} {made_by}"
+        key = f"{self.key} {self.model} {self.local_weights.sha256} {self.labels} {cache_key}"
         network = Blueprint(self.model, lambda: self.build_network(path), key, passes_are_long=self.window != Window())
         self.run = Runner(network, placement)
 
@@ -113,6 +115,38 @@ class Stream:
             if stream.window.tail == "drop" and not (padded and stream is self):
                 least = (least - 1) * stream.window.step + stream.window.size
         return least
+
+
+def all_streams(streams: Sequence[Stream]) -> list[Stream]:
+    """These streams and those that they are over, each once, in the order in which they are computed."""
+    return list({id(stream): stream for last in streams for stream in last.chain()}.values())
+
+
+def rows_of(streams: Sequence[Stream], items: int) -> int:
+    """The number of rows that so many frames, or windows of sound, give: all streams have equally many."""
+    return min(stream.rows(items) for stream in streams)
+
+
+def check_length(feature: str, streams: Sequence[Stream], sampler: Sampler, taken: int) -> None:
+    """Raise MediaError, with the least that is needed, where what the sampler took gives no row.
+
+    taken: frames, or samples of sound
+    """
+    if rows_of(streams, sampler.items(taken)):
+        return
+
+    def least(*, padded: bool) -> int:
+        pads_windows = padded and sampler.can_pad_windows
+        return sampler.least(max(one.least_frames(padded=pads_windows) for one in streams), padded=padded)
+
+    hint = f"; {sampler.takes_more}" if sampler.takes_more else ""
+    if taken >= least(padded=True):
+        hint = f"; tail=pad (--tail pad) {sampler.padded_with}"
+    where = "" if sampler.segment == Segment() else f" {sampler.segment.in_words()}"
+    raise MediaError(
+        f"too short for {feature}: {sampler.in_words(taken)}{where}, "
+        f"and one row needs at least {sampler.in_words(least(padded=False))}{hint}"
+    )
 
 
 @dataclass(frozen=True)

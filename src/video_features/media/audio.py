@@ -15,7 +15,7 @@ from av.audio.resampler import AudioResampler
 from ..errors import MediaError
 from .container import Container
 from .demux import samples_of
-from .source import Sound
+from .source import Sound, TrackRecord
 from .timestamps import SoundTimes
 from .track import FileTrack
 
@@ -94,8 +94,8 @@ class AudioTrack(FileTrack[Sound]):
                 length += sound.end_seconds - sound.seconds
         return length
 
-    def describe(self) -> dict[str, Any]:
-        return {"sample_rate": self.rate, "channels": self.channels}
+    def describe(self) -> TrackRecord:
+        return TrackRecord(sample_rate=self.rate, channels=self.channels)
 
     def take(self, packet: Packet[Any]) -> Iterator[Sound]:
         if self.reached is None and packet.pos is not None:

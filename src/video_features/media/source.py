@@ -67,6 +67,15 @@ class Sound:
 Wants = Callable[[Fraction, Fraction], bool]
 
 
+@dataclass(frozen=True)
+class TrackRecord:
+    """What a record states of a track: fps of frames; sample_rate (Hz) and channels of sound."""
+
+    fps: float | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+
+
 class Track(Protocol):
     """The frames of a source, or its sound: what can be told of them before they are read."""
 
@@ -82,8 +91,8 @@ class Track(Protocol):
     def is_length_stated(self) -> bool:
         """Whether the source itself says how long it is; else its end is an estimate."""
 
-    def describe(self) -> dict[str, Any]:
-        """What a record tells of it."""
+    def describe(self) -> TrackRecord:
+        """What a record states of it."""
 
 
 class FrameTrack(Track, Protocol):

@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import PIL.ImageOps
 from ..errors import MediaError, in_one_line
 from ..windows import Segment, as_fraction
 from .identity import Identity, images_of
-from .source import RGB, Frame, SoundTrack, Track, Wants
+from .source import RGB, Frame, SoundTrack, Track, TrackRecord, Wants
 
 
 class _Stills:
@@ -59,8 +59,8 @@ class _Stills:
     def frame_count(self) -> int:
         return self._count
 
-    def describe(self) -> dict[str, Any]:
-        return {"fps": float(self.fps)}
+    def describe(self) -> TrackRecord:
+        return TrackRecord(fps=float(self.fps))
 
     def samples(self, tracks: Collection[Track], wants: Wants | None = None) -> Iterator[tuple[Track, Frame]]:
         for k in range(self._count):

@@ -21,6 +21,7 @@ from .container import (
     reason,
     start_ticks,
 )
+from .source import TrackRecord
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -78,7 +79,7 @@ class FileTrack(Generic[S]):
     def is_length_stated(self) -> bool:
         raise NotImplementedError
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> TrackRecord:
         raise NotImplementedError
 
     def stated_end(self) -> Fraction | None:

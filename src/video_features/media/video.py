@@ -17,7 +17,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import MediaError
 from .container import FFMPEG_ERRORS, Container, broken, start_ticks
-from .source import RGB, Frame
+from .source import RGB, Frame, TrackRecord
 from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes
 from .track import MISSING_SECONDS, FileTrack
 
@@ -73,8 +73,8 @@ class VideoTrack(FileTrack[Frame]):
             return count
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
-    def describe(self) -> dict[str, Any]:
-        return {"fps": float(self.fps)}
+    def describe(self) -> TrackRecord:
+        return TrackRecord(fps=float(self.fps))
 
     def _samples(self, decoded: VideoFrame) -> Iterator[Frame]:
         """The frame before: each is shown until the next one starts."""

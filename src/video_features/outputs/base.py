@@ -14,7 +14,9 @@ import numpy.typing as npt
 from ..features import Features
 from ..locations import Location
 from ..predictions import Prediction
-from ..rows import Array, Draft
+from .layout import Extras
+from .provenance import Provenance, SourceRecord
+from .rows import Array, Staging
 
 
 class Sink(Protocol):
@@ -24,24 +26,20 @@ class Sink(Protocol):
     def root(self) -> Location | None:
         """Where their files are; None where there are none."""
 
-    def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
-    ) -> Saved | None:
-        """What this very run would write, if it is there already and whole; else None.
+    def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
+        """What this run would write, if it is there already and whole; else None.
 
-        record: feature, settings, weights and source, as `Features.record` has them
-        Raises OutputError if what is there was made otherwise, or from another video.
+        Raises OutputError if what is there was made with other settings, or from another video.
         """
 
-    def record_path(self, name: str, record: dict[str, Any]) -> Path | None:
-        """The file that vouches for the others, and is there last; None where there are no files."""
+    def record_path(self, name: str, provenance: Provenance) -> Path | None:
+        """The file that vouches for the others, and is written last; None where there are no files."""
 
-    def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
-        """Where one video's features gather until they are written."""
+    def stage(self, name: str, provenance: Provenance, extras: Extras) -> Staging:
+        """Where the features of one video gather until they are written."""
 
-    def write(self, name: str, features: Features, draft: Draft) -> Saved:
-        """Write one video's features, gathered in `draft`; and these as they are then. Raises OutputError where that
-        fails."""
+    def write(self, name: str, features: Features, staging: Staging) -> Saved:
+        """Write the features of one video, gathered in `staging`, and return them as saved. Raises OutputError."""
 
     def stored(self, name: str, features: Features) -> Features:
         """The same features, that were written here or found: to be read from their files once they are asked for."""
@@ -60,18 +58,16 @@ class NoSink:
 
     root = None
 
-    def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
-    ) -> Saved | None:
+    def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
         return None
 
-    def record_path(self, name: str, record: dict[str, Any]) -> Path | None:
+    def record_path(self, name: str, provenance: Provenance) -> Path | None:
         return None
 
-    def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
-        return Draft()
+    def stage(self, name: str, provenance: Provenance, extras: Extras) -> Staging:
+        return Staging()
 
-    def write(self, name: str, features: Features, draft: Draft) -> Saved:
+    def write(self, name: str, features: Features, staging: Staging) -> Saved:
         return Saved(features, ())
 
     def stored(self, name: str, features: Features) -> Features:

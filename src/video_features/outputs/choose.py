@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from ..errors import OutputError, SettingsError
-from ..layout import NUMPY, PICKLE
 from ..run_settings import RunSettings
 from .base import NoSink, Sink
 from .files import FileSink
+from .layout import NUMPY, PICKLE
 
 
 def sink_of(run: RunSettings, *, lists: bool = False) -> Sink:
     """Where a run's features go. Raises OutputError where that cannot be written.
 
-    lists: whether it is to be asked about many videos; see `RemoteSink`
+    lists: whether it is to be asked about many videos; see `StoreSink`
     """
     if not run.writes_files:
         return NoSink()
@@ -20,9 +20,9 @@ def sink_of(run: RunSettings, *, lists: bool = False) -> Sink:
         raise SettingsError(f"on_extraction={run.on_extraction} needs an output_path")
     format = PICKLE if run.on_extraction == "save_pickle" else NUMPY
     if isinstance(run.output_path, str):
-        from .store import RemoteSink
+        from .store import StoreSink
 
-        return RemoteSink(run.output_path, format, overwrite=run.overwrite, lists=lists)
+        return StoreSink(run.output_path, format, overwrite=run.overwrite, lists=lists)
     try:
         run.output_path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

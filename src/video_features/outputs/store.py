@@ -7,25 +7,26 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from ..errors import OutputError, WriteError, with_kind
 from ..features import Features
-from ..layout import Format, Paths, load_predictions
 from ..locations import store_of
 from ..media import Frame
-from ..records import check_same_settings, check_same_source
-from ..rows import Draft, Rows
+from ..predictions import Prediction
 from .base import Saved, StoredFeatures, as_features
 from .files import FileSink
+from .layout import Extras, Format, Paths, load_predictions
+from .provenance import OutputRecord, Provenance, SourceRecord, check_same_settings, check_same_source
+from .rows import Rows, Staging
 
 
-class RemoteSink:
+class StoreSink:
     """The files of `FileSink` under the same names below a URL. See `Sink`.
 
     Each video's are made in a folder of this machine, and put into the store as whole objects, the record last, with
@@ -44,22 +45,21 @@ class RemoteSink:
         self._listed: dict[str, dict[str, int]] = {}  # by folder, the sizes by name
         self._replaced: dict[str, set[str]] = {}  # by the address of a record that is not to stay, what it vouches for
 
-    def record_path(self, name: str, record: dict[str, Any]) -> None:
+    def record_path(self, name: str, provenance: Provenance) -> Path | None:
         return None
 
-    def existing(
-        self, name: str, record: dict[str, Any], *, with_predictions: bool, with_preview: bool
-    ) -> Saved | None:
-        paths = Paths(Path(), name, record)
+    def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
+        paths = Paths(Path(), name, provenance)
         paths.check_length()
         if self._lists and paths.record.name not in self._listing(paths):
             return None
         try:
-            found = json.loads(self._cat(paths.record))
-            self._replaced[self._address(paths.record)] = set(found.get("bytes", ()))
-            check_same_source(self._url(paths.record), found["source"], record["source"])
-            check_same_settings(self._url(paths.record), found, record)
-            saved = self._saved(paths, found, with_predictions=with_predictions, with_preview=with_preview)
+            content = json.loads(self._cat(paths.record))
+            self._replaced[self._address(paths.record)] = set(content.get("bytes", ()))
+            found = OutputRecord.from_json(content)
+            check_same_source(self._url(paths.record), found.source, source)
+            check_same_settings(self._url(paths.record), found, provenance, source)
+            saved = self._saved(paths, found, extras)
         except OutputError:
             if self._overwrite:
                 return None
@@ -71,41 +71,48 @@ class RemoteSink:
         del self._replaced[self._address(paths.record)]
         return saved
 
-    def _saved(self, paths: Paths, record: dict[str, Any], *, with_predictions: bool, with_preview: bool) -> Saved:
+    def _saved(self, paths: Paths, record: OutputRecord, extras: Extras) -> Saved:
         """What the record promises; ValueError or the like where it is not there or not whole."""
-        sizes = record["bytes"]
-        wanted = {paths.predictions.name: with_predictions, paths.preview.name: with_preview}
-        for name in (*sizes, *(name for name, is_wanted in wanted.items() if is_wanted)):
-            if self._size(paths, name) != sizes[name]:
+        if record.bytes is None:
+            raise ValueError("a record without sizes")
+        wanted = {paths.predictions.name: extras.predictions, paths.preview.name: extras.preview}
+        for name in (*record.bytes, *(name for name, is_wanted in wanted.items() if is_wanted)):
+            if self._size(paths, name) != record.bytes[name]:
                 raise ValueError(f"{name} is not whole")
-        predictions = load_predictions(self._cat(paths.predictions).decode()) if with_predictions else None
-        files = (*(self._url(paths.folder / name) for name in sizes), self._url(paths.record))
-        load = partial(load_remote, self.root, self._format, paths.name, record)
-        return Saved(StoredFeatures(load, record, predictions), files)
+        predictions = load_predictions(self._cat(paths.predictions).decode()) if extras.predictions else None
+        files = (*(self._url(paths.folder / name) for name in record.bytes), self._url(paths.record))
+        return Saved(self._stored(paths.name, record, predictions), files)
 
-    def draft(self, name: str, record: dict[str, Any], *, with_preview: bool) -> Draft:
-        return _RemoteDraft(self._format, name, record, with_preview=with_preview)
+    def stage(self, name: str, provenance: Provenance, extras: Extras) -> Staging:
+        return _StoreStaging(self._format, name, provenance, extras)
 
-    def write(self, name: str, features: Features, draft: Draft) -> Saved:
-        assert isinstance(draft, _RemoteDraft)
-        saved = draft.write(features)
-        *others, of_record = saved.files
-        assert isinstance(of_record, Path)
-        record = json.loads(of_record.read_text(encoding="utf-8"))
-        paths = Paths(Path(), name, record)
-        record["bytes"] = {Path(path).name: Path(path).stat().st_size for path in others}
-        of_record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    def write(self, name: str, features: Features, staging: Staging) -> Saved:
+        assert isinstance(staging, _StoreStaging)
+        saved = staging.write(features)
+        *others, record_path = saved.files
+        assert isinstance(record_path, Path)
+        sizes = {Path(path).name: Path(path).stat().st_size for path in others}
+        record = OutputRecord.from_json(json.loads(record_path.read_text(encoding="utf-8")))
+        record = replace(record, bytes=sizes)
+        record_path.write_text(record.as_text(), encoding="utf-8")
+        paths = Paths(Path(), name, record.provenance)
         addresses = [self._address(paths.folder / Path(path).name) for path in others]
         with self._writing(paths):
-            self._forget(paths, record["bytes"])
+            self._forget(paths, sizes)
             self._store.put([str(path) for path in others], addresses)
-            self._store.put_file(str(of_record), self._address(paths.record))
-        load = partial(load_remote, self.root, self._format, name, record)
+            self._store.put_file(str(record_path), self._address(paths.record))
         urls = tuple(self._url(paths.folder / Path(path).name) for path in saved.files)
-        return Saved(StoredFeatures(load, record, features.predictions), urls)
+        return Saved(self._stored(name, record, features.predictions), urls)
 
     def stored(self, name: str, features: Features) -> Features:
         return features
+
+    def _stored(
+        self, name: str, record: OutputRecord, predictions: dict[str, list[Prediction]] | None
+    ) -> StoredFeatures:
+        return StoredFeatures(
+            partial(load_stored, self.root, self._format, name, record), record.as_json(), predictions
+        )
 
     def _forget(self, paths: Paths, new: dict[str, int]) -> None:
         """Remove a record that is to be replaced, so that it does not vouch for new objects, and what goes with it."""
@@ -156,45 +163,42 @@ class RemoteSink:
             raise WriteError(_why(f"{self._url(paths.folder)}: cannot be written", error)) from error
 
 
-class _RemoteDraft(Draft):
-    """The files of one video, made in a folder of this machine before they are put into the store."""
+class _StoreStaging(Staging):
+    """The files of one video, made in a temporary folder of this machine before they are put into the store."""
 
-    def __init__(self, format: Format, name: str, record: dict[str, Any], *, with_preview: bool) -> None:
+    def __init__(self, format: Format, name: str, provenance: Provenance, extras: Extras) -> None:
         self._folder = TemporaryDirectory(prefix="video_features-")
         self._name = name
         self._files = FileSink(Path(self._folder.name), format)
-        self._draft = self._files.draft(name, record, with_preview=with_preview)
+        self._staging = self._files.stage(name, provenance, extras)
 
     def show(self, frame: Frame) -> None:
-        self._draft.show(frame)
+        self._staging.show(frame)
 
     def rows(self, key: str, dtype: type[np.generic]) -> Rows:
-        return self._draft.rows(key, dtype)
+        return self._staging.rows(key, dtype)
 
     def write(self, features: Features) -> Saved:
-        return self._files.write(self._name, features, self._draft)
+        return self._files.write(self._name, features, self._staging)
 
     def close(self) -> None:
-        self._draft.close()
+        self._staging.close()
         self._folder.cleanup()
 
 
-def load_remote(url: str, format: Format, name: str, record: dict[str, Any]) -> Features:
-    """A video's features from the objects below a URL. Raises OutputError where they are gone or damaged.
-
-    record: theirs
-    """
+def load_stored(url: str, format: Format, name: str, record: OutputRecord) -> Features:
+    """A video's features from the objects below a URL. Raises OutputError where they are gone or damaged."""
     store, base = store_of(url, error=OutputError)
-    paths = Paths(Path(), name, record)
-    addresses = {key: f"{base}/{paths.array(key, format).as_posix()}" for key in record["arrays"]}
+    paths = Paths(Path(), name, record.provenance)
+    addresses = {key: f"{base}/{paths.array(key, format).as_posix()}" for key in record.arrays}
     try:
         with ThreadPoolExecutor(len(addresses)) as pool:  # `cat` of several would take names for patterns
             found = dict(zip(addresses, pool.map(store.cat_file, addresses.values()), strict=True))
         arrays = {key: format.load(io.BytesIO(content)) for key, content in found.items()}
-        for key, shape in record["shapes"].items():
+        for key, shape in record.shapes.items():
             if list(arrays[key].shape) != shape:
                 raise ValueError(f"{key} has shape {arrays[key].shape}, recorded as {shape}")
-        return as_features({key: arrays[key] for key in record["shapes"]}, arrays, record)
+        return as_features({key: arrays[key] for key in record.shapes}, arrays, record.as_json())
     except Exception as error:
         raise OutputError(_why(f"{url}/{paths.record.as_posix()}: its features cannot be read", error)) from error
 

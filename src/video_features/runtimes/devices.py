@@ -7,6 +7,7 @@ import torch
 from ..errors import SettingsError
 
 LARGEST_DEFAULT_BATCH = 16  # rows
+ACCELERATOR_ERROR: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # from PyTorch 2.8 on
 
 
 def available_devices() -> list[str]:
@@ -25,6 +26,13 @@ def choose_device(asked: str | None) -> torch.device:
     if name not in available:
         raise SettingsError(f"device {asked!r} is not here: there is {', '.join(available)}")
     return torch.device(name)
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Whether an error says that the device failed: a process whose GPU was once in error cannot use it again."""
+    if ACCELERATOR_ERROR is not None and isinstance(error, ACCELERATOR_ERROR):
+        return True
+    return isinstance(error, RuntimeError) and str(error).startswith("CUDA error")  # of an older PyTorch
 
 
 def default_batch_size(window_size: int, device: torch.device) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,7 @@ from ...errors import OutputError
 from ...features import Outcome
 from ...lists import Video
 from ...locations import Location
+from ...outputs.provenance import Provenance
 from ...run_settings import RunSettings
 from ...settings import from_mapping
 
@@ -41,11 +42,6 @@ def as_json(outcome: Outcome, video: Video, model: str) -> dict[str, Any]:
     }
 
 
-def model_of(made_by: Mapping[str, Any]) -> str:
-    """The `model_name` of a record's settings; empty where the feature has none."""
-    return str(made_by["settings"].get("model_name", ""))
-
-
 @dataclass(frozen=True)
 class End:
     """How a video ended: what is kept of a line. is_new: whether it did after this process began to look"""
@@ -65,7 +61,7 @@ class Ledger(ABC):
         self.has_read = False  # what there was when it began
 
     @abstractmethod
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         """Whether a video has ended here."""
 
     @abstractmethod
@@ -97,13 +93,13 @@ class Ledger(ABC):
         self.read()
         return self._ends.get((feature, model, video.key()))
 
-    def failed(self, made_by: Iterable[Mapping[str, Any]]) -> list[Video]:
+    def failed(self, features: Iterable[Provenance]) -> list[Video]:
         """The videos of which one of these features failed last."""
-        return [video for video, end in self._videos(made_by) if end.status == "failed"]
+        return [video for video, end in self._videos(features) if end.status == "failed"]
 
-    def ended(self, made_by: Mapping[str, Any]) -> list[Video]:
+    def ended(self, feature: Provenance) -> list[Video]:
         """The videos of which a feature ended, in whatever way."""
-        return [video for video, _ in self._videos([made_by])]
+        return [video for video, _ in self._videos([feature])]
 
     def read(self) -> None:
         """Take in what was added; the first time, all there is. Lines that are not whole are left out."""
@@ -118,10 +114,10 @@ class Ledger(ABC):
             except (ValueError, KeyError, TypeError):
                 continue
 
-    def _videos(self, made_by: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Video, End]]:
+    def _videos(self, features: Iterable[Provenance]) -> Iterator[tuple[Video, End]]:
         """The videos of these features, each once, and how they ended last; not arrays, which are nowhere."""
         self.read()
-        wanted = {(one["feature"], model_of(one)) for one in made_by}
+        wanted = {(one.feature, one.model_name) for one in features}
         found: dict[Key, End] = {}
         for (feature, model, key), end in self._ends.items():
             if (feature, model) in wanted and key[0] is not None:
@@ -151,13 +147,13 @@ def nothing_more(root: Location, why: str) -> str:
 class RunRecord:
     """What a run is for.
 
-    made_by: feature, settings and weights, of each feature, as their records have them
+    features: the provenance of each
     settings: the run's, of which those are kept that decide where its outputs are and what they are
     videos: the list; arrays, which are nowhere, are not kept; None of a list that streams, which may be too long
     began: when
     """
 
-    made_by: list[dict[str, Any]]
+    features: list[Provenance]
     settings: RunSettings
     videos: list[Video] | None
     began: datetime | None = None
@@ -173,7 +169,7 @@ class RunRecord:
         videos = None
         if self.videos is not None:
             videos = [list(video.key()) for video in self.videos if not isinstance(video.source, np.ndarray)]
-        return {"made_by": self.made_by, "settings": self.kept_settings(), "videos": videos}
+        return {"made_by": [one.as_json() for one in self.features], "settings": self.kept_settings(), "videos": videos}
 
     @classmethod
     def read(cls, text: bytes, root: Location, began: datetime) -> RunRecord | None:
@@ -182,6 +178,7 @@ class RunRecord:
             found = json.loads(text)
             settings = from_mapping(RunSettings, {**found["settings"], "output_path": root}, of="the run")
             videos = found["videos"]
-            return cls(found["made_by"], settings, None if videos is None else [Video(*key) for key in videos], began)
+            features = [Provenance.from_json(one) for one in found["made_by"]]
+            return cls(features, settings, None if videos is None else [Video(*key) for key in videos], began)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -13,6 +13,6 @@ def ledger_of(root: Location) -> Ledger:
     """The records of the runs with an output path."""
     if isinstance(root, Path):
         return FileLedger(root)
-    from .store import RemoteLedger
+    from .store import StoreLedger
 
-    return RemoteLedger(root)
+    return StoreLedger(root)

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from ...errors import WriteError
-from ...layout import digest
+from ...outputs.layout import digest
 from .base import Ledger, RunRecord, nothing_more, some_of
 
 PROBE_BYTES = 1 << 20  # where so much cannot be written, nothing can
@@ -39,7 +39,7 @@ class FileLedger(Ledger):
         self._runs.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self._runs.parent / "outcomes.lock")
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         return self._path.exists()
 
     def append(self, lines: list[dict[str, Any]]) -> None:

@@ -17,14 +17,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ...errors import OutputError, WriteError, with_kind
-from ...layout import digest
 from ...locations import store_of
+from ...outputs.layout import digest
 from .base import Ledger, RunRecord, nothing_more, some_of
 
 WRITE_EVERY_SECONDS, WRITE_EVERY_LINES = 30.0, 1000
 
 
-class RemoteLedger(Ledger):
+class StoreLedger(Ledger):
     """The records below a URL. Of a process that is killed, the lines of the last half minute are lost; not outputs.
 
     What others record after this one began to look is not looked at: without claims nobody waits for anybody.
@@ -38,7 +38,7 @@ class RemoteLedger(Ledger):
         self._waiting: list[dict[str, Any]] = []
         self._written = time.monotonic()
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         return bool(self._names(self._outcomes))
 
     def append(self, lines: list[dict[str, Any]]) -> None:

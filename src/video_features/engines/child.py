@@ -1,4 +1,4 @@
-"""A process of ours that does tasks: how it starts, is told, and ends."""
+"""A worker process as its parent sees it: started, given tasks, ended."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from typing import Any
 
-from .lists import Task
-from .reader import serve
-from .signals import held_back
-from .work import Recipe
+from ..lists import Task
+from ..signals import held_back
+from ..tasks.work import WorkerConfig
+from .worker import serve
 
 
 @dataclass
-class Child:
+class WorkerProcess:
     """One process, which is started when it is first needed, and again after it died.
 
     connection: multiprocessing's, to it; None while it is not started
-    tasks: under way, in their order
+    tasks: in progress, in their order
     reading: the one of them that it reads, or is to read
     began, heard: when that began, and when the process last said something, on the monotonic clock
     """
@@ -53,11 +53,11 @@ class Child:
         """The task that most likely is at fault where something goes wrong."""
         return self.reading or self.tasks[0]
 
-    def start(self, recipe: Recipe, threads: int | None) -> None:
+    def start(self, config: WorkerConfig, threads: int | None) -> None:
         context: Any = multiprocessing.get_context(_start_method())
         ours, theirs = context.Pipe()
         is_here, we_are_here = context.Pipe(duplex=False)
-        process = context.Process(target=serve, args=(theirs, is_here, recipe, self.device, threads), daemon=True)
+        process = context.Process(target=serve, args=(theirs, is_here, config, self.device, threads), daemon=True)
         if sys.platform != "win32":
             resource_tracker.ensure_running()  # which, when it starts, lets all signals through
         with held_back():

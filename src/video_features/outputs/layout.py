@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
-from .errors import OutputError
-from .predictions import Class, Prediction
+from ..errors import OutputError
+from ..predictions import Class, Prediction
+from .provenance import Provenance
 from .rows import Array
 
 
@@ -41,22 +42,32 @@ PICKLE = Format(".pkl", pickle.dump, pickle.load, grows=False)
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What is written beside the arrays where it was asked for.
+
+    predictions: the likeliest classes of each row, as JSON lines
+    preview: flow as a video to look at
+    """
+
+    predictions: bool = False
+    preview: bool = False
+
+
+@dataclass(frozen=True)
 class Paths:
     """Where the outputs of one feature of one video go.
 
     name: the video's; below a folder, `folder/name`
-    made_by: the record of these outputs, with the feature and its settings
     """
 
     root: Path
     name: str
-    made_by: dict[str, Any]
+    provenance: Provenance
 
     @cached_property
     def folder(self) -> Path:
-        model: str = self.made_by["settings"].get("model_name", "")
-        of_network = self.root / str(self.made_by["feature"]) / model.replace("/", "_").replace(":", "_")
-        return of_network / self.name.rpartition("/")[0]
+        model = self.provenance.model_name.replace("/", "_").replace(":", "_")
+        return self.root / self.provenance.feature / model / self.name.rpartition("/")[0]
 
     def check_length(self) -> None:
         """Raise OutputError where the names of the files would be longer than file systems take."""
@@ -87,7 +98,7 @@ class Paths:
         return {*arrays, self.predictions, self.preview}
 
     def _of_feature(self, ending: str) -> Path:
-        return self._ending(f"_{self.made_by['feature']}{ending}")
+        return self._ending(f"_{self.provenance.feature}{ending}")
 
     def _ending(self, ending: str) -> Path:
         return self.folder / f"{self.name.rpartition('/')[2]}{ending}"

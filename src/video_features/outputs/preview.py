@@ -15,8 +15,8 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from torchvision.utils import flow_to_image
 
-from .errors import WriteError, in_one_line
-from .media import RGB, Frame
+from ..errors import WriteError, in_one_line
+from ..media import RGB, Frame
 from .rows import Array, Rows
 
 CODECS = ("libx264", "mpeg4")  # the better one that this FFmpeg has

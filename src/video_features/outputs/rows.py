@@ -10,8 +10,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .errors import WriteError
-from .media import Frame
+from ..errors import WriteError
+from ..media import Frame
 
 Array = npt.NDArray[Any]
 
@@ -92,10 +92,10 @@ class RowsInFile:
         np.lib.format.write_array_header_1_0(file, header)
 
 
-class Draft:
-    """The outputs of one feature of one video while they are made; here, rows gather in memory.
+class Staging:
+    """Where the outputs of one feature of one video are made before they are written; here, rows gather in memory.
 
-    preview: the file of one, as it is made
+    preview: the temporary file of the preview, if one is made
     """
 
     preview: Path | None = None
@@ -110,7 +110,7 @@ class Draft:
     def close(self) -> None:
         """Remove what was not made into outputs."""
 
-    def __enter__(self) -> Draft:
+    def __enter__(self) -> Staging:
         return self
 
     def __exit__(

@@ -1,0 +1,113 @@
+"""One task after another, in a thread of this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+
+import torch
+
+from ..errors import VideoFeaturesError
+from ..lists import Task
+from ..tasks.work import Work
+from .base import LISTEN_SECONDS, Completed, Observer
+from .messages import Broken, Message, Progress, TaskDone, TimeSpent, VideoRead
+from .worker import Stopped, work_through
+
+
+class ThreadExecutor:
+    """Runs one task after another, in a thread of this process. See `Executor`.
+
+    most_in_progress: how many tasks may be in progress at once, of which one is read
+    """
+
+    keeps_order = True
+
+    def __init__(self, work: Work, device: torch.device, observer: Observer, most_in_progress: int) -> None:
+        self._work = work
+        self._device = device
+        self._observer = observer
+        self._most_in_progress = most_in_progress
+        self._tasks: list[Task] = []  # in progress
+        self._reading: Task | None = None
+        self._thread: threading.Thread | None = None
+        self._submitted: SimpleQueue[Task] = SimpleQueue()
+        self._messages: SimpleQueue[Message] = SimpleQueue()
+        self._is_stopping = False
+
+    def has_room(self) -> bool:
+        return self._reading is None and len(self._tasks) < self._most_in_progress
+
+    def submit(self, task: Task) -> None:
+        self._work.load(self._device)  # only now: all videos may be done already
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="reader", daemon=True)
+            self._thread.start()
+        self._tasks.append(task)
+        self._reading = task
+        self._submitted.put(task)
+
+    def completed(self, timeout: float | None = None) -> Iterator[Completed]:
+        while self._tasks:
+            try:
+                message = self._messages.get(timeout=LISTEN_SECONDS if timeout is None else timeout)
+            except Empty:
+                if timeout is None:
+                    continue
+                return
+            if isinstance(message, TaskDone):
+                yield Completed(self._tasks.pop(0), message.outcomes)
+                return
+            self._handle(message)
+            if timeout is None and self.has_room():
+                return
+
+    def is_idle(self) -> bool:
+        return not self._tasks
+
+    def shutdown(self) -> None:
+        self._is_stopping = True
+        if self._thread is not None:
+            self._thread.join()
+
+    def _handle(self, message: Message) -> None:
+        worker = str(self._device)
+        match message:
+            case Progress() if self._reading is not None:
+                self._observer.progress(worker, self._reading, message.seconds, message.length)
+            case VideoRead():
+                self._reading = None
+                self._observer.idle(worker)
+            case TimeSpent():
+                self._observer.timed(message.seconds)
+            case Broken():
+                raise message.error
+
+    def _serve(self) -> None:
+        try:
+            work_through(self._work, self._receive, self._send)
+        except Stopped:
+            if not self._is_stopping:
+                reason = f"{self._device} is in error, and of no more use to this process: begin again"
+                self._send(Broken(VideoFeaturesError(reason)))
+        except BaseException as error:  # a fault of ours, which is to be seen
+            self._send(Broken(error))
+
+    def _receive(self, timeout: float | None) -> Task | None:
+        while True:
+            self._check_goes_on()
+            try:
+                return self._submitted.get(timeout=LISTEN_SECONDS if timeout is None else timeout)
+            except Empty:
+                if timeout is not None:
+                    return None
+
+    def _send(self, message: Message) -> None:
+        self._messages.put(message)
+        if isinstance(message, Progress):
+            self._check_goes_on()
+
+    def _check_goes_on(self) -> None:
+        if self._is_stopping:
+            raise Stopped

@@ -1,0 +1,1 @@
+"""One video: what its outputs are called, whether they are done, and how they are made."""

@@ -1,0 +1,201 @@
+"""Do a video: read it, compute its features, write them; used by the workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import torch
+
+from ..batches import Batches
+from ..errors import MediaError, OutputError
+from ..extraction import Extractor
+from ..features import Features, Outcome
+from ..line import Line, read
+from ..lists import Task
+from ..media import MediaSource, open_source
+from ..outputs.choose import sink_of
+from ..outputs.rows import Staging
+from ..profile import spent
+from ..registry import family
+from ..run_settings import RunSettings
+from ..runtimes.devices import LARGEST_DEFAULT_BATCH, is_device_failure
+from ..settings import FeatureSettings
+from ..weights import LocalWeights
+from .bookkeeping import Bookkeeping, failed
+
+MOST_IN_PROGRESS = 64  # videos whose last rows wait for those of others
+OnProgress = Callable[[float, float | None], object]  # seconds done of the video, and its length where that is known
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """Everything that a worker needs to be told.
+
+    by_feature: {feature: its settings}
+    weights: {(feature, key of a stream): those that are verified already}
+    """
+
+    by_feature: dict[str, FeatureSettings]
+    run: RunSettings
+    weights: dict[tuple[str, str], LocalWeights] = dataclasses.field(default_factory=dict)
+
+    @property
+    def features(self) -> list[str]:
+        return list(self.by_feature)
+
+    def extractors(self) -> list[Extractor]:
+        """One a feature, their weights on this machine, no network loaded yet. Raises WeightsError."""
+        built = [
+            family(feature).build(settings, predict=self.run.show_pred) for feature, settings in self.by_feature.items()
+        ]
+        for extractor in built:
+            for stream in extractor.all_streams():
+                key = extractor.feature, stream.key
+                self.weights[key] = stream.local_weights = self.weights.get(key) or stream.local_weights
+        return built
+
+    def work(self, threads: int | None = None) -> Work:
+        """The work, without networks. threads: of a CPU, all by default"""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return Work(Bookkeeping(self.extractors(), sink_of(self.run), self.run.source_fps), self.run)
+
+    @property
+    def most_in_progress(self) -> int:
+        """How many videos may be in progress at once: the one that is read, and those whose rows are not all there."""
+        if not self.run.batch_across_videos:
+            return 2
+        sizes = [settings.batch_size or LARGEST_DEFAULT_BATCH for settings in self.by_feature.values()]
+        return 1 + min(max(sizes), MOST_IN_PROGRESS)
+
+
+class Work:
+    """Features of one video after another, with networks that stay in memory.
+
+    bookkeeping: what is there already, and where features go
+    batches: where the last windows of a video wait for those of the next
+    """
+
+    def __init__(self, bookkeeping: Bookkeeping, run: RunSettings) -> None:
+        self.bookkeeping = bookkeeping
+        self.batches = Batches(across_videos=run.batch_across_videos)
+        self._is_loaded = False
+
+    def load(self, device: torch.device) -> None:
+        """Put the networks on a device, the first time. Raises WeightsError where that cannot be."""
+        if not self._is_loaded:
+            with spent("loading networks"):
+                for extractor in self.bookkeeping.extractors:
+                    extractor.on(device)
+            self._is_loaded = True
+
+    def read(self, task: Task, on_progress: OnProgress) -> VideoInProgress:
+        """Read a video to its end, for every feature that is not finished. Its last rows may be computed later, or wait
+        in `batches`."""
+        video = VideoInProgress(task, self.bookkeeping)
+        outcomes = video.outcomes = self.bookkeeping.finished(task)
+        wanted = [extractor for extractor in self.bookkeeping.extractors if extractor.feature not in outcomes]
+        try:
+            if wanted:
+                with open_source(
+                    task.video.source,
+                    fps=self.bookkeeping.source_fps,
+                    identity=task.identity,
+                    segment=task.video.segment,
+                ) as source:
+                    self._read(video, source, wanted, on_progress)
+        except Exception as error:  # whatever it is, the other videos go on
+            video.abandon()
+            outcomes |= {extractor.feature: failed(task, extractor.feature, error) for extractor in wanted}
+            video.has_device_failed = is_device_failure(error)
+        except BaseException:
+            video.abandon()
+            raise
+        return video
+
+    def _read(
+        self, video: VideoInProgress, source: MediaSource, extractors: Sequence[Extractor], on_progress: OnProgress
+    ) -> None:
+        task = video.task
+        having: list[Extractor] = []
+        track_ends: list[Fraction | None] = []
+        for extractor in extractors:
+            try:
+                track_ends.append(extractor.track(source).end_seconds)
+                having.append(extractor)
+            except MediaError as error:  # it has no sound, or no pictures: the others go on
+                video.outcomes[extractor.feature] = failed(task, extractor.feature, error)
+        start, until = task.video.start_seconds or 0.0, task.video.end_seconds
+        end = max((float(end) for end in track_ends if end is not None), default=until)
+        length = None if end is None else max(0.0, (end if until is None else min(end, until)) - start)
+
+        def report(seconds: float) -> None:
+            video.reached = max(video.reached, seconds - start)  # tracks are not wholly in step
+            on_progress(video.reached, length)
+
+        for one in having:
+            feature, sink = one.feature, self.bookkeeping.sink
+            staging = sink.stage(task.name, self.bookkeeping.provenance[feature], one.extras)
+            video.staging[feature] = staging
+            video.lines[feature] = one.line(source, staging, self.batches)
+        if having:
+            read(source, list(video.lines.values()), report)
+
+
+class VideoInProgress:
+    """A video that was read. Its features are written once its rows are there.
+
+    outcomes: {feature: its outcome}, as far as it is known
+    reached: how many seconds of it were read
+    has_device_failed: whether the device is in error, and of no more use to this process
+    """
+
+    def __init__(self, task: Task, bookkeeping: Bookkeeping) -> None:
+        self.task = task
+        self.outcomes: dict[str, Outcome] = {}
+        self.lines: dict[str, Line] = {}
+        self.staging: dict[str, Staging] = {}
+        self.reached = 0.0
+        self.has_device_failed = False
+        self._bookkeeping = bookkeeping
+        self._began = time.monotonic()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `finish` would not have to wait for a network."""
+        return all(line.is_ready for line in self.lines.values())
+
+    def finish(self) -> list[Outcome]:
+        """The outcome of every feature, in their order; waits for rows that are being computed."""
+        try:
+            for feature, line in self.lines.items():
+                outcome = self._written(feature, line)
+                elapsed = time.monotonic() - self._began
+                self.outcomes[feature] = replace(outcome, elapsed_seconds=elapsed, video_seconds=self.reached)
+        finally:
+            self.abandon()
+        return [self.outcomes[extractor.feature] for extractor in self._bookkeeping.extractors]
+
+    def abandon(self) -> None:
+        """Cancel what is being computed, and remove what is half written."""
+        for line in self.lines.values():
+            line.cancel()
+        for staging in self.staging.values():
+            staging.close()
+        self.lines, self.staging = {}, {}
+
+    def _written(self, feature: str, line: Line) -> Outcome:
+        task, result = self.task, line.finish()
+        if isinstance(result, Features):
+            try:
+                with spent("writing"):
+                    saved = self._bookkeeping.sink.write(task.name, result, self.staging[feature])
+                return Outcome(task.location, feature, "done", "", saved.features, saved.files)
+            except OutputError as error:
+                result = error
+        self.has_device_failed |= is_device_failure(result)
+        return failed(task, feature, result)
