@@ -2,7 +2,7 @@
 
 import sys
 
-from video_features.reference_cli import main
+from video_features.cli.reference import main
 
 if __name__ == "__main__":
     sys.exit(main())

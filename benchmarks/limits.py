@@ -16,11 +16,11 @@ from unittest import mock
 import torch
 
 from video_features import Extractor
+from video_features.extraction.sampling import Excerpt
 from video_features.media import Frame, MediaSource, open_source
 from video_features.media.video import VideoTrack
 from video_features.runtimes.threads import workers
-from video_features.sampling import Excerpt
-from video_features.windows import segment_of
+from video_features.timeline.windows import segment_of
 
 HELD = 32  # frames, or pieces of sound
 

@@ -27,7 +27,7 @@ import av
 import torch
 
 from video_features import extract
-from video_features.demo import MODEL, packaged_video
+from video_features.cli.demo import MODEL, packaged_video
 from video_features.models.vggish import Vggish
 
 ALLOWED_GROWTH_MB, ALLOWED_PEAK_MB = 50, 2000

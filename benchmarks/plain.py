@@ -29,8 +29,8 @@ from torchvision.models import get_model_weights
 from torchvision.transforms import CenterCrop, Compose, Normalize, PILToTensor, Resize, ToTensor
 
 from video_features import Extractor
+from video_features.extraction import Stream
 from video_features.models import pwc, vggish
-from video_features.streams import Stream
 
 T = TypeVar("T")
 RGB = npt.NDArray[np.uint8]

@@ -31,8 +31,8 @@ from video_features import extract
 from video_features.engines.ray import engine as ray_engine
 from video_features.engines.ray.worker import Report
 from video_features.features import Outcome
-from video_features.lists import Task, tasks, videos_of
-from video_features.run_settings import RunSettings
+from video_features.settings import RunSettings
+from video_features.tasks.videos import Task, tasks, videos_of
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from stores import served

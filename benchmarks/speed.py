@@ -35,7 +35,7 @@ from speed_cases import CASES, THREE, THREE_OF, Case
 from speed_report import DOCUMENT, Result, Results, Round, ThreeResult, document, heading, machine
 
 from video_features import extract
-from video_features.demo import packaged_video
+from video_features.cli.demo import packaged_video
 from video_features.runtimes.threads import cores_here
 
 THREE_NAME = "three"

@@ -13,9 +13,9 @@ from memory import looped
 from torchvision.models import get_model
 
 from video_features import Extractor, load
-from video_features.demo import MODEL, packaged_video
+from video_features.cli.demo import MODEL, packaged_video
 from video_features.registry import family
-from video_features.settings import names_of
+from video_features.settings.declare import names_of
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import standin

@@ -16,10 +16,11 @@ import torch
 
 import standin
 from families import install
-from video_features import Extractor, cli, load, registry
-from video_features.demo import packaged_video
+from video_features import Extractor, load, registry
+from video_features.cli import main as cli
+from video_features.cli.demo import packaged_video
+from video_features.extraction import Stream
 from video_features.models import vggish
-from video_features.streams import Stream
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
 

@@ -53,7 +53,7 @@ class Light:
 
     def __init__(self, videos: list[Path], out: Path) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["video_features.jobs", "families.trouble"])
+        context.set_forkserver_preload(["video_features.runs.jobs", "families.trouble"])
         self._process = context.Process(target=_work, args=(videos, out, dict(os.environ)))
         self._process.start()
 

@@ -21,7 +21,7 @@ from video_features import Features, MediaError, SettingsError, extract, list_mo
 from video_features.media import frames_of, open_source
 from video_features.models import clip as clip_family
 from video_features.models import timm as timm_family
-from video_features.typed_values import coerce
+from video_features.settings.parse import coerce
 
 LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
 

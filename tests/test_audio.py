@@ -18,6 +18,7 @@ import pytest
 
 from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Extractor, MediaError, extract, plan
+from video_features.extraction.chain import GROUPS_AHEAD
 from video_features.media import Frame, Identity, MediaSource, Sound, open_source
 from video_features.media.audio import AudioTrack
 from video_features.media.file import MediaFile
@@ -26,7 +27,6 @@ from video_features.media.timestamps import SoundTimes
 from video_features.media.video import VideoTrack
 from video_features.runtimes.choose import Runner
 from video_features.runtimes.threads import workers
-from video_features.stages import GROUPS_AHEAD
 
 Load = Callable[..., Extractor]
 

@@ -17,10 +17,10 @@ from conftest import grey_levels, write_video
 from families import colour
 from video_features import Extractor, extract, registry
 from video_features.engines import worker as reader
-from video_features.extraction import extract_from
+from video_features.extraction import WithHead
+from video_features.extraction.extractor import extract_from
 from video_features.media import Frame, MediaSource, open_source
-from video_features.networks import WithHead
-from video_features.windows import Window
+from video_features.timeline.windows import Window
 
 PATIENCE_SECONDS = 30  # after which what should go on beside something else does not
 

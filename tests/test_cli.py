@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
-from video_features import SettingsError, Video, reference_cli, registry
-from video_features.cli import cli
+from video_features import SettingsError, Video, registry
+from video_features.cli import reference as reference_cli
+from video_features.cli.main import cli
 
 MAIN = Path(__file__).parents[1] / "main.py"
 

@@ -16,10 +16,12 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 
 from conftest import Terminal, grey_levels, write_video
-from video_features import WeightsError, downloads
-from video_features.cli import cli
+from video_features import WeightsError
+from video_features.cli.main import cli
 from video_features.models import r21d, s3d
-from video_features.weights import Weights, find, obtain, verify
+from video_features.weights import Weights, obtain
+from video_features.weights import download as downloads
+from video_features.weights.obtain import find, verify
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from conftest import grey_levels, tones, write_sound, write_video
 from test_video import faststart
 from video_features import MediaError, OutputError, extract, load
-from video_features.cli import cli
+from video_features.cli.main import cli
 
 LITE0 = ["--model-name", "tf_efficientnet_lite0", "--device", "cpu"]
 

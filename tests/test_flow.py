@@ -21,24 +21,15 @@ from torchvision.utils import flow_to_image
 
 import standin
 from conftest import grey_levels, write_video
-from video_features import (
-    Extractor,
-    MediaError,
-    OutputError,
-    SettingsError,
-    WeightsError,
-    extract,
-    load,
-    plan,
-    reference_cli,
-)
-from video_features.checkpoints import load_strictly
-from video_features.cli import cli
+from video_features import Extractor, MediaError, OutputError, SettingsError, WeightsError, extract, load, plan
+from video_features.cli import reference as reference_cli
+from video_features.cli.main import cli
 from video_features.features import Outcome, Values
 from video_features.models import i3d, pwc, raft
 from video_features.outputs.files import FileSink
 from video_features.outputs.rows import RowsInFile
-from video_features.settings import default_network
+from video_features.settings.declare import default_network
+from video_features.weights import load_strictly
 
 Standin = Callable[[str, str], Path]
 Frames = npt.NDArray[np.uint8]
@@ -150,7 +141,7 @@ def test_missing_weights_of_i3d_name_their_own_setting(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(
-        "video_features.weights._check_reachable", lambda url: (_ for _ in ()).throw(OSError("no network"))
+        "video_features.weights.obtain._check_reachable", lambda url: (_ for _ in ()).throw(OSError("no network"))
     )
     weights = {key: standin_file("i3d", f"i3d_{key}") for key in ("rgb", "flow")}
     weights |= {key: standin_file(key, key) for key in ("raft", "pwc")}

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from conftest import grey_levels, write_video
-from video_features import OutputError, SettingsError, Video, extract, lists, plan, read_list
-from video_features.lists import Task, tasks, videos_of
+from video_features import OutputError, SettingsError, Video, extract, plan, read_list
 from video_features.locations import Location, folder_below
 from video_features.media import identify
-from video_features.run_settings import RunSettings
-from video_features.windows import Segment
+from video_features.settings import RunSettings
+from video_features.tasks import videos as lists
+from video_features.tasks.videos import Task, tasks, videos_of
+from video_features.timeline.windows import Segment
 
 
 @pytest.fixture

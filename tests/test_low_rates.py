@@ -18,16 +18,17 @@ import pytest
 
 import video_features.media.fast.sparse as skipping
 from test_segments import COUNT, WRITE, extracted, frames, moving, samples, swapped, without_order, written
-from video_features import Features, MediaError, line
-from video_features.extraction import extract_from
+from video_features import Features, MediaError
+from video_features.extraction import line
+from video_features.extraction.extractor import extract_from
+from video_features.extraction.sampling import FrameSampler
 from video_features.media import frames_of, identify, open_source
 from video_features.media.fast.packets import Packets, list_packets
 from video_features.media.fast.sparse import Run, runs_of
 from video_features.media.file import MediaFile
 from video_features.media.video import VideoTrack
-from video_features.sampling import FrameSampler
 from video_features.settings import FrameSettings
-from video_features.windows import Segment
+from video_features.timeline.windows import Segment
 
 SETTINGS: list[dict[str, Any]] = [
     {"extraction_fps": 0.5},

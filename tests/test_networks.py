@@ -14,8 +14,8 @@ import torch
 import standin
 from conftest import MISTAKES_IN_FLOW
 from video_features import load
+from video_features.extraction import Stream
 from video_features.models import clip as clip_family
-from video_features.streams import Stream
 
 in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
 

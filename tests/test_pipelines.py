@@ -17,8 +17,8 @@ import pytest
 import standin
 from conftest import MISTAKES_IN_FLOW
 from video_features import Extractor, Features, load
+from video_features.extraction import Stream
 from video_features.media import frames_of, open_source
-from video_features.streams import Stream
 
 in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
 

@@ -15,8 +15,9 @@ import torch
 from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
-from video_features import SettingsError, extract, list_models, load, plan, reference_cli, registry
-from video_features.cli import cli
+from video_features import SettingsError, extract, list_models, load, plan, registry
+from video_features.cli import reference as reference_cli
+from video_features.cli.main import cli
 
 FAMILY = '''
 """Motion: how bright a clip is, and how fast its brightness changes; a made-up family."""
@@ -27,14 +28,9 @@ from pathlib import Path
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
-from video_features.errors import SettingsError
-from video_features.extraction import Extractor
-from video_features.networks import WithHead
-from video_features.settings import ClipSettings, setting, unknown
-from video_features.streams import Stream
-from video_features.transforms import as_clip
+from video_features.extraction import Extractor, Stream, Window, WithHead, as_clip
+from video_features.settings import ClipSettings, SettingsError, setting, unknown
 from video_features.weights import Weights
-from video_features.windows import Window
 
 
 class Mean(nn.Module):

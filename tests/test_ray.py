@@ -28,8 +28,8 @@ from video_features import OutputError, SettingsError, VideoFeaturesError, extra
 from video_features.engines.ray.cluster import room_for, share_of_worker
 from video_features.engines.ray.worker import Worker
 from video_features.features import Outcome
-from video_features.jobs import Job
-from video_features.run_settings import RunSettings
+from video_features.runs.jobs import Job
+from video_features.settings import RunSettings
 from video_features.tasks.work import WorkerConfig
 
 __all__ = ["s3"]

@@ -21,16 +21,16 @@ from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
 from video_features import OutputError, SettingsError, extract, status
-from video_features.claims import Claim, Claims, claim_path
-from video_features.cli import cli
+from video_features.cli.main import cli
+from video_features.extraction import Stream
 from video_features.features import Outcome
-from video_features.lists import tasks, videos_of
 from video_features.outputs.files import FileSink
 from video_features.outputs.layout import NUMPY, temporary_path
 from video_features.outputs.provenance import Provenance
-from video_features.run_settings import RunSettings
+from video_features.runs.claims import Claim, Claims, claim_path
 from video_features.runs.ledger.files import FileLedger
-from video_features.streams import Stream
+from video_features.settings import RunSettings
+from video_features.tasks.videos import tasks, videos_of
 
 pytestmark = pytest.mark.usefixtures("installed_families")
 
@@ -296,7 +296,7 @@ def test_a_video_that_another_process_is_at_is_waited_for_and_not_done_twice(
         clock.sleep = time.sleep
 
     clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=finish)
-    monkeypatch.setattr("video_features.schedule.time", clock)  # whose reader sleeps as ever
+    monkeypatch.setattr("video_features.runs.schedule.time", clock)  # whose reader sleeps as ever
     outcomes = run(videos, tmp_path)
     assert [(Path(one.location).name, one.status) for one in outcomes] == [
         ("b.mp4", "done"),

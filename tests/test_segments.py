@@ -24,14 +24,14 @@ from torch import Tensor, nn
 
 from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Extractor, Features, MediaError, SettingsError
-from video_features.extraction import extract_from
+from video_features.extraction import Stream
+from video_features.extraction.extractor import extract_from
 from video_features.media import frames_of, open_source
 from video_features.media.audio import AudioTrack
 from video_features.media.video import VideoTrack
 from video_features.settings import ClipSettings, FeatureSettings, FrameSettings
-from video_features.streams import Stream
+from video_features.timeline.windows import Segment, SoundWindow, Window
 from video_features.weights import Weights
-from video_features.windows import Segment, SoundWindow, Window
 
 COUNT = 100  # frames of each video; 25 a second where the rate is constant, of ten at least one a keyframe
 TENTH = Fraction(1, 10)

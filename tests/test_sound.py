@@ -21,12 +21,13 @@ from click.testing import CliRunner
 
 import standin
 from conftest import grey_levels, tones, write_sound
-from video_features import MediaError, SettingsError, WeightsError, extract, load, plan, reference_cli
-from video_features.cli import cli
+from video_features import MediaError, SettingsError, WeightsError, extract, load, plan
+from video_features.cli import reference as reference_cli
+from video_features.cli.main import cli
 from video_features.extraction import Extractor
+from video_features.extraction.sampling import SoundSampler
 from video_features.media import Sound
 from video_features.models import vggish
-from video_features.sampling import SoundSampler
 
 NETWORKS = np.load(standin.GOLDEN / "networks.npz")
 PIPELINES = np.load(standin.GOLDEN / "pipelines.npz")

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from video_features import SettingsError, registry
-from video_features.cli import cli
+from video_features.cli.main import cli
 from video_features.registry import check_settings, resolve_settings
-from video_features.settings_source import read_settings
+from video_features.settings.source import read_settings
 
 MAIN = str(Path(__file__).parents[1] / "main.py")
 OURS = ("-m", "video_features")

@@ -19,7 +19,7 @@ from conftest import grey_levels, write_video
 from families import install
 from stores import delete, objects, put, s3
 from video_features import OutputError, SettingsError, extract, status
-from video_features.cli import cli
+from video_features.cli.main import cli
 from video_features.features import Outcome
 
 __all__ = ["s3"]

@@ -22,9 +22,9 @@ import torch
 import standin
 from conftest import grey_levels
 from video_features import SettingsError, WeightsError, load, registry
-from video_features.checkpoints import read
 from video_features.models import timm as timm_family
-from video_features.weights import Weights, obtain, verify
+from video_features.weights import Weights, obtain, read
+from video_features.weights.obtain import verify
 
 PICTURES = np.stack(list(grey_levels(2)))
 

@@ -9,7 +9,7 @@ import pytest
 
 from video_features.errors import MediaError
 from video_features.media.timestamps import SoundTimes
-from video_features.windows import (
+from video_features.timeline.windows import (
     ConstantRate,
     SoundWindow,
     Window,

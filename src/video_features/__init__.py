@@ -16,12 +16,12 @@ from .errors import MediaError, OutputError, SettingsError, VideoFeaturesError, 
 if TYPE_CHECKING:
     from .extraction import Extractor
     from .features import Features, Outcome
-    from .jobs import extract, load
-    from .lists import Video, read_list
-    from .planning import Plan, plan
     from .predictions import Prediction
     from .registry import list_models
-    from .run_status import Status, status
+    from .runs.jobs import extract, load
+    from .runs.planning import Plan, plan
+    from .runs.status import Status, status
+    from .tasks.videos import Video, read_list
 
 __all__ = [
     "Extractor",
@@ -47,19 +47,19 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
-    "Extractor": "extraction",
+    "Extractor": "extraction.extractor",
     "Features": "features",
     "Outcome": "features",
-    "Plan": "planning",
+    "Plan": "runs.planning",
     "Prediction": "predictions",
-    "Status": "run_status",
-    "Video": "lists",
-    "extract": "jobs",
+    "Status": "runs.status",
+    "Video": "tasks.videos",
+    "extract": "runs.jobs",
     "list_models": "registry",
-    "load": "jobs",
-    "plan": "planning",
-    "read_list": "lists",
-    "status": "run_status",
+    "load": "runs.jobs",
+    "plan": "runs.planning",
+    "read_list": "tasks.videos",
+    "status": "runs.status",
 }
 
 

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import models
 from .errors import SettingsError, in_one_line
-from .run_settings import RunSettings
-from .settings import FeatureSettings, unknown
-from .settings_source import read_settings
-from .settling import resolve
+from .settings import FeatureSettings, RunSettings, unknown
+from .settings.resolve import resolve
+from .settings.source import read_settings
 from .signals import held_back
 from .weights import Weights
 
@@ -53,7 +52,11 @@ class Family(Protocol):
 
 @cache
 def _modules() -> dict[str, str]:
-    own = {module.name: f"{models.__name__}.{module.name}" for module in pkgutil.iter_modules(models.__path__)}
+    own = {
+        module.name: f"{models.__name__}.{module.name}"
+        for module in pkgutil.iter_modules(models.__path__)
+        if not module.name.startswith("_")
+    }
     plugins = {point.name: point.module for point in importlib.metadata.entry_points(group=GROUP)}
     return {**plugins, **own}
 

@@ -8,11 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from video_features.extraction import Extractor
+from video_features.extraction import Extractor, Stream, WithHead
 from video_features.media import RGB
-from video_features.networks import WithHead
 from video_features.settings import FrameSettings
-from video_features.streams import Stream
 from video_features.weights import Weights
 
 

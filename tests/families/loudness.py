@@ -11,12 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from video_features.extraction import Extractor
-from video_features.networks import WithHead
+from video_features.extraction import Extractor, Stream, WithHead
 from video_features.settings import FeatureSettings
-from video_features.streams import Stream
+from video_features.timeline.windows import SoundWindow, Window
 from video_features.weights import Weights
-from video_features.windows import SoundWindow, Window
 
 TENTH = SoundWindow(16_000, Window(160, 160), frames=10, step_seconds=Fraction(1, 10))
 

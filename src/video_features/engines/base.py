@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..features import Outcome
-from ..lists import Task
+from ..tasks.videos import Task
 
 LISTEN_SECONDS = 0.5  # at a time, so that Ctrl-C is heard where waiting for a thread holds it back
 SHUTDOWN_SECONDS = 10.0  # in which a worker that is asked to stop does so, or is killed

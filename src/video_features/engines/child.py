@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from typing import Any
 
-from ..lists import Task
 from ..signals import held_back
+from ..tasks.videos import Task
 from ..tasks.work import WorkerConfig
 from .worker import serve
 

@@ -6,8 +6,8 @@ import torch
 
 from ..errors import SettingsError
 from ..locations import Location
-from ..run_settings import RunSettings
 from ..runtimes.devices import choose_device
+from ..settings import RunSettings
 from ..tasks.work import Work, WorkerConfig
 from .base import Executor, Observer
 from .local import local_executor

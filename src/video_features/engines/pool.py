@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from ..errors import VideoFeaturesError
 from ..features import Outcome
-from ..lists import Task
 from ..tasks.bookkeeping import failed
+from ..tasks.videos import Task
 from ..tasks.work import WorkerConfig
 from .base import LISTEN_SECONDS, Completed, Observer
 

@@ -12,8 +12,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from ..errors import SettingsError, VideoFeaturesError, printable
-from ..lists import Task
 from ..runtimes.threads import cores_here
+from ..tasks.videos import Task
 from ..tasks.work import WorkerConfig
 from .base import SHUTDOWN_SECONDS, Observer
 from .child import WorkerProcess

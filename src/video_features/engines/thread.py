@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 import torch
 
 from ..errors import VideoFeaturesError
-from ..lists import Task
+from ..tasks.videos import Task
 from ..tasks.work import Work
 from .base import LISTEN_SECONDS, Completed, Observer
 from .messages import Broken, Message, Progress, TaskDone, TimeSpent, VideoRead

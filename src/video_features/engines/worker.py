@@ -15,11 +15,11 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 from ..errors import VideoFeaturesError, with_kind
-from ..lists import Task
-from ..profile import take_seconds
 from ..runtimes.devices import choose_device
 from ..signals import let_through
+from ..tasks.videos import Task
 from ..tasks.work import VideoInProgress, Work, WorkerConfig
+from ..timing import take_seconds
 from .messages import CannotStart, Logged, Message, Progress, Ready, TaskDone, TimeSpent, VideoRead
 
 PROGRESS_EVERY_SECONDS = 0.2

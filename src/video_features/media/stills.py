@@ -15,7 +15,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from ..errors import MediaError, in_one_line
-from ..windows import Segment, as_fraction
+from ..timeline.windows import Segment, as_fraction
 from .identity import Identity, images_of
 from .source import RGB, Frame, SoundTrack, Track, TrackRecord, Wants
 

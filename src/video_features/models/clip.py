@@ -28,15 +28,12 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..checkpoints import StateDict, load_strictly, read
 from ..errors import SettingsError, WeightsError, in_one_line
-from ..extraction import Extractor
-from ..networks import WithHead
+from ..extraction import Extractor, Stream, WithHead, from_pil
 from ..predictions import kinetics_400
 from ..settings import FrameSettings, setting, unknown
-from ..streams import Stream
-from ..transforms import from_pil
-from ..weights import Weights, obtain
+from ..weights import Weights, load_strictly, obtain, read
+from ..weights.checkpoint import StateDict
 
 # OpenAI's own names → open_clip's architectures; their weights are tagged `openai` there.
 OPENAI = {

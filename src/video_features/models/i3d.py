@@ -24,17 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, max_pool3d, pad, relu
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
-from ..extraction import Extractor
+from ..extraction import Extractor, PointwiseHead, Resize, Stream, WithHead, as_clip, channels_first
 from ..media import RGB
-from ..networks import PointwiseHead, WithHead
 from ..predictions import kinetics_400
 from ..settings import ClipSettings, setting, unknown
-from ..streams import Stream
-from ..transforms import Resize, as_clip, channels_first
-from ..weights import REFERENCE_FILES, Weights, own_or_published
-from ..windows import Window
+from ..timeline.windows import Window
+from ..weights import Weights, load_strictly, own_or_published, read
+from ..weights.obtain import REFERENCE_FILES
 from . import pwc, raft
 
 log = logging.getLogger(__name__)

@@ -19,14 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate, leaky_relu, pad
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
-from ..extraction import Extractor
-from ..flow import PAIRS, FlowSettings
+from ..extraction import Extractor, Resize, Stream, channels_first
 from ..settings import unknown
-from ..streams import Stream
-from ..transforms import Resize, channels_first
-from ..weights import Weights, own_or_published
+from ..weights import Weights, load_strictly, own_or_published, read
+from ._flow import PAIRS, FlowSettings
 
 URL = (  # the reference tool dropped it later
     "https://github.com/v-iashin/video_features/raw/bd827df5e543ef3270946bcf63e47e18abcdd9ab/"

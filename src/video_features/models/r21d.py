@@ -19,17 +19,13 @@ from torchvision.models.video import R2Plus1D_18_Weights, r2plus1d_18
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
 from torchvision.transforms.functional import center_crop, normalize
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
-from ..extraction import Extractor
+from ..extraction import Extractor, Stream, WithHead, as_clip, resize_bilinear, unit_range
 from ..media import RGB
-from ..networks import WithHead
 from ..predictions import kinetics_400
 from ..settings import ClipSettings, setting, unknown
-from ..streams import Stream
-from ..transforms import as_clip, resize_bilinear, unit_range
-from ..weights import Weights, digits_in_name, own_or_published
-from ..windows import Window
+from ..timeline.windows import Window
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
 FRAMES = {  # a clip, as each network was trained

@@ -24,15 +24,13 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, unfold
 from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
 
-from ..checkpoints import load_strictly, read
 from ..errors import MediaError, SettingsError
-from ..extraction import Extractor
-from ..flow import PAIRS, FlowSettings
+from ..extraction import Extractor, Resize, Stream, channels_first
+from ..extraction.streams import as_it_is
 from ..media import RGB
 from ..settings import check_positive, setting, unknown
-from ..streams import Stream, as_it_is
-from ..transforms import Resize, channels_first
-from ..weights import Weights, digits_in_name, own_or_published
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
+from ._flow import PAIRS, FlowSettings
 
 NETWORKS: dict[str, Any] = {
     "sintel": Raft_Large_Weights.C_T_SKHT_V1,

@@ -16,14 +16,10 @@ from typing import Any
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
-from ..extraction import Extractor
-from ..networks import WithHead
+from ..extraction import Extractor, Stream, WithHead, from_pil
 from ..settings import FrameSettings, setting, unknown
-from ..streams import Stream
-from ..transforms import from_pil
-from ..weights import Weights, digits_in_name, own_or_published
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 

@@ -19,17 +19,14 @@ from torch import Tensor, nn
 from torchvision.models.video import s3d
 from torchvision.transforms.functional import center_crop
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
-from ..extraction import Extractor
+from ..extraction import Extractor, PointwiseHead, Stream, WithHead, as_clip, resize_bilinear, unit_range
 from ..media import RGB
-from ..networks import PointwiseHead, WithHead
 from ..predictions import kinetics_400
 from ..settings import ClipSettings, setting, unknown
-from ..streams import Stream
-from ..transforms import as_clip, resize_bilinear, unit_range
-from ..weights import REFERENCE_FILES, Weights, own_or_published
-from ..windows import Window
+from ..timeline.windows import Window
+from ..weights import Weights, load_strictly, own_or_published, read
+from ..weights.obtain import REFERENCE_FILES
 
 LEAST_FRAMES = 13  # the last map is two deep then, and so is its pooling
 SIDE = 224

@@ -28,14 +28,10 @@ import timm.data
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError, WeightsError, in_one_line
-from ..extraction import Extractor
-from ..networks import WithHead
+from ..extraction import Extractor, Stream, WithHead, from_pil
 from ..settings import FrameSettings, setting, unknown
-from ..streams import Stream
-from ..transforms import from_pil
-from ..weights import Weights, own_or_published
+from ..weights import Weights, load_strictly, own_or_published, read
 
 log = logging.getLogger(__name__)
 

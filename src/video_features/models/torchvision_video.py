@@ -19,16 +19,12 @@ from torch import nn
 from torchvision.models import get_model, get_model_builder, get_model_weights, video
 from torchvision.models import list_models as torchvision_models
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError, in_one_line
-from ..extraction import Extractor
+from ..extraction import Extractor, PointwiseHead, Stream, WithHead, channels_first
 from ..media import RGB
-from ..networks import PointwiseHead, WithHead
 from ..settings import ClipSettings, setting, unknown
-from ..streams import Stream
-from ..transforms import channels_first
-from ..weights import Weights, digits_in_name, own_or_published
-from ..windows import Window
+from ..timeline.windows import Window
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,14 +22,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import load_strictly, read
 from ..errors import SettingsError
-from ..extraction import Extractor
-from ..networks import WithHead
+from ..extraction import Extractor, Stream, WithHead
 from ..settings import FeatureSettings, check_tail, setting, unknown
-from ..streams import Stream
-from ..weights import Weights, digits_in_name, own_or_published
-from ..windows import SoundWindow, Window, as_fraction
+from ..timeline.windows import SoundWindow, Window, as_fraction
+from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import OutputError, SettingsError
-from ..run_settings import RunSettings
+from ..settings import RunSettings
 from .base import NoSink, Sink
 from .files import FileSink
 from .layout import NUMPY, PICKLE

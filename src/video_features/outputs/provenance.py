@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from ..errors import OutputError
 from ..locations import Location
 from ..media import Identity, MediaSource, Track
+from ..timeline.windows import Segment, as_fraction, segment_of
 from ..weights import LocalWeights
-from ..windows import Segment, as_fraction, segment_of
 
 T = TypeVar("T")
 

@@ -1,1 +1,1 @@
-"""Which videos are done, in what order, by whom, and what is recorded of it."""
+"""Which videos, in what order, and what is recorded."""

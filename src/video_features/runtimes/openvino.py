@@ -28,7 +28,7 @@ from openvino import properties
 from torch import Tensor, nn
 
 from ..errors import in_one_line
-from ..profile import spent
+from ..timing import spent
 from .base import over_tensors, tensors_of
 from .threads import passes_at_once, workers
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import in_one_line
-from ..profile import spent
-from ..settings import PRECISIONS
+from ..settings.declare import PRECISIONS
+from ..timing import spent
 from .base import Placement, over_tensors
 from .threads import all_threads
 

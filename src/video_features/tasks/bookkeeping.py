@@ -8,10 +8,10 @@ from pathlib import Path
 from ..errors import OutputError, reason_of
 from ..extraction import Extractor
 from ..features import Outcome
-from ..lists import Task
 from ..outputs.base import Sink
 from ..outputs.layout import remove_temporary
 from ..outputs.provenance import SourceRecord
+from .videos import Task
 
 
 class Bookkeeping:

@@ -10,22 +10,21 @@ from fractions import Fraction
 
 import torch
 
-from ..batches import Batches
 from ..errors import MediaError, OutputError
 from ..extraction import Extractor
+from ..extraction.batching import Batches
+from ..extraction.line import Line, read
 from ..features import Features, Outcome
-from ..line import Line, read
-from ..lists import Task
 from ..media import MediaSource, open_source
 from ..outputs.choose import sink_of
 from ..outputs.rows import Staging
-from ..profile import spent
 from ..registry import family
-from ..run_settings import RunSettings
 from ..runtimes.devices import LARGEST_DEFAULT_BATCH, is_device_failure
-from ..settings import FeatureSettings
+from ..settings import FeatureSettings, RunSettings
+from ..timing import spent
 from ..weights import LocalWeights
 from .bookkeeping import Bookkeeping, failed
+from .videos import Task
 
 MOST_IN_PROGRESS = 64  # videos whose last rows wait for those of others
 OnProgress = Callable[[float, float | None], object]  # seconds done of the video, and its length where that is known

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import SettingsError, in_one_line
-from ...run_settings import RunSettings
+from ...settings import RunSettings
 
 CPUS = 4.0  # of a worker, by default
 QUIET: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}  # what is told is told by outcomes

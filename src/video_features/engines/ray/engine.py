@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...errors import VideoFeaturesError, printable
-from ...lists import Task
+from ...tasks.videos import Task
 from ...tasks.work import WorkerConfig
 from ..base import SHUTDOWN_SECONDS, Observer
 from ..messages import Logged

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ...errors import OutputError
 from ...features import Outcome
-from ...lists import Task
 from ...runtimes.devices import choose_device
+from ...tasks.videos import Task
 from ...tasks.work import Work, WorkerConfig
 from ..base import Completed, Observer
 from ..local import local_executor

@@ -16,11 +16,11 @@ import numpy as np
 
 from ...errors import OutputError
 from ...features import Outcome
-from ...lists import Video
 from ...locations import Location
 from ...outputs.provenance import Provenance
-from ...run_settings import RunSettings
-from ...settings import from_mapping
+from ...settings import RunSettings
+from ...settings.declare import from_mapping
+from ...tasks.videos import Video
 
 KEPT = ("on_extraction", "layout", "input_root", "source_fps")
 KEY = ("path", "start_seconds", "end_seconds", "id")  # what `Video.key` has, by name

@@ -1,0 +1,140 @@
+"""The command line of the reference tool, `python main.py key=value …`, in the same settings and the same engine.
+
+Its values are YAML, as OmegaConf's dotlist reads them: `extraction_fps=null`, `video_paths="[a.mp4, b.mp4]"`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from .. import registry
+from ..errors import SettingsError
+from ..settings import RunSettings, unknown
+from ..settings.declare import names_of
+from ..settings.parse import coerce
+from .main import DEFAULTS
+from .report import OK, explained, report, report_plans
+
+if TYPE_CHECKING:
+    from ..tasks.videos import Video
+
+USAGE = """\
+python main.py feature_type=FEATURE video_paths=PATH [key=value …]
+
+  python main.py feature_type=resnet video_paths=a.mp4 on_extraction=save_numpy output_path=./output
+  python main.py feature_type=clip model_name=ViT-B/32 video_paths="[a.mp4, b.mp4]" extraction_fps=1
+  python main.py feature_type=timm model_name=resnet50.a1_in1k file_with_video_paths=list.txt device=cpu
+
+This is the reference tool's language; `video-features --help` has ours, with every setting explained.
+feature_type is one of: """
+
+# Keys of the reference that change nothing here: no file is temporary, and each feature knows its own settings.
+WITHOUT_EFFECT = {"config", "tmp_path", "keep_tmp_files"}
+OF_OTHER_FEATURES = {
+    *(
+        "model_name",
+        "batch_size",
+        "extraction_fps",
+        "extraction_total",
+        "stack_size",
+        "step_size",
+        "streams",
+        "flow_type",
+    ),
+    *("side_size", "resize_to_smaller_edge", "finetuned_on", "pred_texts", "device_ids"),
+}
+PATHS = ("video_paths", "file_with_video_paths")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words or words[0] in ("-h", "--help"):
+        click.echo(USAGE + ", ".join(registry.names()))
+        return OK
+    with explained():
+        feature, paths, settings = translate(words)
+        if coerce("dry_run", settings.pop("dry_run", False), bool):
+            from ..runs.planning import plan
+
+            return report_plans(plan(paths, feature, **settings))
+        from ..runs.jobs import Job
+
+        return report(Job(paths, feature, {"isolate": DEFAULTS["isolate"], **settings}))
+
+
+def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, Any]]:
+    """`key=value` words → the feature, the paths, and the settings of `extract`."""
+    given = dict(_pair(word) for word in words)
+    if "feature_type" not in given:
+        raise SettingsError(f"feature_type=… is missing; it is one of {', '.join(registry.names())}")
+    feature = str(_yaml(given.pop("feature_type")))
+    paths: list[str | Video] = [*_paths(given.pop("video_paths", "null"))]
+    paths += _listed(given.pop("file_with_video_paths", "null"))
+    if not paths:
+        raise SettingsError("no videos: give video_paths=PATH or file_with_video_paths=FILE")
+    settings: dict[str, Any] = {"on_extraction": "print", "output_path": "./output", **_known(feature, given)}
+    registry.check_settings([feature], {name: value for name, value in settings.items() if name != "dry_run"})
+    if "devices" not in settings:
+        settings["device"] = _device(settings.get("device"))
+    return feature, paths, settings
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise SettingsError(f'expected key=value, found {word!r} (with spaces in a value, quote the word: "key=a b")')
+    return key, value
+
+
+def _yaml(value: str) -> Any:
+    """What YAML makes of it: a list, null, or a text without its quotes; anything else stays as it was typed."""
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return read if read is None or isinstance(read, (list, str)) else value
+
+
+def _paths(value: str) -> list[str]:
+    """One path, or YAML's list of paths."""
+    read = _yaml(value)
+    if read is None:
+        return []
+    return [str(path) for path in read] if isinstance(read, list) else [read]
+
+
+def _listed(value: str) -> list[Video]:
+    from ..tasks.videos import read_list
+
+    return [video for file in _paths(value) for video in read_list(file)]
+
+
+def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:
+    names = {"dry_run", *names_of(RunSettings), *names_of(registry.settings(feature))}
+    settings: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in names:
+            settings[key] = _yaml(value)
+        elif key not in WITHOUT_EFFECT | OF_OTHER_FEATURES:
+            keys = names | WITHOUT_EFFECT | {"feature_type", *PATHS}
+            raise SettingsError(unknown(f"key for feature_type={feature}", key, sorted(keys)))
+        elif key in OF_OTHER_FEATURES:
+            click.echo(f"warning: {key} has no meaning for feature_type={feature} and is ignored", err=True)
+    return settings
+
+
+def _device(asked: str | None) -> str | None:
+    """The device, or with a warning the CPU where it is not here, as the reference does."""
+    from ..runtimes.devices import choose_device
+
+    try:
+        return str(choose_device(coerce("device", asked, str | None)))
+    except SettingsError as error:
+        click.echo(f"warning: {error}; going on with the CPU", err=True)
+        return "cpu"

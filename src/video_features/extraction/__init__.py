@@ -1,0 +1,24 @@
+"""Frames and sound to rows: sample, preprocess, batch, run the network."""
+
+from ..media import RGB
+from ..timeline.windows import SoundWindow, Window
+from .extractor import Extractor
+from .networks import PointwiseHead, WithHead
+from .streams import Stream
+from .transforms import Resize, as_clip, channels_first, from_pil, resize_bilinear, unit_range
+
+__all__ = [
+    "RGB",
+    "Extractor",
+    "PointwiseHead",
+    "Resize",
+    "SoundWindow",
+    "Stream",
+    "Window",
+    "WithHead",
+    "as_clip",
+    "channels_first",
+    "from_pil",
+    "resize_bilinear",
+    "unit_range",
+]

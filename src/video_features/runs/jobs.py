@@ -1,0 +1,190 @@
+"""Many videos: resolve the settings, and do what they say with every video. `extract` and `load`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engines.base import Observer
+from ..engines.choose import check_root, devices_of, executor_of
+from ..errors import SettingsError
+from ..extraction import Extractor
+from ..features import Features, Outcome
+from ..locations import Location
+from ..outputs.choose import sink_of
+from ..registry import resolve_settings, split
+from ..runtimes.devices import choose_device
+from ..settings.resolve import RUN_SETTINGS
+from ..tasks.bookkeeping import Bookkeeping
+from ..tasks.videos import Paths, Video, each_video, tasks, videos_of
+from ..tasks.work import Work, WorkerConfig
+from .claims import Claims
+from .ledger.base import RunRecord
+from .ledger.choose import ledger_of
+from .schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+
+def extract(
+    paths: Paths,
+    features: str | Sequence[str],
+    *,
+    progress: bool = False,
+    **settings: Any,
+) -> Iterator[Outcome]:
+    """Extract features from videos, lazily: an outcome a video and feature, in the order of `paths`; with several
+    processes as they end.
+
+        for outcome in extract(["a.mp4", "b.mp4"], "clip", model_name="ViT-B/32", extraction_fps=1):
+            if outcome.status != "failed":
+                print(outcome.location, outcome.features.values["clip"].shape)
+
+    paths: videos or sounds (path, `file://` or other URL, `Video` for a part of one), folders of images, arrays uint8
+        (T, H, W, 3) RGB; one or many, and patterns of URLs, `s3://bucket/videos/*.mp4`. Arrays are called `array`, or
+        by their place `array_0`, `array_1` …; `{name: source}` names the outputs.
+    features: a feature's name, or several, as a list or joined by commas; several share one decoding of each video
+    progress: show a bar on standard error
+    settings: those of the run (`device`, `devices`, `output_path`, `on_extraction`, `show_pred`, `overwrite` …, see
+        docs/settings.md) and of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `stack_size` …).
+        With several features, `clip={"model_name": "RN50"}` is for that one alone; the others go to each.
+
+    Raises SettingsError or WeightsError at once if nothing can be extracted so. A video that fails does not raise: its
+    outcome says why, and the next one follows.
+    """
+    job = Job(paths, features, settings)
+    if not progress:
+        return job.outcomes()
+    from .progress import Bars
+
+    return job.outcomes(Bars(job.total))
+
+
+def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
+    """An extractor with its network in memory, for many calls of `extractor.extract(video)`.
+
+    Raises SettingsError for an unknown feature, model or setting; WeightsError where the weights cannot be had.
+    """
+    if misplaced := settings.keys() & RUN_SETTINGS:
+        raise SettingsError(
+            f"load takes no {' and no '.join(sorted(misplaced))}: source_fps goes to the extractor's own method, "
+            "load(…).extract(video, source_fps=…), and the others to the function video_features.extract"
+        )
+    run, by_feature = resolve_settings([feature], {**settings, "device": device, "show_pred": show_pred})
+    (extractor,) = _built(WorkerConfig(by_feature, run))
+    if extractor.extras.preview:
+        raise SettingsError("load writes no files, and so no preview: use extract, with preview and an output_path")
+    return extractor.on(choose_device(run.device))
+
+
+class Job:
+    """One call of `extract`, with its settings resolved. Nothing is extracted before `outcomes`.
+
+    videos: the list, each once; or as they come, where the list streams
+    total: how many of them are this run's part; None where that is not known
+    features: their names
+    root: the folder of the outputs, or their URL; None where there are none
+    """
+
+    def __init__(self, paths: Paths, features: str | Sequence[str], settings: Mapping[str, Any]) -> None:
+        self._run, by_feature = resolve_settings(split(features), settings)
+        self.features = list(by_feature)
+        self._config = WorkerConfig(by_feature, self._run)
+        devices = devices_of(self._run)  # a device that is not here is an error at once
+        self._check_can_retry()
+        sink = sink_of(self._run, lists=True)  # before the weights, which take longer
+        self.root: Location | None = sink.root
+        check_root(self._run, self.root)
+        self._bookkeeping = Bookkeeping(_built(self._config), sink, self._run.source_fps)
+        for extractor in self._bookkeeping.extractors:
+            for device in devices:
+                extractor.placement(device)  # so is a runtime that is not for the device
+        if self.root is None:
+            self._check_needs_no_files()
+        self._ledger = None if self.root is None else ledger_of(self.root)
+        self._work = Work(self._bookkeeping, self._run)
+        self.total: int | None = None
+        if self._run.streams_list and not self._run.retry_failed:
+            self.videos: Iterable[Video] = _files_only(each_video(paths, self._run.pattern, self._run.output_path))
+            return
+        if self._ledger is not None:
+            self._ledger.read()  # what others record from now on belongs to this run, too
+        self.videos = videos = self._listed(paths)
+        part, parts = self._run.part
+        self.total = len(videos[part::parts])
+        if not self.total:
+            nothing_listed = f"shard {self._run.shard} is empty" if self._run.shard else "none is listed"
+            log.warning("there is no video to do: %s", "nothing failed" if self._run.retry_failed else nothing_listed)
+        first = next(tasks(videos, self._run), None)
+        if first is not None and devices and not self._run.in_processes and not self._bookkeeping.is_finished(first):
+            self._work.load(devices[0])  # weights that do not fit are an error at once
+
+    def outcomes(self, observer: Observer | None = None) -> Iterator[Outcome]:
+        """How every video ended, as it ends. Raises WriteError once nothing can be written any more."""
+        run, observer = self._run, observer or Observer()
+        claims = None
+        if self._ledger is not None and not run.retry_failed:
+            videos = None if run.streams_list else list(self.videos)
+            self._ledger.begin(RunRecord(list(self._bookkeeping.provenance.values()), run, videos))
+        if isinstance(self.root, Path) and run.engine == "local":
+            claims = Claims(self.root, run.claim_seconds)
+        executor = executor_of(self._config, self._work, observer)
+        schedule = Schedule(self._bookkeeping, executor, claims, self._ledger, observer)
+        for outcome in schedule.outcomes(tasks(self.videos, run)):
+            if run.on_extraction == "print" and outcome.features is not None:
+                print_features(outcome.features)
+            yield outcome
+
+    def _listed(self, paths: Paths) -> list[Video]:
+        videos = videos_of(paths, self._run.pattern, self._run.output_path)
+        if not self._run.retry_failed or self._ledger is None:
+            return videos
+        failed = self._ledger.failed(self._bookkeeping.provenance.values())
+        keys = {video.key() for video in failed}
+        return [video for video in videos if video.key() in keys] if videos else failed
+
+    def _check_can_retry(self) -> None:
+        path = self._run.output_path
+        if self._run.retry_failed and path is not None and not ledger_of(path).exists():
+            raise SettingsError(f"retry_failed: nothing has been extracted into {path}; is it the right folder?")
+
+    def _check_needs_no_files(self) -> None:
+        if any(extractor.extras.preview for extractor in self._bookkeeping.extractors):
+            raise SettingsError(
+                "preview writes a video beside the features: it needs an output_path, "
+                "and on_extraction=save_numpy or save_pickle"
+            )
+        if self._run.retry_failed:
+            raise SettingsError("retry_failed needs an output_path, and on_extraction=save_numpy or save_pickle")
+
+
+def print_features(features: Features) -> None:
+    """Print every key, its array, then its largest, mean and smallest value, as the reference tool does."""
+    for key, array in features.arrays().items():
+        print(key)
+        print(array)
+        print(f"max: {array.max():.8f}; mean: {array.mean():.8f}; min: {array.min():.8f}")
+        print()
+
+
+def _files_only(videos: Iterable[Video]) -> Iterator[Video]:
+    """Raises SettingsError for an array, which no other machine has."""
+    for video in videos:
+        if isinstance(video.source, np.ndarray):
+            raise SettingsError(f"{video.path}: engine=ray takes paths and URLs, and no arrays")
+        yield video
+
+
+def _built(config: WorkerConfig) -> list[Extractor]:
+    extractors = config.extractors()
+    for extractor in extractors:
+        if config.run.show_pred and not extractor.predicts:
+            can_preview = any(field.name == "preview" for field in fields(extractor.settings))
+            instead = "; preview=true (--preview) writes a video to look at" if can_preview else ""
+            log.warning("%s has no classes: show_pred has nothing to show%s", extractor.feature, instead)
+    return extractors

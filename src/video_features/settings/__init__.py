@@ -1,0 +1,29 @@
+"""What a user may ask for: names, defaults, help, and typed values."""
+
+from ..errors import SettingsError
+from .declare import (
+    ClipSettings,
+    FeatureSettings,
+    FrameSettings,
+    PictureSettings,
+    check_known,
+    check_positive,
+    check_tail,
+    setting,
+    unknown,
+)
+from .run import RunSettings
+
+__all__ = [
+    "ClipSettings",
+    "FeatureSettings",
+    "FrameSettings",
+    "PictureSettings",
+    "RunSettings",
+    "SettingsError",
+    "check_known",
+    "check_positive",
+    "check_tail",
+    "setting",
+    "unknown",
+]

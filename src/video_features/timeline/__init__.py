@@ -1,0 +1,1 @@
+"""Which frames or samples, and which of them together: arithmetic on exact times."""
