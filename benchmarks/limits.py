@@ -20,7 +20,7 @@ from video_features.extraction.sampling import Excerpt
 from video_features.media import Frame, MediaSource, open_source
 from video_features.media.video import VideoTrack
 from video_features.runtimes.threads import workers
-from video_features.timeline.windows import segment_of
+from video_features.timeline.segments import segment_of
 
 HELD = 32  # frames, or pieces of sound
 

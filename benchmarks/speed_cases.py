@@ -15,7 +15,7 @@ from torchvision.models import get_model
 from video_features import Extractor, load
 from video_features.cli.demo import MODEL, packaged_video
 from video_features.registry import family
-from video_features.settings.declare import names_of
+from video_features.settings.parse import names_of
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import standin

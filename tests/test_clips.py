@@ -21,7 +21,7 @@ from conftest import grey_levels, write_video
 from video_features import SettingsError, WeightsError, extract, load
 from video_features.media import frames_of, open_source
 from video_features.models import i3d, r21d, s3d, torchvision_video
-from video_features.predictions import kinetics_400
+from video_features.models._kinetics import kinetics_400
 
 Standin = Callable[[str, str], Path]
 R18 = "r2plus1d_18_16_kinetics"

@@ -28,7 +28,7 @@ from video_features.features import Outcome, Values
 from video_features.models import i3d, pwc, raft
 from video_features.outputs.files import FileSink
 from video_features.outputs.rows import RowsInFile
-from video_features.settings.declare import default_network
+from video_features.settings.parse import default_network
 from video_features.weights import load_strictly
 
 Standin = Callable[[str, str], Path]

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import grey_levels, write_video
 from video_features.media import frames_of, open_source
-from video_features.timeline.windows import ConstantRate, as_fraction
+from video_features.timeline.rates import ConstantRate, as_fraction
 
 RATES = [1, 2, 5, 10, 12.5, 25, 30, 60]
 # Ticks of 1/1000 s: bunched, spread out, on the halfway points of 10 and 25 fps, and with one long gap.

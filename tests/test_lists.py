@@ -18,7 +18,7 @@ from video_features.media import identify
 from video_features.settings import RunSettings
 from video_features.tasks import videos as lists
 from video_features.tasks.videos import Task, tasks, videos_of
-from video_features.timeline.windows import Segment
+from video_features.timeline.segments import Segment
 
 
 @pytest.fixture

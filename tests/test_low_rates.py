@@ -28,7 +28,7 @@ from video_features.media.fast.sparse import Run, runs_of
 from video_features.media.file import MediaFile
 from video_features.media.video import VideoTrack
 from video_features.settings import FrameSettings
-from video_features.timeline.windows import Segment
+from video_features.timeline.segments import Segment
 
 SETTINGS: list[dict[str, Any]] = [
     {"extraction_fps": 0.5},

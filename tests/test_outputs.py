@@ -13,12 +13,11 @@ import pytest
 
 from conftest import grey_levels, write_video
 from video_features import Features, OutputError, extract
-from video_features.features import Outcome
+from video_features.features import Class, Outcome, Prediction
 from video_features.outputs.base import Saved
 from video_features.outputs.files import FileSink
 from video_features.outputs.layout import NUMPY, PICKLE, Extras
 from video_features.outputs.provenance import OutputRecord
-from video_features.predictions import Class, Prediction
 
 LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
 FOLDER = Path("timm") / "tf_efficientnet_lite0"

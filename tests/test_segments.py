@@ -30,7 +30,8 @@ from video_features.media import frames_of, open_source
 from video_features.media.audio import AudioTrack
 from video_features.media.video import VideoTrack
 from video_features.settings import ClipSettings, FeatureSettings, FrameSettings
-from video_features.timeline.windows import Segment, SoundWindow, Window
+from video_features.timeline.segments import Segment
+from video_features.timeline.windows import SoundWindow, Window
 from video_features.weights import Weights
 
 COUNT = 100  # frames of each video; 25 a second where the rate is constant, of ten at least one a keyframe

@@ -22,6 +22,7 @@ import torch
 import standin
 from conftest import grey_levels
 from video_features import SettingsError, WeightsError, load, registry
+from video_features.models import _lite0 as lite0
 from video_features.models import timm as timm_family
 from video_features.weights import Weights, obtain, read
 from video_features.weights.obtain import verify
@@ -249,7 +250,7 @@ def test_the_packaged_weights_are_renamed_one_to_one() -> None:
     published = timm_family.published_weights("tf_efficientnet_lite0")
     assert published.path is not None
     state, model = read(published.path), timm.create_model("tf_efficientnet_lite0")
-    names = timm_family.lite0_names()
+    names = lite0.timm_names()
     assert set(names) == set(state) and set(names.values()) == set(model.state_dict())
     # REFERENCE: the same tensors in the same order.
     assert [names[name] for name in state] == list(model.state_dict())

@@ -9,15 +9,8 @@ import pytest
 
 from video_features.errors import MediaError
 from video_features.media.timestamps import SoundTimes
-from video_features.timeline.windows import (
-    ConstantRate,
-    SoundWindow,
-    Window,
-    Windower,
-    as_fraction,
-    rate_for_total,
-    round_half_away,
-)
+from video_features.timeline.rates import ConstantRate, as_fraction, rate_for_total, round_half_away
+from video_features.timeline.windows import SoundWindow, Window, Windower
 
 
 def selected(starts: list[Fraction], end: Fraction, fps: Fraction) -> list[tuple[int, int]]:

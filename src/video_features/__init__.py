@@ -15,13 +15,13 @@ from .errors import MediaError, OutputError, SettingsError, VideoFeaturesError, 
 
 if TYPE_CHECKING:
     from .extraction import Extractor
-    from .features import Features, Outcome
-    from .predictions import Prediction
+    from .features import Features, Outcome, Prediction
     from .registry import list_models
     from .runs.jobs import extract, load
     from .runs.planning import Plan, plan
     from .runs.status import Status, status
-    from .tasks.videos import Video, read_list
+    from .tasks.lists import read_list
+    from .tasks.videos import Video
 
 __all__ = [
     "Extractor",
@@ -51,14 +51,14 @@ _HOME = {
     "Features": "features",
     "Outcome": "features",
     "Plan": "runs.planning",
-    "Prediction": "predictions",
+    "Prediction": "features",
     "Status": "runs.status",
     "Video": "tasks.videos",
     "extract": "runs.jobs",
     "list_models": "registry",
     "load": "runs.jobs",
     "plan": "runs.planning",
-    "read_list": "tasks.videos",
+    "read_list": "tasks.lists",
     "status": "runs.status",
 }
 

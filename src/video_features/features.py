@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from .errors import OutputError
 from .locations import Location
-from .predictions import Prediction
 
 
 class Values(Mapping[str, npt.NDArray[Any]]):
@@ -56,6 +55,32 @@ class Values(Mapping[str, npt.NDArray[Any]]):
 def _version(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Class:
+    """One class of a prediction: its label, its logit, and its probability (softmax over all classes)."""
+
+    label: str
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of one row, best first, and the seconds that the row covers."""
+
+    start_seconds: float
+    end_seconds: float
+    classes: tuple[Class, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def as_table(self) -> str:
+        """`Logits | Prob. | Label` over a line a class."""
+        lines = [f"{one.logit:8.3f} | {one.probability:.3f} | {one.label}" for one in self.classes]
+        return "\n".join(["  Logits | Prob. | Label", *lines])
 
 
 @dataclass(frozen=True)

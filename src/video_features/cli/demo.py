@@ -9,7 +9,7 @@ import click
 
 from ..errors import VideoFeaturesError
 from ..features import Features
-from ..models.timm import LITE0_PACKAGE
+from ..models._lite0 import PACKAGE as LITE0_PACKAGE
 from ..runs.jobs import extract
 from .report import FAILED, tell
 

@@ -174,7 +174,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
     as_json, profile = given.pop("log_json"), given.pop("profile")
     with explained(as_json=as_json):
         listed = given.pop("file_with_video_paths")
-        from ..tasks.videos import each_listed
+        from ..tasks.lists import each_listed
 
         paths = given.pop("paths")
         if not paths and not listed and not given["retry_failed"]:

@@ -15,8 +15,7 @@ import yaml
 from .. import registry
 from ..errors import SettingsError
 from ..settings import RunSettings, unknown
-from ..settings.declare import names_of
-from ..settings.parse import coerce
+from ..settings.parse import coerce, names_of
 from .main import DEFAULTS
 from .report import OK, explained, report, report_plans
 
@@ -110,7 +109,7 @@ def _paths(value: str) -> list[str]:
 
 
 def _listed(value: str) -> list[Video]:
-    from ..tasks.videos import read_list
+    from ..tasks.lists import read_list
 
     return [video for file in _paths(value) for video in read_list(file)]
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import SettingsError, VideoFeaturesError, counted, kind_of, printable
-from ..features import Outcome
-from ..predictions import tables
+from ..features import Outcome, Prediction
 
 if TYPE_CHECKING:
     from ..runs.jobs import Job
@@ -253,3 +252,12 @@ def explained(*, as_json: bool = False) -> Iterator[None]:
     except BrokenPipeError:  # whoever read standard output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+
+
+def tables(location: str, feature: str, predictions: Mapping[str, Iterable[Prediction]]) -> str:
+    """The tables of a video's rows, each under its time span; predictions by key, as `Features` has them."""
+    return "\n".join(
+        f"{location}  {what}  {row.start_seconds:.2f}–{row.end_seconds:.2f} s\n{row.as_table()}\n"
+        for what, rows in ((feature if key == feature else f"{feature} {key}", predictions[key]) for key in predictions)
+        for row in rows
+    )

@@ -10,7 +10,7 @@ import click
 
 from .. import registry
 from ..errors import VideoFeaturesError
-from ..settings.declare import default_network
+from ..settings.parse import default_network
 from ..weights import Weights
 from ..weights.obtain import fetch, find, is_digest_published, verify
 from .report import explained

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..errors import MediaError
-from ..predictions import Class, top_classes
+from ..features import Class
 from ..runtimes.base import over_tensors
 from ..runtimes.threads import workers
 from ..timing import spent
 from .preprocessing import Item
 from .streams import Row, Span, Stream
+
+TOP = 5  # classes of a prediction
 
 
 @dataclass(frozen=True)
@@ -163,3 +165,11 @@ def _rows(stream: Stream, size: int, shape: torch.Size, windows: Sequence[Filled
         Row(replace(window.span, classes=best), value)
         for window, value, best in zip(windows, values, classes, strict=True)
     ]
+
+
+def top_classes(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[Class, ...]]:
+    """For every row of logits (B, classes), its `TOP` likeliest classes."""
+    best = logits.float().topk(min(TOP, logits.shape[1]))
+    probabilities = logits.float().softmax(dim=1).gather(1, best.indices)
+    for row in zip(best.indices.tolist(), best.values.tolist(), probabilities.tolist(), strict=True):
+        yield tuple(Class(labels[index], logit, p) for index, logit, p in zip(*row, strict=True))

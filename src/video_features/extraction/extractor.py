@@ -19,7 +19,8 @@ from ..outputs.provenance import Provenance, WeightsRecord, value_settings, vers
 from ..outputs.rows import Staging
 from ..runtimes.base import Placement
 from ..settings import FeatureSettings, PictureSettings
-from ..timeline.windows import SoundWindow, segment_of
+from ..timeline.segments import segment_of
+from ..timeline.windows import SoundWindow
 from ..weights.obtain import check_file
 from .batching import Batches
 from .line import Line, read

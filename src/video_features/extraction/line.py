@@ -15,11 +15,10 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import MediaError, reason_of
-from ..features import Features, Values
+from ..features import Features, Prediction, Values
 from ..media import Frame, MediaSource, Sound, Track
 from ..outputs.provenance import OutputRecord, Provenance, SourceRecord
 from ..outputs.rows import Rows, RowsInMemory, Staging
-from ..predictions import Prediction
 from ..timing import spent
 from .batching import Batches
 from .chain import Chain

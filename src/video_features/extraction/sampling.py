@@ -14,15 +14,9 @@ import soxr
 from ..errors import MediaError, counted
 from ..media import Frame, FrameTrack, Sound, SoundTrack, Track, Wants
 from ..settings import ClipSettings, FrameSettings, PictureSettings
-from ..timeline.windows import (
-    ConstantRate,
-    Segment,
-    SoundWindow,
-    as_fraction,
-    in_seconds,
-    rate_for_total,
-    round_half_away,
-)
+from ..timeline.rates import ConstantRate, as_fraction, rate_for_total, round_half_away
+from ..timeline.segments import Segment, in_seconds
+from ..timeline.windows import SoundWindow
 
 SPARSE = 2  # so many times as many frames has a video, and more, of which not all are decoded
 

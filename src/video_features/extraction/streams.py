@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MediaError
-from ..predictions import Class
+from ..features import Class
 from ..runtimes.base import Blueprint, Placement
 from ..runtimes.choose import Runner
 from ..runtimes.devices import default_batch_size
-from ..timeline.windows import Segment, Window
+from ..timeline.segments import Segment
+from ..timeline.windows import Window
 from ..weights import LocalWeights, Weights, obtain
 from .sampling import Sampler
 from .transforms import the_only

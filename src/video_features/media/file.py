@@ -11,7 +11,7 @@ from typing import IO, Any
 import av
 
 from ..errors import MediaError
-from ..timeline.windows import Segment
+from ..timeline.segments import Segment
 from .audio import AudioTrack
 from .container import Container
 from .demux import demux

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import MediaError
 from ..locations import is_remote, local_path
-from ..timeline.windows import Segment
+from ..timeline.segments import Segment
 from .identity import Identity, Source, identify, open_remote
 from .source import MediaSource
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError
-from ..timeline.windows import Segment
+from ..timeline.segments import Segment
 from .identity import Identity
 
 RGB = npt.NDArray[np.uint8]

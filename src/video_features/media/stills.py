@@ -15,7 +15,8 @@ import PIL.Image
 import PIL.ImageOps
 
 from ..errors import MediaError, in_one_line
-from ..timeline.windows import Segment, as_fraction
+from ..timeline.rates import as_fraction
+from ..timeline.segments import Segment
 from .identity import Identity, images_of
 from .source import RGB, Frame, SoundTrack, Track, TrackRecord, Wants
 

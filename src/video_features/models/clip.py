@@ -30,10 +30,10 @@ from torch.nn.functional import normalize
 
 from ..errors import SettingsError, WeightsError, in_one_line
 from ..extraction import Extractor, Stream, WithHead, from_pil
-from ..predictions import kinetics_400
 from ..settings import FrameSettings, setting, unknown
 from ..weights import Weights, load_strictly, obtain, read
 from ..weights.checkpoint import StateDict
+from ._kinetics import kinetics_400
 
 # OpenAI's own names → open_clip's architectures; their weights are tagged `openai` there.
 OPENAI = {

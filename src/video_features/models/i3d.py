@@ -27,12 +27,12 @@ from torch.nn.functional import avg_pool3d, max_pool3d, pad, relu
 from ..errors import SettingsError
 from ..extraction import Extractor, PointwiseHead, Resize, Stream, WithHead, as_clip, channels_first
 from ..media import RGB
-from ..predictions import kinetics_400
 from ..settings import ClipSettings, setting, unknown
 from ..timeline.windows import Window
 from ..weights import Weights, load_strictly, own_or_published, read
 from ..weights.obtain import REFERENCE_FILES
 from . import pwc, raft
+from ._kinetics import kinetics_400
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from torchvision.transforms.functional import center_crop, normalize
 from ..errors import SettingsError
 from ..extraction import Extractor, Stream, WithHead, as_clip, resize_bilinear, unit_range
 from ..media import RGB
-from ..predictions import kinetics_400
 from ..settings import ClipSettings, setting, unknown
 from ..timeline.windows import Window
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
+from ._kinetics import kinetics_400
 
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
 FRAMES = {  # a clip, as each network was trained

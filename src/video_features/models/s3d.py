@@ -22,11 +22,11 @@ from torchvision.transforms.functional import center_crop
 from ..errors import SettingsError
 from ..extraction import Extractor, PointwiseHead, Stream, WithHead, as_clip, resize_bilinear, unit_range
 from ..media import RGB
-from ..predictions import kinetics_400
 from ..settings import ClipSettings, setting, unknown
 from ..timeline.windows import Window
 from ..weights import Weights, load_strictly, own_or_published, read
 from ..weights.obtain import REFERENCE_FILES
+from ._kinetics import kinetics_400
 
 LEAST_FRAMES = 13  # the last map is two deep then, and so is its pooling
 SIDE = 224

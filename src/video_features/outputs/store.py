@@ -15,10 +15,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ..errors import OutputError, WriteError, with_kind
-from ..features import Features
+from ..features import Features, Prediction
 from ..locations import store_of
 from ..media import Frame
-from ..predictions import Prediction
 from .base import Saved, StoredFeatures, as_features
 from .files import FileSink
 from .layout import Extras, Format, Paths, load_predictions

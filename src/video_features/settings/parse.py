@@ -1,17 +1,22 @@
-"""How a word from a command line, or a value from Python, becomes a setting's typed value."""
+"""Words from a command line, or values from Python, become typed settings."""
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from ..errors import SettingsError
 from ..locations import Location, location_of
+from .declare import unknown
+
+T = TypeVar("T")
 
 
 def coerce(name: str, value: Any, annotation: Any) -> Any:
@@ -78,3 +83,60 @@ _IN_WORDS: dict[Any, str] = {
     Path: "a path",
     tuple[str, ...]: 'a list of texts, such as "[a dog, a cat]"',
 }
+
+
+def default_network(cls: type) -> str | None:
+    """The network that settings of class `cls` choose by default; None where they choose none."""
+    for field in dataclasses.fields(cls):
+        if field.name == "model_name" or field.metadata["names_network"]:
+            return typing.cast("str | None", field.default)
+    return None
+
+
+def names_of(cls: type) -> list[str]:
+    """The names by which settings of class `cls` are given: its fields', and `field.part`."""
+    fields = dataclasses.fields(cls)
+    return [*(field.name for field in fields), *(f"{field.name}.{part}" for field in fields for part in _parts(field))]
+
+
+def _parts(field: dataclasses.Field[Any]) -> tuple[str, ...]:
+    parts: tuple[str, ...] = field.metadata["parts"]
+    return parts
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iterable[str] = ()) -> T:
+    """Build settings of class `cls` from names and values; values may be words, as a command line has them.
+
+    of: whose settings these are, for the error
+    also: other names that may have been meant, for the error
+    Raises SettingsError for a name that `cls` has not, or a value of the wrong type.
+    """
+    names, hints = names_of(cls), typing.get_type_hints(cls)
+    with_parts = {
+        field.name: field.metadata["main_part"]
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if _parts(field)
+    }
+    given: dict[str, Any] = {}
+    for name, value in _by_part(values, with_parts):
+        if name not in names:
+            raise SettingsError(unknown(f"setting of {of}", name, [*names, *also]))
+        field, _, part = name.partition(".")
+        if field not in with_parts:
+            given[field] = coerce(name, value, hints[field])
+        elif (path := coerce(name, value, Path | None)) is not None:
+            files = given.setdefault(field, {})
+            part = part or with_parts[field]
+            if part in files or (files and "" in (part, *files)):
+                raise SettingsError(f"{field} and {field}.{part or 'PART'} exclude each other: give each file once")
+            files[part] = path
+    return cls(**given)
+
+
+def _by_part(values: Mapping[str, Any], with_parts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """`weights={"rgb": a}` as `weights.rgb=a`."""
+    for name, value in values.items():
+        if name in with_parts and isinstance(value, Mapping):
+            yield from ((f"{name}.{part}", one) for part, one in value.items())
+        else:
+            yield name, value

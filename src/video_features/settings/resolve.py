@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import SettingsError
-from .declare import from_mapping, names_of, unknown
+from .declare import unknown
+from .parse import from_mapping, names_of
 from .run import RunSettings
 
 RUN_SETTINGS = {field.name for field in fields(RunSettings)}

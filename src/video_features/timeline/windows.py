@@ -1,8 +1,4 @@
-"""Which frames or samples, and which of them together: rates, totals, segments and windows.
-
-Pure arithmetic on times: no torch, no I/O. Times are exact fractions of a second, because a frame that lies
-halfway between two ticks goes the wrong way after one rounding too many.
-"""
+"""Which frames or samples make a row: windows, their steps and their tail."""
 
 from __future__ import annotations
 
@@ -14,124 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, TypeVar
 
-from ..errors import SettingsError
+from .rates import round_half_away
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-
-def as_fraction(number: float) -> Fraction:
-    """The fraction that is meant, and that FFmpeg reads, by this number: 29.97 is 2997/100, 30000/1001 is NTSC's."""
-    return Fraction(number).limit_denominator(1001000)
-
-
-def rate_for_total(total: int, fps: Fraction, frame_count: Fraction | int) -> Fraction:
-    """The rate at which a video of `frame_count` frames at `fps`, or so much of one, gives `total` frames."""
-    return as_fraction(float(total * fps / frame_count))
-
-
-def round_half_away(value: Fraction) -> int:
-    """The nearest integer; of two equally near, the one farther from zero (FFmpeg's AV_ROUND_NEAR_INF)."""
-    nearest = math.floor(abs(value) + Fraction(1, 2))
-    return nearest if value >= 0 else -nearest
-
-
-class ConstantRate:
-    """Selects frames exactly as FFmpeg's `fps` filter does with its default rounding, `near`.
-
-    Output tick k is shown at origin + k / fps. Every frame's start is rounded to a tick; a frame fills the ticks from
-    its own to the next frame's, so frames are dropped below the source's rate and repeated above it:
-
-        frames    A     B     C                D     E
-        time      0-----1-----2-----3-----4----5-----6
-        ticks     0           1           2          3      (half the rate)
-        selected  A           C           C          E
-
-    So which frame a tick selects does not depend on where the reading began, if only that was not later.
-    """
-
-    def __init__(self, fps: Fraction, origin: Fraction = Fraction(0)) -> None:
-        self.fps = fps
-        self.origin = origin
-        self._next: int | None = None
-
-    def ticks(self, start: Fraction, end: Fraction) -> range:
-        """The ticks at which the frame shown from `start` to `end` (seconds; the next frame's start) is selected."""
-        first = self._nearest(start) if self._next is None else self._next
-        stop = max(first, self._nearest(end))
-        self._next = stop
-        return range(first, stop)
-
-    def all_ticks(self, start: Fraction, end: Fraction) -> range:
-        """The ticks that a stream from `start` to `end` (seconds) fills."""
-        return ConstantRate(self.fps, self.origin).ticks(start, end)
-
-    def seconds(self, tick: int) -> Fraction:
-        """When a tick is shown."""
-        return self.origin + tick / self.fps
-
-    def _nearest(self, seconds: Fraction) -> int:
-        return round_half_away((seconds - self.origin) * self.fps)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A part of a video or a sound: what is shown, or heard, from `start` on and before `end`.
-
-    start: seconds; the container's start is 0. From 0 on is from the beginning, even if that lies a little before
-    end: seconds; None: to the end, whenever that is
-    Raises SettingsError unless 0 ≤ start < end.
-    """
-
-    start: Fraction = Fraction(0)
-    end: Fraction | None = None
-
-    def __post_init__(self) -> None:
-        if self.start < 0 or (self.end is not None and self.end <= self.start):
-            raise SettingsError(f"a segment must start at 0 s or later and end after that, and is {self.in_words()}")
-
-    def begin(self, start: Fraction) -> Fraction:
-        """When what starts at `start` (seconds) does so in the segment."""
-        return max(self.start, start) if self.start else start
-
-    def is_over(self, seconds: Fraction) -> bool:
-        """Whether it ends before, or at, this time."""
-        return self.end is not None and seconds >= self.end
-
-    def holds(self, seconds: Fraction) -> bool:
-        """Whether this time lies in it."""
-        return self.begin(seconds) == seconds and not self.is_over(seconds)
-
-    def cut(self, ticks: range, rate: Fraction | int, origin: Fraction = Fraction(0)) -> range:
-        """Those of the ticks that lie in it; tick k is at origin + k / rate."""
-        first = max(ticks.start, math.ceil((self.start - origin) * rate)) if self.start else ticks.start
-        stop = ticks.stop if self.end is None else min(ticks.stop, math.ceil((self.end - origin) * rate))
-        return range(first, max(first, stop))
-
-    def share(self, start: Fraction, end: Fraction) -> Fraction:
-        """How much of a track from `start` to `end` (seconds) lies in it, 0 … 1."""
-        until = end if self.end is None else min(self.end, end)
-        return max(Fraction(0), until - self.begin(start)) / (end - start) if end > start else Fraction(1)
-
-    def in_words(self) -> str:
-        """`from 12 s to 14.5 s`"""
-        return f"from {in_seconds(self.start)} {'on' if self.end is None else f'to {in_seconds(self.end)}'}"
-
-
-def segment_of(start_seconds: float | None, end_seconds: float | None) -> Segment | None:
-    """The segment between these, where there is any. Raises SettingsError where there can be none."""
-    if start_seconds is None and end_seconds is None:
-        return None
-    try:
-        return Segment(as_fraction(start_seconds or 0), None if end_seconds is None else as_fraction(end_seconds))
-    except (ValueError, OverflowError) as error:  # of what is no number, or none that ends
-        raise SettingsError(str(error)) from None
-
-
-def in_seconds(seconds: Fraction) -> str:
-    """`14.5 s`; to the millisecond."""
-    return f"{round(float(seconds), 3):.10g} s"
-
 
 TAILS = ("drop", "pad")
 

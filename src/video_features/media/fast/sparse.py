@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from av.video.frame import VideoFrame
 
 from ...errors import MediaError
-from ...timeline.windows import Segment
+from ...timeline.segments import Segment
 from ..container import FFMPEG_ERRORS, start_ticks
 from ..demux import samples_of
 from ..source import Frame, Wants

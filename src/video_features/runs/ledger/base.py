@@ -19,7 +19,7 @@ from ...features import Outcome
 from ...locations import Location
 from ...outputs.provenance import Provenance
 from ...settings import RunSettings
-from ...settings.declare import from_mapping
+from ...settings.parse import from_mapping
 from ...tasks.videos import Video
 
 KEPT = ("on_extraction", "layout", "input_root", "source_fps")
