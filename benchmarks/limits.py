@@ -19,7 +19,7 @@ from video_features import Extractor
 from video_features.extraction.sampling import Excerpt
 from video_features.media import Frame, MediaSource, open_source
 from video_features.media.video import VideoTrack
-from video_features.runtimes.threads import workers
+from video_features.runtimes.threads import thread_pools
 from video_features.timeline.segments import segment_of
 
 HELD = 32  # frames, or pieces of sound
@@ -65,7 +65,7 @@ def recorded_batches(extractor: Extractor) -> Iterator[list[Call]]:
 def network_alone(batches: list[Call]) -> float:
     """Seconds for all batches through the networks, as many at once as a feature has, on all cores."""
     before = time.perf_counter()
-    for _ in workers().networks.map(lambda call: call[0](*call[1]), batches):
+    for _ in thread_pools().networks.map(lambda call: call[0](*call[1]), batches):
         pass
     return time.perf_counter() - before
 

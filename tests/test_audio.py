@@ -26,7 +26,7 @@ from video_features.media.source import samples_of
 from video_features.media.timestamps import SoundTimes
 from video_features.media.video import VideoTrack
 from video_features.runtimes.choose import Runner
-from video_features.runtimes.threads import workers
+from video_features.runtimes.threads import thread_pools
 
 Load = Callable[..., Extractor]
 
@@ -477,7 +477,7 @@ def test_rows_are_computed_as_the_sound_is_read(
     monkeypatch.setattr(Runner, "__call__", timed)
     features = small_vggish(batch_size=1).extract(path)
     assert len(features) == 62
-    pool = workers()
+    pool = thread_pools()
     rows_ahead = pool.passes + 1 + pool.preparers + GROUPS_AHEAD
     assert (np.array(read_when_computed) - features.end_seconds).max() < rows_ahead + 1 < 60
 

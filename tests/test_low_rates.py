@@ -24,7 +24,7 @@ from video_features.extraction.extractor import extract_from
 from video_features.extraction.sampling import FrameSampler
 from video_features.media import frames_of, identify, open_source
 from video_features.media.fast.packets import Packets, list_packets
-from video_features.media.fast.sparse import Run, runs_of
+from video_features.media.fast.sparse import Run, decode_ranges
 from video_features.media.file import MediaFile
 from video_features.media.video import VideoTrack
 from video_features.settings import FrameSettings
@@ -262,15 +262,15 @@ def test_a_sampler_wants_what_it_takes(
 
 def test_which_packets_are_decoded() -> None:
     closed = Packets(pts=[0, 3, 1, 2, 4, 7, 5, 6, 8, 11, 9, 10], keyframes=[0, 4, 8])
-    assert runs_of(closed, needed(closed, 0)) == [Run(0, 1)]
-    assert runs_of(closed, needed(closed, 5)) == [Run(4, 7)]
-    assert runs_of(closed, needed(closed, 2, 11)) == [Run(0, 4), Run(8, 10)]
+    assert decode_ranges(closed, needed(closed, 0)) == [Run(0, 1)]
+    assert decode_ranges(closed, needed(closed, 5)) == [Run(4, 7)]
+    assert decode_ranges(closed, needed(closed, 2, 11)) == [Run(0, 4), Run(8, 10)]
     # Those that are shown before their keyframe need the group before it, from its keyframe on.
     opened = Packets(pts=[0, 3, 1, 2, 6, 4, 5, 9, 7, 8, 12, 10, 11], keyframes=[0, 4, 10])
-    assert runs_of(opened, needed(opened, 6)) == [Run(4, 5)]
-    assert runs_of(opened, needed(opened, 5)) == [Run(0, 7)]
-    assert runs_of(opened, needed(opened, 7, 11)) == [Run(4, 13)]
-    assert runs_of(opened, needed(opened, 1, 12)) == [Run(0, 3), Run(10, 11)]
+    assert decode_ranges(opened, needed(opened, 6)) == [Run(4, 5)]
+    assert decode_ranges(opened, needed(opened, 5)) == [Run(0, 7)]
+    assert decode_ranges(opened, needed(opened, 7, 11)) == [Run(4, 13)]
+    assert decode_ranges(opened, needed(opened, 1, 12)) == [Run(0, 3), Run(10, 11)]
 
 
 def needed(packets: Packets, *pts: int) -> bytearray:

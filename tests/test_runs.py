@@ -159,7 +159,7 @@ def test_what_changes_the_numbers_is_told_by_a_rerun_and_by_status(
 ) -> None:
     assert statuses(run(videos, tmp_path, weights=weights)) == ["done"] * 3
     (before,) = status(tmp_path / "out")
-    assert (before.videos, before.done, before.left) == (3, 3, 0) and not before.otherwise and not before.notes
+    assert (before.videos, before.done, before.left) == (3, 3, 0) and not before.conflicting and not before.notes
     settings = change(videos[1], weights)
     again = run(videos, tmp_path, weights=weights, **settings)
     changes_all = change in (change_settings, change_weights)
@@ -167,8 +167,8 @@ def test_what_changes_the_numbers_is_told_by_a_rerun_and_by_status(
     assert re.search(message, again[1].reason), again[1].reason
     after, *earlier = status(tmp_path / "out")
     assert [one.done for one in earlier] == ([3] if change is change_settings else [])
-    assert after.otherwise.total() == (3 if changes_all else 1) and after.done == (0 if changes_all else 2)
-    assert not changes_all or re.search(message, next(iter(after.otherwise)))
+    assert after.conflicting.total() == (3 if changes_all else 1) and after.done == (0 if changes_all else 2)
+    assert not changes_all or re.search(message, next(iter(after.conflicting)))
     overwritten = run(videos, tmp_path, weights=weights, overwrite=True, **settings)
     assert statuses(overwritten) == ["done" if changes_all or k == 1 else "skipped" for k in range(3)]
     assert status(tmp_path / "out")[0].done == 3
@@ -178,7 +178,7 @@ def test_status_tells_of_new_weights_before_any_rerun(videos: list[Path], weight
     run(videos, tmp_path, weights=weights)
     weights.write_bytes(b"two")
     (found,) = status(tmp_path / "out")
-    assert found.done == 0 and found.otherwise.total() == 3
+    assert found.done == 0 and found.conflicting.total() == 3
     assert f"{weights} has changed: its SHA-256 was 7692c3ad" in found.notes[0]
     weights.unlink()
     (found,) = status(tmp_path / "out")

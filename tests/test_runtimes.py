@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from conftest import write_video
 from video_features import SettingsError, WeightsError, extract, load
-from video_features.runtimes.base import Blueprint, Placement
+from video_features.runtimes.base import NetworkSpec, Placement
 from video_features.runtimes.choose import Runner, choose_runtime
 from video_features.runtimes.openvino import OpenVino, cache_folder
 from video_features.runtimes.pytorch import Torch, channels_last
@@ -50,8 +50,8 @@ class OfPython(nn.Module):
         return batch.flip(1), None
 
 
-def blueprint(network: Callable[[], nn.Module], key: str = "") -> Blueprint:
-    return Blueprint("sides", network, key or f"{network}")
+def blueprint(network: Callable[[], nn.Module], key: str = "") -> NetworkSpec:
+    return NetworkSpec("sides", network, key or f"{network}")
 
 
 def on(runtime: str) -> Placement:

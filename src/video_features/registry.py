@@ -23,7 +23,7 @@ from .errors import SettingsError, in_one_line
 from .settings import FeatureSettings, RunSettings, unknown
 from .settings.resolve import resolve
 from .settings.source import read_settings
-from .signals import held_back
+from .signals import signals_blocked
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def family(name: str) -> Family:
     """The family of this name; SettingsError, with the nearest names, if there is none."""
     module = _module(name)
     try:
-        with held_back():  # an interrupt in the midst of importing PyTorch ends in an abort
+        with signals_blocked():  # an interrupt in the midst of importing PyTorch ends in an abort
             return cast(Family, importlib.import_module(module))
     except ImportError as error:
         raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
@@ -106,7 +106,10 @@ def settings(name: str) -> type[Any]:
     """
     module = _module(name)
     if module not in sys.modules:
-        with held_back(), suppress(Exception):  # whatever it is: importing the family is sure, or says what is wrong
+        with (
+            signals_blocked(),
+            suppress(Exception),
+        ):  # whatever it is: importing the family is sure, or says what is wrong
             return read_settings(module)
     return family(name).Settings
 

@@ -10,7 +10,7 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Signals come to this thread, and to processes that it starts, only after the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -22,7 +22,7 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def let_through() -> None:
+def unblock_signals() -> None:
     """End what a process inherited that was started while they were held back."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

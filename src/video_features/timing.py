@@ -13,15 +13,15 @@ _adding = threading.Lock()
 
 
 @contextmanager
-def spent(on: str) -> Iterator[None]:
-    """The time until the end of the block is spent on this."""
+def timed(what: str) -> Iterator[None]:
+    """Add the time of the block to what is spent on this."""
     began = time.perf_counter()
     try:
         yield
     finally:
         passed = time.perf_counter() - began
         with _adding:
-            _seconds[on] += passed
+            _seconds[what] += passed
 
 
 def take_seconds() -> dict[str, float]:

@@ -201,7 +201,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
 @click.argument("output_path", metavar="OUTPUT_PATH")
 @click.option("--json", "as_json", is_flag=True, help="as JSON, on standard output")
 def status(output_path: str, as_json: bool) -> None:
-    """Tell how far the runs in an output folder are: done, under way, left, failed and why, made otherwise.
+    """Tell how far the runs in an output folder are: done, under way, left, failed and why, conflicting.
 
     Every output is loaded and compared with the settings of the latest run, the weights' file and the video as they are
     now.

@@ -176,11 +176,11 @@ def report_status(states: Iterable[Status]) -> int:
             "under way": len(state.under_way),
             "left": state.left,
             "failed": state.failed.total(),
-            "made otherwise": state.otherwise.total(),
+            "conflicting": state.conflicting.total(),
         }
         for what, count in counts.items():
             click.echo(f"{count:8} {what}")
-            details: Counter[str] = {"failed": state.failed, "made otherwise": state.otherwise}.get(what, Counter())
+            details: Counter[str] = {"failed": state.failed, "conflicting": state.conflicting}.get(what, Counter())
             for reason, of_it in details.most_common():
                 click.echo(f"{'':10}{of_it:8} {reason}")
             for video in state.under_way if what == "under way" else ():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from typing import Any
 
-from ..signals import held_back
+from ..signals import signals_blocked
 from ..tasks.videos import Task
 from ..tasks.work import WorkerConfig
 from .worker import serve
@@ -60,7 +60,7 @@ class WorkerProcess:
         process = context.Process(target=serve, args=(theirs, is_here, config, self.device, threads), daemon=True)
         if sys.platform != "win32":
             resource_tracker.ensure_running()  # which, when it starts, lets all signals through
-        with held_back():
+        with signals_blocked():
             process.start()
             self._process, self.connection, self._parent, self.is_ready = process, ours, we_are_here, False
         theirs.close()

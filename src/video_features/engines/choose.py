@@ -35,7 +35,7 @@ def check_root(run: RunSettings, root: Location | None) -> None:
         )
 
 
-def executor_of(config: WorkerConfig, work: Work, observer: Observer) -> Executor:
+def choose_executor(config: WorkerConfig, work: Work, observer: Observer) -> Executor:
     """The executor of a run. work: made of `config` in this process; its networks need not be loaded"""
     if config.run.engine == "ray":
         from .ray.engine import RayExecutor

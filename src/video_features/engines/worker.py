@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 from ..errors import VideoFeaturesError, with_kind
 from ..runtimes.devices import choose_device
-from ..signals import let_through
+from ..signals import unblock_signals
 from ..tasks.videos import Task
 from ..tasks.work import VideoInProgress, Work, WorkerConfig
 from ..timing import take_seconds
@@ -49,7 +49,7 @@ def serve(
     logging.getLogger().handlers = [LogForwarder(partial(_send, connection))]
     logging.getLogger().setLevel(logging.WARNING)  # what is logged when extractors are made, the first process logged
     with suppress(KeyboardInterrupt, EOFError):
-        let_through()
+        unblock_signals()
         try:
             work = config.work(threads)
             work.load(choose_device(device))

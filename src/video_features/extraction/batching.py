@@ -15,25 +15,25 @@ from torch.utils.data import default_collate
 from ..errors import MediaError
 from ..features import Class
 from ..runtimes.base import over_tensors
-from ..runtimes.threads import workers
-from ..timing import spent
-from .preprocessing import Item
+from ..runtimes.threads import thread_pools
+from ..timing import timed
+from .preprocessing import Preprocessed
 from .streams import Row, Span, Stream
 
 TOP = 5  # classes of a prediction
 
 
 @dataclass(frozen=True)
-class Filled:
+class PendingWindow:
     """A window that waits for its row; the last `padding` of its items repeat the one before.
 
     first: the first item of its video, whose shape all have
     goes_on: whether another stream needs its row, which then stays on the network's device
     """
 
-    items: Sequence[Item]
+    items: Sequence[Preprocessed]
     padding: int
-    first: Item
+    first: Preprocessed
     goes_on: bool
     row: Future[Row] = field(default_factory=Future)
 
@@ -69,9 +69,9 @@ class Batches:
 
     def __init__(self, *, across_videos: bool = False) -> None:
         self.across_videos = across_videos
-        self._waiting: dict[int, tuple[Stream, int, list[Filled]]] = {}  # by the stream's identity
+        self._waiting: dict[int, tuple[Stream, int, list[PendingWindow]]] = {}  # by the stream's identity
 
-    def add(self, stream: Stream, size: int, window: Filled) -> None:
+    def add(self, stream: Stream, size: int, window: PendingWindow) -> None:
         """Have the window's row computed once there are `size` of them."""
         _, _, windows = self._waiting.setdefault(id(stream), (stream, size, []))
         windows.append(window)
@@ -86,7 +86,7 @@ class Batches:
             for window in windows:
                 window.begin()
             _encode(stream, size, windows)
-            workers().networks.submit(_run, stream, size, windows)
+            thread_pools().networks.submit(_run, stream, size, windows)
 
     def run_all(self) -> None:
         """Do not wait for more of any stream's."""
@@ -94,7 +94,7 @@ class Batches:
             self.run(stream)
 
 
-def _encode(stream: Stream, size: int, windows: Sequence[Filled]) -> None:
+def _encode(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> None:
     """Have each of their items, which may be in several windows, encoded once, where the network does that."""
     if not stream.encodes:
         return
@@ -102,12 +102,12 @@ def _encode(stream: Stream, size: int, windows: Sequence[Filled]) -> None:
     items = list(fresh.values())
     for start in range(0, len(items), size):
         some = items[start : start + size]
-        codes = workers().networks.submit(_codes, stream, size, some)
+        codes = thread_pools().networks.submit(_codes, stream, size, some)
         for place, item in enumerate(some):
             item.code = codes, place
 
 
-def _codes(stream: Stream, size: int, items: Sequence[Item]) -> list[Any]:
+def _codes(stream: Stream, size: int, items: Sequence[Preprocessed]) -> list[Any]:
     every: list[Any] = []
     for _, alike in groupby((item.prepared() for item in items), key=lambda one: one.shape):
         codes = stream.run.encode(torch.stack(list(alike)), size)
@@ -115,10 +115,10 @@ def _codes(stream: Stream, size: int, items: Sequence[Item]) -> list[Any]:
     return every
 
 
-def _run(stream: Stream, size: int, windows: Sequence[Filled]) -> None:
+def _run(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> None:
     """Compute the rows of a batch, in a pass for each shape, and tell each window its own."""
     asked = [window for window in windows if window.row.set_running_or_notify_cancel()]
-    shaped: list[tuple[torch.Size, Filled]] = []
+    shaped: list[tuple[torch.Size, PendingWindow]] = []
     for window in asked:
         try:
             shaped.append((window.shape(stream.model), window))
@@ -128,7 +128,7 @@ def _run(stream: Stream, size: int, windows: Sequence[Filled]) -> None:
         _pass(stream, size, shape, [window for _, window in group])
 
 
-def _pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[Filled]) -> None:
+def _pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> None:
     try:
         rows = _rows(stream, size, shape, windows)
     except Exception as error:
@@ -150,13 +150,13 @@ def _batch(inputs: list[Any]) -> Any:
     return default_collate(inputs)
 
 
-def _rows(stream: Stream, size: int, shape: torch.Size, windows: Sequence[Filled]) -> list[Row]:
+def _rows(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> list[Row]:
     features, logits = stream.run(
         _batch([stream.collate([item.value() for item in one.items]) for one in windows]), size
     )
     values = stream.postprocess(features, shape)
     if not windows[0].goes_on:
-        with spent("network"):  # which a GPU is still at
+        with timed("network"):  # which a GPU is still at
             values = values.cpu()
     classes: Iterable[tuple[Class, ...]] = [()] * len(windows)
     if logits is not None and stream.labels is not None:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..media import Frame
-from ..runtimes.threads import workers
+from ..runtimes.threads import thread_pools
 from ..timeline.windows import Window, Windower
-from ..timing import spent
-from .batching import Batches, Filled
-from .preprocessing import LARGEST_GROUP, Group, Item
+from ..timing import timed
+from .batching import Batches, PendingWindow
+from .preprocessing import LARGEST_GROUP, Preprocessed, PreprocessGroup
 from .sampling import Excerpt
 from .streams import Row, Stream
 
@@ -88,14 +88,14 @@ class _Stage:
         self._stream = stream
         self._over_it = over_it
         self._batches = batches
-        self._windower: Windower[Frame | Excerpt | Row, Item] = Windower(window, self._prepared)
+        self._windower: Windower[Frame | Excerpt | Row, Preprocessed] = Windower(window, self._prepared)
         self._batch_size = stream.batch_size(batch_size)
-        self._first: Item | None = None
+        self._first: Preprocessed | None = None
         self._windows = 0
-        self._needed: list[Filled] = []  # by the stream over it, once they fill a window of that
-        self._running: deque[Filled] = deque()  # in their order, with those that wait in `batches`
-        self._groups: deque[Group] = deque()  # all but the last have begun
-        pool = workers()
+        self._needed: list[PendingWindow] = []  # by the stream over it, once they fill a window of that
+        self._running: deque[PendingWindow] = deque()  # in their order, with those that wait in `batches`
+        self._groups: deque[PreprocessGroup] = deque()  # all but the last have begun
+        pool = thread_pools()
         new_items = min(window.step, window.size)  # of each window but the first
         self._most_groups = pool.preparers + min(pool.preparers, GROUPS_AHEAD)
         self._group_size = min(LARGEST_GROUP, self._batch_size * new_items, max(1, MOST_AHEAD // self._most_groups))
@@ -113,7 +113,7 @@ class _Stage:
         """The rows that are there; waits for some where too many are under way."""
         rows = []
         while self._running and (self._running[0].row.done() or len(self._running) > self._most_running):
-            with spent("waiting for the network"):
+            with timed("waiting for the network"):
                 rows.append(self._running.popleft().row.result())
         return rows
 
@@ -141,7 +141,7 @@ class _Stage:
     def rest(self) -> Iterator[Row]:
         """The rows that are left."""
         while self._running:
-            with spent("waiting for the network"):
+            with timed("waiting for the network"):
                 row = self._running.popleft().row.result()
             yield row
 
@@ -150,25 +150,25 @@ class _Stage:
         for window in (*self._needed, *self._running):
             window.row.cancel()
 
-    def _prepared(self, item: Frame | Excerpt | Row) -> Item:
+    def _prepared(self, item: Frame | Excerpt | Row) -> Preprocessed:
         if not self._groups or not self._groups[-1].is_open:
             self._make_room_for_a_group()
-            self._groups.append(Group(self._stream, self._group_size))
+            self._groups.append(PreprocessGroup(self._stream, self._group_size))
         made = self._groups[-1].add(item)
         self._first = self._first or made
         return made
 
     def _make_room_for_a_group(self) -> None:
         while self._groups and (self._groups[0].tensors.done() or len(self._groups) >= self._most_groups):
-            with spent("waiting for preprocessing"):
+            with timed("waiting for preprocessing"):
                 self._groups.popleft().tensors.exception()  # which its windows will tell
 
-    def _add(self, items: Sequence[Item], padding: int) -> None:
+    def _add(self, items: Sequence[Preprocessed], padding: int) -> None:
         place, self._windows = self._windows, self._windows + 1
         if self._over_it is not None and not self._over_it.holds(place):
             return
         assert self._first is not None
-        self._needed.append(Filled(items, padding, self._first, goes_on=self._over_it is not None))
+        self._needed.append(PendingWindow(items, padding, self._first, goes_on=self._over_it is not None))
         if self._over_it is None:
             self._submit()
         elif self._over_it.completes(place):

@@ -19,7 +19,7 @@ from ..features import Features, Prediction, Values
 from ..media import Frame, MediaSource, Sound, Track
 from ..outputs.provenance import OutputRecord, Provenance, SourceRecord
 from ..outputs.rows import Rows, RowsInMemory, Staging
-from ..timing import spent
+from ..timing import timed
 from .batching import Batches
 from .chain import Chain
 from .sampling import Excerpt, Sampler, wants_of
@@ -66,7 +66,7 @@ def read(
 def _timed(samples: Iterator[T]) -> Iterator[T]:
     """The same, of which the profile tells how long they took to decode."""
     while True:
-        with spent("decoding"):
+        with timed("decoding"):
             sample = next(samples, None)
         if sample is None:
             return

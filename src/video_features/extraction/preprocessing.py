@@ -10,15 +10,15 @@ from typing import Any
 from torch import Tensor
 
 from ..media import Frame
-from ..runtimes.threads import workers
-from ..timing import spent
+from ..runtimes.threads import thread_pools
+from ..timing import timed
 from .sampling import Excerpt
 from .streams import Row, Span, Stream
 
 LARGEST_GROUP = 4  # the gain is in the first few, and what is not prepared is as large as the video's pictures
 
 
-class Group:
+class PreprocessGroup:
     """Items of one stream and one video that one thread prepares, one after another.
 
     To hand over each by itself costs time, and has the threads that prepare take turns with those that run networks
@@ -44,10 +44,10 @@ class Group:
         assert self._tensors is not None, "nobody waits for a group that waits for more items"
         return self._tensors
 
-    def add(self, item: Frame | Excerpt | Row) -> Item:
+    def add(self, item: Frame | Excerpt | Row) -> Preprocessed:
         """Take another item; the last that there is room for is not waited for."""
         self._waiting.append(item)
-        made = Item(_span(item), self, len(self._waiting) - 1)
+        made = Preprocessed(_span(item), self, len(self._waiting) - 1)
         if len(self._waiting) == self._size:
             self.begin()
         return made
@@ -56,11 +56,11 @@ class Group:
         """Do not wait for more items."""
         if self._tensors is None:
             items, self._waiting = self._waiting, []
-            self._tensors = workers().preparing.submit(_prepare, self._stream, items)
+            self._tensors = thread_pools().preparing.submit(_prepare, self._stream, items)
 
 
 @dataclass
-class Item:
+class Preprocessed:
     """What windows are made of: a frame, an excerpt or a row, being prepared, and once it is needed encoded.
 
     group, place: with which others it is prepared, and the how manieth of them it is
@@ -68,7 +68,7 @@ class Item:
     """
 
     span: Span
-    group: Group
+    group: PreprocessGroup
     place: int
     code: tuple[Future[list[Any]], int] | None = None
 
@@ -85,7 +85,7 @@ class Item:
 
 
 def _prepare(stream: Stream, items: Sequence[Frame | Excerpt | Row]) -> list[Tensor]:
-    with spent("preprocessing"):
+    with timed("preprocessing"):
         return [stream.preprocess(_value(item)) for item in items]
 
 

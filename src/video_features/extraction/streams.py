@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from ..errors import MediaError
 from ..features import Class
-from ..runtimes.base import Blueprint, Placement
+from ..runtimes.base import NetworkSpec, Placement
 from ..runtimes.choose import Runner
 from ..runtimes.devices import default_batch_size
 from ..timeline.segments import Segment
 from ..timeline.windows import Window
 from ..weights import LocalWeights, Weights, obtain
 from .sampling import Sampler
-from .transforms import the_only
+from .transforms import single
 
 
-def as_it_is(features: Tensor, preprocessed: torch.Size) -> Tensor:
+def identity(features: Tensor, preprocessed: torch.Size) -> Tensor:
     """Features that are rows already."""
     return features
 
@@ -63,8 +63,8 @@ class Stream:
     preprocess: Callable[[Any], Tensor]
     encodes: bool = False
     window: Window = field(default_factory=Window)
-    collate: Callable[[Sequence[Any]], Any] = the_only
-    postprocess: Callable[[Tensor, torch.Size], Tensor] = as_it_is
+    collate: Callable[[Sequence[Any]], Any] = single
+    postprocess: Callable[[Tensor, torch.Size], Tensor] = identity
     dtype: type[np.floating[Any]] = np.float32
     over: Stream | None = None
     labels: Sequence[str] | None = None
@@ -88,7 +88,9 @@ class Stream:
         """Put the network where it is to run. cache_key: with its weights, tells it from every other network"""
         path = self.local_weights.path
         key = f"{self.key} {self.model} {self.local_weights.sha256} {self.labels} {cache_key}"
-        network = Blueprint(self.model, lambda: self.build_network(path), key, passes_are_long=self.window != Window())
+        network = NetworkSpec(
+            self.model, lambda: self.build_network(path), key, passes_are_long=self.window != Window()
+        )
         self.run = Runner(network, placement)
 
     def batch_size(self, asked: int | None) -> int:

@@ -64,7 +64,7 @@ class Resize:
         return np.asarray(PIL.Image.fromarray(rgb).resize((width, height), PIL.Image.Resampling.BILINEAR))
 
 
-def the_only(window: Sequence[Tensor]) -> Tensor:
+def single(window: Sequence[Tensor]) -> Tensor:
     """A window of one, as it is."""
     (one,) = window
     return one

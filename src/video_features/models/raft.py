@@ -26,7 +26,7 @@ from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weigh
 
 from ..errors import MediaError, SettingsError
 from ..extraction import Extractor, Resize, Stream, channels_first
-from ..extraction.streams import as_it_is
+from ..extraction.streams import identity
 from ..media import RGB
 from ..settings import check_positive, setting, unknown
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
@@ -160,7 +160,7 @@ def stream(
         encodes=True,
         window=PAIRS,
         collate=list,
-        postprocess=as_it_is if keeps_padding else without_padding,
+        postprocess=identity if keeps_padding else without_padding,
         dtype=dtype,
     )
 

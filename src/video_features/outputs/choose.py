@@ -9,7 +9,7 @@ from .files import FileSink
 from .layout import NUMPY, PICKLE
 
 
-def sink_of(run: RunSettings, *, lists: bool = False) -> Sink:
+def choose_sink(run: RunSettings, *, lists: bool = False) -> Sink:
     """Where a run's features go. Raises OutputError where that cannot be written.
 
     lists: whether it is to be asked about many videos; see `StoreSink`

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
@@ -108,3 +112,41 @@ class Claim:
 def claim_path(root: Path, record: Path) -> Path:
     """The file of the claim on the outputs whose record is at `record`."""
     return root / ".video_features" / "claims" / f"{digest(record.relative_to(root).as_posix())}.claim"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that has a claim. silent_seconds: since its last heartbeat"""
+
+    host: str
+    process: int
+    silent_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.host}, process {self.process}, last sign of life {self.silent_seconds:.0f} s ago"
+
+
+def holder_of(root: Path, record: Path) -> Holder | None:
+    """The process that has the claim on the outputs whose record is at `record`; None where no living one has."""
+    path = claim_path(root, record)
+    try:
+        silent_seconds = max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return None
+    owner = SoftFileLease(path, thread_local=False).owner
+    if owner is None or silent_seconds > (owner.lease_duration or 0) or _is_gone(owner.hostname, owner.pid):
+        return None
+    return Holder(owner.hostname, owner.pid, silent_seconds)
+
+
+def _is_gone(host: str, process: int) -> bool:
+    """Whether a process of this host has ended, as far as the system says."""
+    if sys.platform == "win32" or host != socket.gethostname():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..engines.base import Observer
-from ..engines.choose import check_root, devices_of, executor_of
+from ..engines.choose import check_root, choose_executor, devices_of
 from ..errors import SettingsError
 from ..extraction import Extractor
 from ..features import Features, Outcome
 from ..locations import Location
-from ..outputs.choose import sink_of
+from ..outputs.choose import choose_sink
 from ..registry import resolve_settings, split
 from ..runtimes.devices import choose_device
 from ..settings.resolve import RUN_SETTINGS
@@ -25,7 +25,7 @@ from ..tasks.videos import Paths, Video, each_video, tasks, videos_of
 from ..tasks.work import Work, WorkerConfig
 from .claims import Claims
 from .ledger.base import RunRecord
-from .ledger.choose import ledger_of
+from .ledger.choose import choose_ledger
 from .schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Job:
         self._config = WorkerConfig(by_feature, self._run)
         devices = devices_of(self._run)  # a device that is not here is an error at once
         self._check_can_retry()
-        sink = sink_of(self._run, lists=True)  # before the weights, which take longer
+        sink = choose_sink(self._run, lists=True)  # before the weights, which take longer
         self.root: Location | None = sink.root
         check_root(self._run, self.root)
         self._bookkeeping = Bookkeeping(_built(self._config), sink, self._run.source_fps)
@@ -106,7 +106,7 @@ class Job:
                 extractor.placement(device)  # so is a runtime that is not for the device
         if self.root is None:
             self._check_needs_no_files()
-        self._ledger = None if self.root is None else ledger_of(self.root)
+        self._ledger = None if self.root is None else choose_ledger(self.root)
         self._work = Work(self._bookkeeping, self._run)
         self.total: int | None = None
         if self._run.streams_list and not self._run.retry_failed:
@@ -133,7 +133,7 @@ class Job:
             self._ledger.begin(RunRecord(list(self._bookkeeping.provenance.values()), run, videos))
         if isinstance(self.root, Path) and run.engine == "local":
             claims = Claims(self.root, run.claim_seconds)
-        executor = executor_of(self._config, self._work, observer)
+        executor = choose_executor(self._config, self._work, observer)
         schedule = Schedule(self._bookkeeping, executor, claims, self._ledger, observer)
         for outcome in schedule.outcomes(tasks(self.videos, run)):
             if run.on_extraction == "print" and outcome.features is not None:
@@ -150,7 +150,7 @@ class Job:
 
     def _check_can_retry(self) -> None:
         path = self._run.output_path
-        if self._run.retry_failed and path is not None and not ledger_of(path).exists():
+        if self._run.retry_failed and path is not None and not choose_ledger(path).exists():
             raise SettingsError(f"retry_failed: nothing has been extracted into {path}; is it the right folder?")
 
     def _check_needs_no_files(self) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,16 +14,16 @@ from typing import Any
 from ..errors import OutputError, VideoFeaturesError, kind_of, printable, reason_of
 from ..locations import location_of
 from ..outputs.base import Sink
-from ..outputs.choose import sink_of
+from ..outputs.choose import choose_sink
 from ..outputs.files import FileSink
 from ..outputs.layout import Extras
 from ..outputs.provenance import Provenance, SourceRecord, WeightsRecord
 from ..tasks.videos import Task, Video, tasks
 from ..weights import Weights
 from ..weights.obtain import verify
-from .claims import claim_path
+from .claims import holder_of
 from .ledger.base import End, Ledger, RunRecord
-from .ledger.choose import ledger_of
+from .ledger.choose import choose_ledger
 
 
 @dataclass
@@ -39,7 +35,8 @@ class Status:
     began: when that run did, or was last begun anew
     videos: how many it is for
     done: how many are there, whole, made with its settings and from the video as it is now
-    otherwise: {reason: how many are there that were made otherwise, and are refused unless they are overwritten}
+    conflicting: {reason: how many are there that were made with other settings, other weights or from another video, and
+        are refused unless they are overwritten}
     failed: {reason: how many failed last time, or would}
     under_way: the videos that processes are at, with host and process
     left: how many are still to be done
@@ -52,15 +49,21 @@ class Status:
     began: datetime | None
     videos: int = 0
     done: int = 0
-    otherwise: Counter[str] = field(default_factory=Counter)
+    conflicting: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     under_way: list[str] = field(default_factory=list)
     left: int = 0
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON can hold it."""
-        return {**vars(self), "began": None if self.began is None else self.began.isoformat()}
+        """The same as JSON values. `otherwise` is the former name of `conflicting`."""
+        began = None if self.began is None else self.began.isoformat()
+        return {**vars(self), "began": began, "otherwise": self.conflicting}
+
+    @property
+    def otherwise(self) -> Counter[str]:
+        """The former name of `conflicting`."""
+        return self.conflicting
 
 
 def status(output_path: str | PathLike[str]) -> list[Status]:
@@ -70,13 +73,13 @@ def status(output_path: str | PathLike[str]) -> list[Status]:
     Nothing is decoded, but every output is loaded, and the weights' files are read: a thousand videos take about a
     second. Raises OutputError where no run has written.
     """
-    ledger = ledger_of(location_of(output_path))
+    ledger = choose_ledger(location_of(output_path))
     found: list[Status] = []
     for run, recorded in _groups(ledger):
         settings = {**recorded.settings, **run.kept_settings()}
         state = Status(recorded.feature, recorded.model_name, settings, run.began)
         now, state.notes = _weights_as_they_are(recorded)
-        sink = sink_of(run.settings, lists=True)
+        sink = choose_sink(run.settings, lists=True)
         for task in tasks(run.videos or [], run.settings):
             state.videos += 1
             _count(state, task, run, now, sink, ledger.last(state.feature, state.model, task.video))
@@ -130,39 +133,14 @@ def _count(state: Status, task: Task, run: RunRecord, now: Provenance, sink: Sin
             state.done += 1
             return
     except OutputError as error:
-        state.otherwise[kind_of(reason_of(error, task.location), task.location)] += 1
+        state.conflicting[kind_of(reason_of(error, task.location), task.location)] += 1
         return
-    claimed_by = ""
+    holder = None
     if isinstance(sink, FileSink):
-        claimed_by = _claimed_by(claim_path(sink.root, sink.record_path(task.name, now)))
-    if claimed_by:
-        state.under_way.append(f"{printable(task.location)} ({claimed_by})")
+        holder = holder_of(sink.root, sink.record_path(task.name, now))
+    if holder is not None:
+        state.under_way.append(f"{printable(task.location)} ({holder})")
     elif last is not None and last.status == "failed":
         state.failed[kind_of(last.reason, last.location)] += 1
     else:
         state.left += 1
-
-
-def _claimed_by(claim: Path) -> str:
-    """Who holds a claim, in words; empty where nobody who is alive does."""
-    try:
-        said = dict(line.split("=", 1) for line in claim.read_text().splitlines() if "=" in line)
-        age = time.time() - claim.stat().st_mtime
-        if age > float(said["duration"]) or _is_gone(said["host"], int(said["pid"])):
-            return ""
-        return f"{said['host']}, process {said['pid']}, last sign of life {max(0.0, age):.0f} s ago"
-    except (OSError, ValueError, KeyError):
-        return ""
-
-
-def _is_gone(host: str, process: int) -> bool:
-    """Whether a process of this host is there no more; where the system says it."""
-    if sys.platform == "win32" or host != socket.gethostname():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -38,7 +38,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class NetworkSpec:
     """A network that is not built yet.
 
     model: its name, for messages

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Blueprint, Placement, Runtime, has_openvino, over_tensors, tensors_of
+from .base import NetworkSpec, Placement, Runtime, has_openvino, over_tensors, tensors_of
 from .pytorch import Compiled, Torch
 
 
@@ -15,7 +15,7 @@ class Runner:
     """A stream's network in the runtime that its settings ask for. Batches come from any device; results are float32
     and stay on the network's."""
 
-    def __init__(self, network: Blueprint, placement: Placement) -> None:
+    def __init__(self, network: NetworkSpec, placement: Placement) -> None:
         self.device = placement.device
         self.runtime = choose_runtime(network, placement)
 
@@ -39,7 +39,7 @@ class Runner:
         return over_tensors(self.runtime(method, full), lambda one: one[:count])
 
 
-def choose_runtime(network: Blueprint, placement: Placement) -> Runtime:
+def choose_runtime(network: NetworkSpec, placement: Placement) -> Runtime:
     """The runtime asked for; `auto` is the fastest that is here. Raises WeightsError where the weights do not fit."""
     on_cpu, runtime = placement.device.type == "cpu", placement.runtime
     if runtime == "auto":

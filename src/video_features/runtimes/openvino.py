@@ -28,12 +28,12 @@ from openvino import properties
 from torch import Tensor, nn
 
 from ..errors import in_one_line
-from ..timing import spent
+from ..timing import timed
 from .base import over_tensors, tensors_of
-from .threads import passes_at_once, workers
+from .threads import passes_at_once, thread_pools
 
 if TYPE_CHECKING:
-    from .base import Blueprint, Runtime
+    from .base import NetworkSpec, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class OpenVino:
     most_rows: int | None = 4  # 16 are no faster for each, take four times the memory, and more often are not full
     _compiling = threading.Lock()  # one network after another: each uses all cores for it
 
-    def __init__(self, network: Blueprint, fallback: Callable[[], Runtime]) -> None:
+    def __init__(self, network: NetworkSpec, fallback: Callable[[], Runtime]) -> None:
         self.name = f"openvino {VERSION} fp32 on cpu"
         self._blueprint = network
         self._folder = cache_folder() / _digest(f"{VERSION} {network.key}")
@@ -75,7 +75,7 @@ class OpenVino:
             return self._fallback(method, batch)
         request = requests.get()
         try:
-            with spent("network"):
+            with timed("network"):
                 found = request.infer([leaf.numpy() for leaf in leaves], share_inputs=True)
             outputs = [torch.from_numpy(array) for array in found.to_tuple()]
         finally:
@@ -100,7 +100,7 @@ class OpenVino:
 
     def _compile(self, method: str, batch: Any, leaves: list[Tensor], shapes: str) -> SimpleQueue[Any]:
         core = _core()
-        passes, threads = passes_at_once(workers().threads, are_long=self._blueprint.passes_are_long)
+        passes, threads = passes_at_once(thread_pools().threads, are_long=self._blueprint.passes_are_long)
         file = self._folder / _digest(shapes) / MODEL
         if file.exists():
             model = core.read_model(file)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import in_one_line
 from ..settings.declare import PRECISIONS
-from ..timing import spent
+from ..timing import timed
 from .base import Placement, over_tensors
 from .threads import all_threads
 
@@ -37,7 +37,7 @@ class Torch:
 
     def __call__(self, method: str, batch: Any) -> Any:
         where = self._placement
-        with self._turn, spent("network"), torch.inference_mode(), all_threads(where.device), self._rounding():
+        with self._turn, timed("network"), torch.inference_mode(), all_threads(where.device), self._rounding():
             return self._pass(method, over_tensors(batch, self._there))
 
     def _pass(self, method: str, batch: Any) -> Any:

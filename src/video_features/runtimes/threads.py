@@ -15,7 +15,7 @@ MOST_PASSES = 4  # at once: each takes memory for its activations
 MOST_PREPARING = 16
 
 
-class Workers:
+class ThreadPools:
     """The threads. What is given to either pool begins in the order in which it was given.
 
     Work may wait for other work only where that was given before it, so that it never waits for itself.
@@ -44,16 +44,16 @@ def passes_at_once(threads: int, *, are_long: bool) -> tuple[int, int]:
     return passes, max(1, threads // passes)
 
 
-_made: Workers | None = None
+_made: ThreadPools | None = None
 _making = threading.Lock()
 
 
-def workers() -> Workers:
+def thread_pools() -> ThreadPools:
     """This process's, which are started when they are first needed, for as many cores as PyTorch is to use then."""
     global _made
     with _making:
         if _made is None:
-            _made = Workers(torch.get_num_threads())
+            _made = ThreadPools(torch.get_num_threads())
         return _made
 
 

@@ -16,12 +16,12 @@ from ..extraction.batching import Batches
 from ..extraction.line import Line, read
 from ..features import Features, Outcome
 from ..media import MediaSource, open_source
-from ..outputs.choose import sink_of
+from ..outputs.choose import choose_sink
 from ..outputs.rows import Staging
 from ..registry import family
 from ..runtimes.devices import LARGEST_DEFAULT_BATCH, is_device_failure
 from ..settings import FeatureSettings, RunSettings
-from ..timing import spent
+from ..timing import timed
 from ..weights import LocalWeights
 from .bookkeeping import Bookkeeping, failed
 from .videos import Task
@@ -61,7 +61,7 @@ class WorkerConfig:
         """The work, without networks. threads: of a CPU, all by default"""
         if threads is not None:
             torch.set_num_threads(threads)
-        return Work(Bookkeeping(self.extractors(), sink_of(self.run), self.run.source_fps), self.run)
+        return Work(Bookkeeping(self.extractors(), choose_sink(self.run), self.run.source_fps), self.run)
 
     @property
     def most_in_progress(self) -> int:
@@ -87,7 +87,7 @@ class Work:
     def load(self, device: torch.device) -> None:
         """Put the networks on a device, the first time. Raises WeightsError where that cannot be."""
         if not self._is_loaded:
-            with spent("loading networks"):
+            with timed("loading networks"):
                 for extractor in self.bookkeeping.extractors:
                     extractor.on(device)
             self._is_loaded = True
@@ -191,7 +191,7 @@ class VideoInProgress:
         task, result = self.task, line.finish()
         if isinstance(result, Features):
             try:
-                with spent("writing"):
+                with timed("writing"):
                     saved = self._bookkeeping.sink.write(task.name, result, self.staging[feature])
                 return Outcome(task.location, feature, "done", "", saved.features, saved.files)
             except OutputError as error:

@@ -39,7 +39,7 @@ LEAST_SHARE = Fraction(1, 10)
 FAR = 50
 
 
-class Doubt(Exception):
+class PacketMismatch(Exception):
     """What is decoded is not what the packets said, so that what is not decoded may be something else, too."""
 
 
@@ -57,9 +57,9 @@ def frames_wanted(track: VideoTrack, segment: Segment | None, wants: Wants) -> F
     if packets is None or len(packets.order) <= LOOKED_AT:
         return
     reached: Fraction | None = None
-    with suppress(Doubt, *FFMPEG_ERRORS), track.reopened() as again:
+    with suppress(PacketMismatch, *FFMPEG_ERRORS), track.reopened() as again:
         try:
-            for frame in _Reading(again, packets, wants).frames():
+            for frame in _SparseReader(again, packets, wants).frames():
                 yield frame
                 reached = frame.end_seconds
             again.reached = reached
@@ -83,7 +83,7 @@ class Run:
     stop: int
 
 
-def runs_of(packets: Packets, is_needed: bytearray) -> list[Run]:
+def decode_ranges(packets: Packets, is_needed: bytearray) -> list[Run]:
     """Which packets are to be decoded, so that those which are needed can be.
 
     is_needed: for each packet, whether its frame is
@@ -104,7 +104,7 @@ def runs_of(packets: Packets, is_needed: bytearray) -> list[Run]:
     return runs[::-1]
 
 
-class _Reading:
+class _SparseReader:
     """One reading of a file's video for what is wanted of it."""
 
     def __init__(self, track: VideoTrack, packets: Packets, wants: Wants) -> None:
@@ -124,19 +124,19 @@ class _Reading:
         self._at = 0  # the packet that comes next
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame once, or as part of one that nobody wants. Raises Doubt, or FFmpeg's errors."""
+        """Every frame once, or as part of one that nobody wants. Raises PacketMismatch, or FFmpeg's errors."""
         place, due = 0, next(self._due)  # of the frame that comes next, and of one that has to
-        for run in runs_of(self._packets, self._is_needed):
+        for run in decode_ranges(self._packets, self._is_needed):
             for decoded in self._decoded(run):
                 found = -1 if decoded.pts is None else self._place.get(decoded.pts, -1)
                 if not place <= found <= due or decoded.is_corrupt:
-                    raise Doubt
+                    raise PacketMismatch
                 if found > place:
                     yield self._unseen(place, found)
                 yield self._seen(decoded, found)
                 place, due = found + 1, next(self._due, len(self._place)) if found == due else due
         if place < len(self._place):
-            raise Doubt
+            raise PacketMismatch
 
     def _seen(self, decoded: VideoFrame, place: int) -> Frame:
         start = self._seconds(place)
@@ -157,7 +157,7 @@ class _Reading:
             keyframe = self._packets.pts[run.first]
             first = next((frame for frame in decoded if frame.pts is None or frame.pts >= keyframe), None)
             if first is None or first.pts != keyframe or not first.key_frame:
-                raise Doubt  # it is none from which decoding can start
+                raise PacketMismatch  # it is none from which decoding can start
             yield first
         yield from decoded
 
@@ -179,20 +179,20 @@ class _Reading:
             # It may go further back than it has to, to packets that nobody is shown.
             landed = next((packet for packet in self._demuxed if packet.pts in self._place), None)
             if landed is None or landed.pts is None:
-                raise Doubt
+                raise PacketMismatch
             self._at = packets.order[self._place[landed.pts]]
             self._demuxed = itertools.chain([landed], self._demuxed)
         if self._at > run.first:
-            raise Doubt
+            raise PacketMismatch
         for packet in self._demuxed:
             if packet.pts != packets.pts[self._at]:
-                raise Doubt  # the file is another than it was
+                raise PacketMismatch  # the file is another than it was
             self._at += 1
             if self._at > run.first:
                 yield packet
             if self._at == run.stop:
                 return
-        raise Doubt
+        raise PacketMismatch
 
     def _demux(self) -> Iterator[Packet[Any]]:
         return (packet for packet in self._handle.demux(self._track.stream) if packet.size)

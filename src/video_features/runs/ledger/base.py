@@ -127,7 +127,7 @@ class Ledger(ABC):
         return ((Video(*key), end) for key, end in found.items())
 
 
-def some_of(runs: Iterable[RunRecord | None], root: Location) -> list[RunRecord]:
+def readable_runs(runs: Iterable[RunRecord | None], root: Location) -> list[RunRecord]:
     """Those that could be read. Raises OutputError where there are none."""
     found = [run for run in runs if run is not None]
     if not found:
@@ -135,7 +135,7 @@ def some_of(runs: Iterable[RunRecord | None], root: Location) -> list[RunRecord]
     return found
 
 
-def nothing_more(root: Location, why: str) -> str:
+def unwritable(root: Location, why: str) -> str:
     """The sentence for an output path that takes nothing any more."""
     return (
         f"{root}: nothing can be written there any more ({why}), so the run stops; what is done stays done, and the "

@@ -9,7 +9,7 @@ from .base import Ledger
 from .files import FileLedger
 
 
-def ledger_of(root: Location) -> Ledger:
+def choose_ledger(root: Location) -> Ledger:
     """The records of the runs with an output path."""
     if isinstance(root, Path):
         return FileLedger(root)

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from ...errors import WriteError
 from ...outputs.layout import digest
-from .base import Ledger, RunRecord, nothing_more, some_of
+from .base import Ledger, RunRecord, readable_runs, unwritable
 
 PROBE_BYTES = 1 << 20  # where so much cannot be written, nothing can
 
@@ -69,7 +69,7 @@ class FileLedger(Ledger):
     def runs(self) -> list[RunRecord]:
         paths = sorted(self._runs.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         found = [(path, datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)) for path in paths]
-        return some_of((RunRecord.read(_content(path), self._root, began) for path, began in found), self._root)
+        return readable_runs((RunRecord.read(_content(path), self._root, began) for path, began in found), self._root)
 
     def check_can_write(self) -> None:
         probe = self._root / ".video_features" / f"{uuid.uuid4().hex}.tmp"
@@ -79,7 +79,7 @@ class FileLedger(Ledger):
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as error:
-            raise WriteError(nothing_more(self._root, str(error.strerror))) from error
+            raise WriteError(unwritable(self._root, str(error.strerror))) from error
 
     def _added(self) -> bytes:
         try:

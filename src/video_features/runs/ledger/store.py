@@ -19,7 +19,7 @@ from typing import Any
 from ...errors import OutputError, WriteError, with_kind
 from ...locations import store_of
 from ...outputs.layout import digest
-from .base import Ledger, RunRecord, nothing_more, some_of
+from .base import Ledger, RunRecord, readable_runs, unwritable
 
 WRITE_EVERY_SECONDS, WRITE_EVERY_LINES = 30.0, 1000
 
@@ -63,14 +63,14 @@ class StoreLedger(Ledger):
         with self._reading():
             found = [(self._store.modified(name), self._store.cat_file(name)) for name in self._names(self._runs)]
         latest_first = sorted(found, key=lambda one: one[0], reverse=True)
-        return some_of((RunRecord.read(text, self._url, began) for began, text in latest_first), self._url)
+        return readable_runs((RunRecord.read(text, self._url, began) for began, text in latest_first), self._url)
 
     def check_can_write(self) -> None:
         try:
             self._store.pipe_file(probe := f"{self._runs}/{uuid.uuid4().hex}.tmp", b"probe")
             self._store.rm_file(probe)
         except Exception as error:
-            raise WriteError(nothing_more(self._url, with_kind(error))) from error
+            raise WriteError(unwritable(self._url, with_kind(error))) from error
 
     def _added(self) -> bytes:
         if self.has_read:
