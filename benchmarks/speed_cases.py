@@ -1,4 +1,4 @@
-"""What benchmarks/speed.py measures: features, of which video, and how much faster than a plain loop they should be."""
+"""The cases of benchmarks/speed.py: a feature, a video, and the target speed relative to a plain loop."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ import standin
 
 BIKES, BUNNY = "bikes", "bigbuckbunny"  # 640×272, 250 frames; 1280×720, 132 frames and 5.1 sound; both 25 fps
 CARPHONE = "carphone_pristine"  # 176×144, 120 frames, 30000/1001 fps
-SIDE = 144  # of the square video
+SIDE = 144  # pixels, of the square video
 
 
 @dataclass(frozen=True)
 class Case:
-    """A feature, of the first seconds of a packaged video, or of one made of it.
+    """A feature and its source: a packaged video, or a video made from it, up to `end_seconds`.
 
-    name: for `--only`
+    name: the name for `--only`
     what: the feature and its source, for the table
-    settings: its own, but for weights
-    checkpoints: {the part of `weights`, or "": the stand-in checkpoint's family and name}
-    made: how the video is made of `video`: "" as it is; `video` or `audio`: these packets, `times` over; `square`: the
-        middle of its pictures, encoded anew
-    target: the ratio to the plain loop that is wanted, on two cores
-    plain_warm_up_seconds: how much of the source the plain loop is warmed up with, where that takes long
-    limits_once: whether the limits are measured in the first round alone, where that takes long
-    allowed_difference: between its values and the plain loop's, relative to the largest value
+    settings: settings of the feature, without `weights`
+    checkpoints: {part of `weights`, or "": (family, name) of the stand-in checkpoint}
+    made: how the source is made from `video`. "": unchanged; "video" or "audio": packets of this kind, repeated `times`
+        times; "square": the centre of the pictures, re-encoded
+    target: the target ratio to the plain loop on two cores
+    plain_warm_up_seconds: how much of the source warms up the plain loop; None: all of it. For slow cases
+    limits_once: whether to measure the limits only in the first round. For slow cases
+    allowed_difference: largest difference between the values and the plain loop's, relative to the largest value
     """
 
     name: str
@@ -56,7 +56,7 @@ class Case:
     allowed_difference: float = 1e-3
 
     def prepare(self, folder: Path) -> None:
-        """Write the weights and the video, where they are not there yet."""
+        """Write the weights and the video unless they already exist."""
         for key, (of, checkpoint) in self.checkpoints.items():
             if not (path := self._weights(folder, key)).exists():
                 torch.save(state_dict(of, checkpoint), path)
@@ -72,14 +72,14 @@ class Case:
         return folder / f"{self.video}_{self.made}_{self.times}.mp4"
 
     def all_settings(self, folder: Path, runtime: str) -> dict[str, Any]:
-        """Those of the feature, with its weights, and the runtime where there is a choice."""
+        """Settings of the feature with its weights, and with `runtime` if the feature has this setting."""
         weights: Any = {key: str(self._weights(folder, key)) for key in self.checkpoints}
-        given = {**self.settings}
+        settings = {**self.settings}
         if weights:
-            given["weights"] = weights.get("", weights)
+            settings["weights"] = weights.get("", weights)
         if "runtime" in names_of(family(self.feature).Settings):
-            given["runtime"] = runtime
-        return given
+            settings["runtime"] = runtime
+        return settings
 
     def load(self, folder: Path, runtime: str) -> Extractor:
         return load(self.feature, device="cpu", **self.all_settings(folder, runtime))
@@ -132,7 +132,7 @@ CASES = [
         checkpoints={"flow": ("i3d", "i3d_flow"), "raft": ("raft", "raft")},
         video=CARPHONE,
         made="square",
-        plain_warm_up_seconds=0.95,  # 29 frames: a stack, and a little more
+        plain_warm_up_seconds=0.95,  # 29 frames: slightly more than one stack
         limits_once=True,
     ),
     Case("raft", "raft, 8 frames", "raft", {"batch_size": 1}, 1.15, {"": ("raft", "raft")}, end_seconds=0.32),
@@ -143,7 +143,7 @@ CASES = [
         settings={"batch_size": 1},
         checkpoints={"": ("pwc", "pwc")},
         end_seconds=0.48,
-        allowed_difference=1e-2,  # a pixel warped from the picture's edge counts or does not, by a rounding
+        allowed_difference=1e-2,  # rounding decides whether a pixel warped from the edge of the frame counts
     ),
     Case(
         name="vggish",
@@ -159,13 +159,13 @@ CASES = [
     _timm("lite0_1fps", " at 1 fps, 10 minutes", 2.0, times=60, extraction_fps=1),
 ]
 
-# Of one video in one run, against a run each.
+# Three features of one video: in one run, compared with one run per feature.
 THREE = [replace(case, video=BUNNY) for case in CASES if case.name in ("resnet18", "r21d", "s3d")]
 THREE_OF = BUNNY
 
 
 def state_dict(of: str, checkpoint: str) -> dict[str, torch.Tensor]:
-    """Stand-in weights; torchvision's video networks, which have none, get their own random ones."""
+    """Return stand-in weights. torchvision's video networks have no stand-ins and get seeded random weights."""
     if of != "torchvision":
         return standin.state_dict(of, checkpoint)
     torch.manual_seed(0)
@@ -173,7 +173,7 @@ def state_dict(of: str, checkpoint: str) -> dict[str, torch.Tensor]:
 
 
 def square(source: Path, target: Path) -> Path:
-    """The middle of a video's pictures, `SIDE` on each side: the least that flow has to be computed of."""
+    """Re-encode the centre of a video, `SIDE` × `SIDE` pixels, to keep flow as cheap as possible."""
     with av.open(str(source)) as read, av.open(str(target), "w") as written:
         stream = None
         for frame in read.decode(video=0):

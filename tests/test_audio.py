@@ -143,7 +143,7 @@ def test_a_gap_is_silence_and_is_told(tmp_path: Path, small_vggish: Load, caplog
     assert np.array_equal(found.values["vggish"], expected.values["vggish"])
     (message,) = caplog.messages
     assert (
-        message == f"{whole}: the times of its sound have 1 gap, 3.00 s in all, the first at 2.05 s, taken for silence"
+        message == f"{whole}: the audio timestamps have 1 gap, 3.00 s in all, the first at 2.05 s: filled with silence"
     )
 
 
@@ -177,7 +177,7 @@ def test_sound_that_plainly_goes_on_is_placed_as_if_it_were_looked_at(
 
     monkeypatch.setattr(SoundTimes, "shift", counted)
     found, asked_then = read(), asked[0]
-    monkeypatch.setattr(AudioTrack, "_follows", lambda *given: False)
+    monkeypatch.setattr(AudioTrack, "_is_consecutive", lambda *given: False)
     expected = read()
     assert asked_then < asked[0], "it was not looked at each time"
     assert [one.seconds for one in found] == [one.seconds for one in expected]
@@ -195,8 +195,8 @@ def test_no_sound(tmp_path: Path, vggish_weights: Path) -> None:
     ]
     assert [outcome.status for outcome in outcomes] == ["failed"] * 3
     assert outcomes[0].reason == f"{silent}: no audio stream in it, only video (h264)"
-    assert "b.mp3: not a file of video or sound that FFmpeg can read" in outcomes[1].reason
-    assert outcomes[2].reason == "array: no sound in it: it is an array"
+    assert "b.mp3: not a video or audio file that FFmpeg can read" in outcomes[1].reason
+    assert outcomes[2].reason == "array: an array has no sound"
     assert not [path for path in (tmp_path / "out" / "vggish").rglob("*") if path.is_file()]
 
 
@@ -368,7 +368,7 @@ def test_what_is_left_out_is_told(tmp_path: Path, small_vggish: Load, caplog: py
     assert 0.1 < features.start_seconds[0] < 0.25
     assert features.end_seconds[-1] == pytest.approx(10, abs=1)
     (message,) = caplog.messages
-    pattern = r"a\.m4a: its audio from 0\.00 s to 0\.[12]\d s cannot be decoded \(Invalid data.*\), and is left out$"
+    pattern = r"a\.m4a: the audio from 0\.00 s to 0\.[12]\d s cannot be decoded \(Invalid data.*\) and is left out$"
     assert re.search(pattern, message), message
 
 
@@ -438,14 +438,14 @@ def test_pictures_that_nobody_takes_any_more_are_not_decoded(
 ) -> None:
     path = write_sound(tmp_path / "a.mkv", tones(3), pictures=[np.zeros((48, 64, 3), np.uint8)] * 75)
     decoded: list[Frame] = []
-    take = VideoTrack.take
+    decode = VideoTrack.decode
 
     def counted(self: VideoTrack, packet: Any) -> Iterator[Frame]:
-        for frame in take(self, packet):
+        for frame in decode(self, packet):
             decoded.append(frame)
             yield frame
 
-    monkeypatch.setattr(VideoTrack, "take", counted)
+    monkeypatch.setattr(VideoTrack, "decode", counted)
     settings: dict[str, Any] = {
         "vggish": {"weights": vggish_weights},
         "raft": {"weights": standin_file("raft", "raft")},  # for which 64×48 pixels are too few

@@ -99,7 +99,7 @@ def test_a_video_that_breaks_off_costs_the_next_one_nothing(
     per_frame = whole.stat().st_size // 40
     broken.write_bytes(whole.read_bytes()[: frames * per_frame])
     first, second = extract([broken, whole], "colour", batch_size=4)
-    assert first.status == "failed" and "is it damaged or truncated?" in first.reason
+    assert first.status == "failed" and "is the file damaged or truncated?" in first.reason
     assert (second.status, second.reason) == ("done", "") and second.features is not None
     assert np.abs(second.features.values["colour"][:, 0] - (16 + 6 * np.arange(39))).max() < 3
 

@@ -95,14 +95,14 @@ def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None
         (["extract", "resnet", "a.mp4", "--model-name", "resnet181"], "unknown resnet model_name 'resnet181': did you"),
         (["extract", "clip", "a.mp4", "--model-name", "vit-b/32"], "did you mean ViT-B/32"),
         (["extract", "timm", "a.mp4"], "timm needs a model_name"),
-        (["extract", "resnet", "a.mp4", "--batch-size", "two"], "batch_size must be a whole number, and is 'two'"),
-        (["extract", "resnet", "a.mp4", "--batch-size", "0"], "batch_size must be above 0, and is 0"),
-        (["extract", "resnet", "a.mp4", "--extraction-fps", "1", "--extraction-total", "2"], "exclude each other"),
+        (["extract", "resnet", "a.mp4", "--batch-size", "two"], "batch_size must be a whole number, got 'two'"),
+        (["extract", "resnet", "a.mp4", "--batch-size", "0"], "batch_size must be greater than 0, got 0"),
+        (["extract", "resnet", "a.mp4", "--extraction-fps", "1", "--extraction-total", "2"], "mutually exclusive"),
         (
             ["extract", "resnet", "a.mp4", "--on-extraction", "save"],
-            "unknown on_extraction 'save': there is print, ",
+            "unknown on_extraction 'save': available: print, ",
         ),
-        (["extract", "resnet", "a.mp4", "--device", "cuda:99"], "device 'cuda:99' is not here: there is"),
+        (["extract", "resnet", "a.mp4", "--device", "cuda:99"], "device 'cuda:99' is not available on this machine"),
         (["extract", "resnet", "a.mp4", "--extraction-fsp", "1"], "--extraction-fps"),
         (["extract", "resnet,clip", "a.mp4", "--resnet.pred-texts", "x"], "No such option"),
         (["extract", "--output-path", "out", "resnet", "a.mp4"], "The feature comes first: "),
@@ -169,7 +169,7 @@ def test_models() -> None:
 
 def test_weights_commands_on_the_packaged_file() -> None:
     options = ("timm", "--model-name", "tf_efficientnet_lite0")
-    assert "here" in ours("weights", "list", *options).output
+    assert "on this machine" in ours("weights", "list", *options).output
     assert "sha256 579344248a93" in ours("weights", "fetch", *options).output
     assert "as published" in ours("weights", "verify", *options).output
 
@@ -197,7 +197,7 @@ def test_the_reference_command_line_writes_the_same_files(video: Path, tmp_path:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert "warning: device 'cuda:99' is not here" in run.stderr and "going on with the CPU" in run.stderr
+    assert "warning: device 'cuda:99' is not available" in run.stderr and "using the CPU instead" in run.stderr
     ours("extract", "timm", video, other, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "ours")
     theirs = saved(tmp_path / "theirs" / "timm" / "tf_efficientnet_lite0")
     assert set(theirs) == set(saved(tmp_path / "ours")) and "with space_timm.npy" in theirs

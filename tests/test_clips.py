@@ -66,7 +66,7 @@ def test_a_video_shorter_than_a_window_names_the_least_number_of_frames(tmp_path
     assert outcome.status == "failed" and outcome.files == ()
     assert outcome.reason == (
         f"{video}: too short for r21d: 10 frames, and one row needs at least 16 frames; "
-        "tail=pad (--tail pad) repeats the last one to fill a row"
+        "tail=pad (--tail pad) repeats the last frame to fill the row"
     )
     assert not list((tmp_path / "out").rglob("*.npy"))
     (outcome,) = extract(video, "s3d", weights=standin_file("s3d", "s3d"), extraction_fps=10, stack_size=13)
@@ -162,9 +162,9 @@ def test_s3d_names_are_torchvisions_one_to_one_in_the_same_order() -> None:
 @pytest.mark.parametrize(
     ("feature", "settings", "message"),
     [
-        ("s3d", {"stack_size": 12}, "s3d needs a stack_size of at least 13, and it is 12"),
-        ("i3d", {"streams": "rgb", "stack_size": 9}, "i3d needs a stack_size of at least 10, and it is 9"),
-        ("i3d", {"weights": "a.pt"}, "i3d has several networks: give each its own file, weights.rgb=…, weights.flow=…"),
+        ("s3d", {"stack_size": 12}, "s3d needs a stack_size of at least 13, got 12"),
+        ("i3d", {"streams": "rgb", "stack_size": 9}, "i3d needs a stack_size of at least 10, got 9"),
+        ("i3d", {"weights": "a.pt"}, "i3d has several networks: give a file for each, weights.rgb=…, weights.flow=…"),
         ("i3d", {"flow_type": "rafd"}, "unknown i3d flow_type 'rafd': did you mean raft?"),
         ("i3d", {"streams": "rbg"}, "unknown i3d streams 'rbg': did you mean rgb?"),
         (
@@ -176,11 +176,11 @@ def test_s3d_names_are_torchvisions_one_to_one_in_the_same_order() -> None:
         (
             "i3d",
             {"streams": "rgb", "weights": "a.pt", "weights.rgb": "b.pt"},
-            "weights and weights.rgb exclude each other",
+            "weights and weights.rgb are mutually exclusive",
         ),
         ("r21d", {"model_name": "r2plus1d_18"}, "unknown r21d model_name 'r2plus1d_18': did you mean"),
         ("r21d", {"tail": "padd"}, "unknown tail 'padd': did you mean pad?"),
-        ("r21d", {"step_size": 0}, "step_size must be above 0, and is 0"),
+        ("r21d", {"step_size": 0}, "step_size must be greater than 0, got 0"),
         ("r21d", {"extraction_total": 5}, "unknown setting of r21d 'extraction_total'"),
         (
             "torchvision_video",
@@ -240,7 +240,7 @@ def test_checkpoints_that_differ_by_one_key_are_refused_by_their_published_names
         message = f"missing: {key}"
     elif change == "extra":
         state["extra.weight"] = torch.zeros(3)
-        message = "not of this network: extra.weight"
+        message = "unexpected: extra.weight"
     else:
         state[key] = state[key][:, :1]
         message = f"wrong shape: {key} "

@@ -114,12 +114,12 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: Server, cap
     assert got.path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-", "bytes=800000-"]
     assert f"downloading {weights(server).url} (1.0 MB)" in caplog.text
-    assert "the connection broke off; going on from 300000 bytes" in caplog.text
+    assert "connection lost; resuming from 300000 bytes" in caplog.text
 
 
 def test_one_that_breaks_again_and_again_is_kept_for_the_next_run(server: Server, cache: Path) -> None:
     server.breaks = [1000] * downloads.TRIES
-    with pytest.raises(WeightsError, match=r"the connection broke off; .*\.pth\.part keeps what came"):
+    with pytest.raises(WeightsError, match=r"connection lost; the partial download is kept in .*\.pth\.part"):
         obtain(weights(server), model="net")
     assert [path.stat().st_size for path in cache.glob("*.part")] == [1000 * downloads.TRIES]
     assert obtain(weights(server), model="net").sha256 == DIGEST
@@ -143,7 +143,7 @@ def test_what_an_earlier_run_left_is_checked_too(server: Server, cache: Path, le
 
 def test_another_file_than_the_published_one_is_refused_and_not_kept(server: Server, cache: Path) -> None:
     server.content = b"<html>moved</html>"
-    expected = rf"net: what came from {server.url}.* is not the published file: its SHA-256 should begin {DIGEST[:8]}"
+    expected = rf"net: the download from {server.url}.* is not the published file: .* should begin with {DIGEST[:8]}"
     with pytest.raises(WeightsError, match=expected):
         obtain(weights(server), model="net")
     assert names(cache) == []
@@ -160,7 +160,7 @@ def test_a_server_that_is_busy_is_asked_again_and_one_that_has_no_such_file_is_n
     server.statuses = [503] * downloads.TRIES
     with pytest.raises(WeightsError) as error:
         obtain(Weights(url=f"{server.url}/busy.pth"), model="busy")
-    assert "HTTP Error 503" in str(error.value) and "keeps what came" not in str(error.value)
+    assert "HTTP Error 503" in str(error.value) and "partial download" not in str(error.value)
 
 
 def test_without_a_digest_what_an_earlier_run_left_is_not_trusted(server: Server, cache: Path) -> None:
@@ -206,7 +206,7 @@ def test_git_blobs(tmp_path: Path) -> None:
     published = "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
     assert verify(tmp_path / "a", Weights(git_blob=published)) == hashlib.sha256(b"test content\n").hexdigest()
     (tmp_path / "a").write_bytes(b"test contents")
-    with pytest.raises(WeightsError, match=rf"a: damaged, .*: its git blob SHA-1 should be {published} and is"):
+    with pytest.raises(WeightsError, match=rf"a: damaged, .*: its git blob SHA-1 should be {published}, but is"):
         verify(tmp_path / "a", Weights(git_blob=published))
 
 
@@ -224,13 +224,13 @@ def test_fetch_then_extract_without_a_network_then_verify(
     server.content = standin_file("r21d", "r2plus1d_18_16_kinetics").read_bytes()
     name = f"r2plus1d_18-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
     monkeypatch.setitem(r21d.URLS, "r2plus1d_18_16_kinetics", f"{server.url}/{name}")
-    assert "r2plus1d_18_16_kinetics  not here" in ours("weights", "list", "r21d").stdout
+    assert "r2plus1d_18_16_kinetics  not on this machine" in ours("weights", "list", "r21d").stdout
     nothing = ours("weights", "verify", "r21d")
     assert nothing.exit_code == 1
-    assert "nothing of r21d is on this machine; `video-features weights fetch r21d` gets it" in nothing.stderr
+    assert "no weights of r21d are on this machine; download them with `video-features weights fetch" in nothing.stderr
     fetched = ours("weights", "fetch", "r21d")
     assert fetched.exit_code == 0 and f"r2plus1d_18_16_kinetics  {cache / name}  sha256 " in fetched.stdout
-    assert f"r2plus1d_18_16_kinetics  here: {cache / name}" in ours("weights", "list", "r21d").stdout
+    assert f"r2plus1d_18_16_kinetics  on this machine: {cache / name}" in ours("weights", "list", "r21d").stdout
     assert "as published" in ours("weights", "verify", "r21d").stdout
 
     requests = len(server.ranges)

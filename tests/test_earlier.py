@@ -67,6 +67,6 @@ def test_its_runs_are_counted_and_what_failed_is_tried_again(folder: Path, tmp_p
     # The videos of that run are no longer where they were.
     assert states["trouble"].failed.total() == 2 and states["trouble"].model == ""
     assert states["resnet"].model == "resnet18"
-    paths, feature, settings = next(earlier.calls(tmp_path))
+    _, feature, settings = next(earlier.calls(tmp_path))
     again = extract([], feature, output_path=folder / "saved", retry_failed=True, **settings, **SETTINGS)
     assert [(Path(outcome.location).name, outcome.status) for outcome in again] == [("missing.mp4", "failed")]

@@ -35,7 +35,7 @@ def test_each_bad_file_costs_one_line_and_the_others_are_done(tmp_path: Path, bi
     bad = {
         tmp_path / "missing.mp4": "no such file",
         empty: "an empty file",
-        text: "not a file of video or sound that FFmpeg can read",
+        text: "not a video or audio file that FFmpeg can read",
         write_sound(tmp_path / "audio.mp4", tones(1), codec="aac"): "no video stream in it, only audio (aac)",
         cut(tmp_path / "cut.mp4", bikes): "truncated: it ends at",
         tmp_path / "frames": "a folder of images has no frame rate of its own",

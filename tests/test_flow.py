@@ -78,7 +78,7 @@ def test_checkpoints_of_the_authors_that_differ_are_refused(tmp_path: Path, chan
         message = f"wrong shape: {key} (5,) where "
     else:
         state["module.fnet.conv3.bias"] = state[key]
-        message = "not of this network: module.fnet.conv3.bias"
+        message = "unexpected: module.fnet.conv3.bias"
     torch.save(state, tmp_path / "raft.pth")
     with pytest.raises(WeightsError) as error:
         load("raft", weights=tmp_path / "raft.pth")
@@ -327,14 +327,14 @@ def test_side_size_resizes_by_pil(standin_file: Standin, feature: str, smaller: 
 @pytest.mark.parametrize(
     ("height", "width", "settings", "message"),
     [
-        (120, 200, {}, "frames of 200×120 pixels are too small for raft, which needs 121 on each side: side_size=121"),
+        (120, 200, {}, "frames of 200×120 pixels are too small for raft, which needs at least 121 pixels on each side"),
         (300, 400, {"side_size": 100}, "frames of 133×100 pixels with side_size=100 are too small for raft"),
         (
             300,
             400,
             {"side_size": 150, "resize_to_smaller_edge": False},
-            "frames of 150×112 pixels with side_size=150 are too small for raft, which needs 121 on each side: "
-            "side_size=162 (--side-size 162) would do",
+            "frames of 150×112 pixels with side_size=150 are too small for raft, which needs at least 121 pixels on "
+            "each side: set side_size=162 (--side-size 162) or more",
         ),
     ],
 )
@@ -367,8 +367,8 @@ def test_pictures_that_change_their_size_midway_are_told(tmp_path: Path, standin
     settings: dict[str, Any] = {"weights": standin_file("pwc", "pwc"), "output_path": tmp_path / "out"}
     (outcome,) = extract(video, "pwc", **settings)
     assert outcome.status == "failed" and not files(tmp_path / "out")
-    assert f"{video}: its pictures change their size at 0.16 s, and pwc_net_sintel needs one" in outcome.reason
-    assert "(prepared as 3 × 64 × 96 so far, as 3 × 80 × 96 from there on)" in outcome.reason
+    assert f"{video}: the frame size changes at 0.16 s, and pwc_net_sintel needs one" in outcome.reason
+    assert "(preprocessed to 3 × 64 × 96 before, 3 × 80 × 96 after)" in outcome.reason
     (row, *_) = (
         load("pwc", side_size=64, resize_to_smaller_edge=True, weights=settings["weights"])
         .extract(before)
@@ -558,7 +558,7 @@ def test_flow_that_is_gone_or_replaced_is_told(
     with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc is read from this file, which was changed or replaced"):
         features.values["pwc"]
     (tmp_path / "out" / "pwc" / "a_pwc.npy").unlink()
-    with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc is read from this file, and it cannot be \(No such file"):
+    with pytest.raises(OutputError, match=r"a_pwc\.npy: pwc cannot be read from this file \(No such file"):
         features.values["pwc"]
 
 
@@ -647,7 +647,7 @@ def test_a_preview_needs_a_folder(run: Callable[..., Outcome], standin_file: Sta
     for settings in ({"output_path": None}, {"on_extraction": "print"}):
         with pytest.raises(SettingsError, match="preview writes a video beside the features: it needs an output_path"):
             run(preview=True, **settings)
-    with pytest.raises(SettingsError, match="load writes no files, and so no preview"):
+    with pytest.raises(SettingsError, match="load writes no files, so it cannot write a preview"):
         load("pwc", preview=True, weights=standin_file("pwc", "pwc"))
 
 
@@ -687,11 +687,11 @@ def test_help_shows_each_setting_once() -> None:
     ("feature", "settings", "message"),
     [
         ("raft", {"finetuned_on": "sintl"}, "unknown raft finetuned_on 'sintl': did you mean sintel"),
-        ("raft", {"num_flow_updates": 0}, "num_flow_updates must be above 0, and is 0"),
+        ("raft", {"num_flow_updates": 0}, "num_flow_updates must be greater than 0, got 0"),
         ("raft", {"flow_dtype": "float64"}, "unknown flow_dtype 'float64': did you mean float"),
-        ("pwc", {"side_size": 0}, "side_size must be above 0, and is 0"),
+        ("pwc", {"side_size": 0}, "side_size must be greater than 0, got 0"),
         ("pwc", {"finetuned_on": "kitti"}, "unknown setting of pwc 'finetuned_on'"),
-        ("raft", {"extraction_fps": 5, "extraction_total": 5}, "exclude each other"),
+        ("raft", {"extraction_fps": 5, "extraction_total": 5}, "mutually exclusive"),
     ],
 )
 def test_settings_that_cannot_be(feature: str, settings: dict[str, Any], message: str) -> None:

@@ -56,7 +56,7 @@ def test_a_csv_of_parts_of_videos(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     text = 'path, start_seconds, end_seconds, id, label\n"a, b.mp4",1.5,4,first,dog\na.mp4,,,,\n\na.mp4,30,,,cat\n'
     expected = [Video("a, b.mp4", 1.5, 4.0, "first"), Video("a.mp4"), Video("a.mp4", 30.0)]
     assert listed(text, tmp_path, "parts.csv") == expected
-    assert "columns label are not used" in caplog.text
+    assert "ignoring unknown columns: label" in caplog.text
     assert listed(text, tmp_path, "parts.txt") == expected, "the first line says what it is"
     assert expected[0].segment == Segment(Fraction(3, 2), Fraction(4)) and expected[1].segment is None
     assert [video.named("a") for video in expected] == ["first", "a", "a_30_"]
@@ -68,11 +68,11 @@ def test_a_csv_of_parts_of_videos(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     [
         (
             "start_seconds,end_seconds\n1,2\n",
-            r"parts\.csv: expected a first line that names the columns \(path,start_sec",
+            r"parts\.csv: expected a header line with the columns path,start_sec",
         ),
         (
             "path,start_seconds\na.mp4,1:30\n",
-            r"csv, line 2: start_seconds must be a number of seconds, and is '1:3",
+            r"csv, line 2: start_seconds must be a number of seconds, got '1:3",
         ),
         (
             "path,start_seconds,end_seconds\na.mp4,0,1\na.mp4,5,5\n",
@@ -81,12 +81,12 @@ def test_a_csv_of_parts_of_videos(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ("path,start_seconds\na.mp4,-1\n", r"line 2: a\.mp4: a segment must start at 0 s or later and end after that"),
         ("path,start_seconds\na.mp4,nan\n", r"line 2: a\.mp4: "),
         ("path,end_seconds\na.mp4,inf\n", r"line 2: a\.mp4: "),
-        ("path,id\na.mp4,x/y\n", r"line 2: a\.mp4: the id names files, and cannot be 'x/y'"),
-        ("path,id\n,x\n", r"line 2: no path"),
-        ("path,start,End\na.mp4,1,2\n", r"csv: unknown columns start, End; known are path, start_seconds, end_seconds"),
-        ("", r"parts\.csv: there is nothing in it"),
-        ("\0\0ftyp", r"parts\.csv: no text; is it a video\?"),
-        ('path,id\n"a.mp4,x\n', r"parts\.csv, line 1: not a line of a CSV"),
+        ("path,id\na.mp4,x/y\n", r"line 2: a\.mp4: the id is part of file names and cannot be 'x/y'"),
+        ("path,id\n,x\n", r"line 2: the path is empty"),
+        ("path,start,End\na.mp4,1,2\n", r"csv: unknown columns start, End; rename or remove them \(known columns: "),
+        ("", r"parts\.csv: the list is empty"),
+        ("\0\0ftyp", r"parts\.csv: not a text file; is it a video\?"),
+        ('path,id\n"a.mp4,x\n', r"parts\.csv, line 1: invalid CSV"),
     ],
 )
 def test_a_line_that_cannot_be_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -98,7 +98,7 @@ def test_a_folder_with_a_pattern(videos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "in"
     assert [video.source for video in videos_of(folder, "**/*.mp4")] == sorted(videos)
     assert [video.source for video in videos_of([folder / "two", videos[0]], "*.mp4")] == [*videos[1:], videos[0]]
-    with pytest.raises(SettingsError, match=r"in: no file in it matches pattern=\*\.mp4 \('\*\*/\*\.mp4' looks into"):
+    with pytest.raises(SettingsError, match=r"in: no file in it matches pattern=\*\.mp4 \('\*\*/\*\.mp4' searches"):
         videos_of(folder, "*.mp4")
 
 
@@ -117,7 +117,7 @@ def test_mirror_keeps_the_folders_below_input_root(videos: list[Path], tmp_path:
     mirrored = run(tmp_path, layout="mirror", input_root=root)
     assert names(list(tasks(videos_of(videos), mirrored))) == ["one/a", "two/a", "two/b"]
     (elsewhere,) = tasks(videos_of(videos[0]), run(tmp_path, layout="mirror", input_root=root / "two"))
-    assert re.search(r"a\.mp4: not below input_root=.*two, where layout=mirror needs it", str(elsewhere.problem))
+    assert re.search(r"a\.mp4: not below input_root=.*two, as layout=mirror requires", str(elsewhere.problem))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_folder_below_a_root(root: Location, location: str, folder: str | No
 
 @pytest.mark.parametrize("settings", [{"layout": "mirror"}, {"input_root": Path("in")}])
 def test_mirror_needs_its_root(settings: dict[str, object]) -> None:
-    with pytest.raises(SettingsError, match=r"layout=mirror and input_root=DIR .* go together"):
+    with pytest.raises(SettingsError, match=r"layout=mirror and input_root=DIR .* must be given together"):
         RunSettings(**settings)  # type: ignore[arg-type]
 
 
@@ -190,7 +190,7 @@ def test_videos_of_other_shards_are_not_looked_at_where_the_list_streams(
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1.5/3"])
 def test_a_shard_that_cannot_be(shard: str) -> None:
-    with pytest.raises(SettingsError, match=rf"shard must be one of 1/n to n/n, such as 1/4, and is '{shard}'"):
+    with pytest.raises(SettingsError, match=rf"shard must be one of 1/n to n/n, such as 1/4, got '{shard}'"):
         RunSettings(shard=shard)
 
 
@@ -213,5 +213,5 @@ def test_parts_of_a_video_are_extracted_each_under_its_id(tmp_path: Path) -> Non
     statuses = [(one.status, one.reason) for one in again]
     assert [status for status, _ in statuses] == ["skipped", "skipped", "failed"]
     (other,) = extract(Video(video, 0, 0.4, "x"), "timm", output_path=tmp_path / "out", **settings)
-    assert "another part of it, from 0.2 s to 0.52 s and not from 0 s to 0.4 s" in other.reason
+    assert "another segment: expected from 0 s to 0.4 s, found from 0.2 s to 0.52 s" in other.reason
     assert other.reason.startswith(f"{video} [0-0.4 s]: ")

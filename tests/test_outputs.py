@@ -16,7 +16,9 @@ from video_features import Features, OutputError, extract
 from video_features.features import Class, Outcome, Prediction
 from video_features.outputs.base import Saved
 from video_features.outputs.files import FileSink
-from video_features.outputs.layout import NUMPY, PICKLE, Extras
+from video_features.outputs.formats.numpy import FORMAT as NUMPY
+from video_features.outputs.formats.pickle import FORMAT as PICKLE
+from video_features.outputs.layout import Extras
 from video_features.outputs.provenance import OutputRecord
 
 LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
@@ -135,7 +137,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
         ({"sha256": "cd"}, r"other settings \(weights of clip was ab and is cd"),
         (
             {"source": {"path": "/videos/other/a.mp4"}},
-            r"outputs of its name are of another video, /videos/a\.mp4 \(says",
+            r"outputs of this name belong to another video, /videos/a\.mp4 \(see",
         ),
         ({"source": {"size_bytes": 11}}, r"^has changed since .* \(then 10 bytes, now 11 bytes\)"),
     ],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
-from video_features import SettingsError, extract, list_models, load, plan, registry
+from video_features import extract, list_models, load, plan, registry
 from video_features.cli import reference as reference_cli
 from video_features.cli.main import cli
 
@@ -225,20 +223,3 @@ def test_frames_in_gaps_and_in_a_tail_that_is_dropped_are_not_prepared(video: Pa
     extractor.extract(video)
     assert sorted(prepared) == [16 + 6 * k for k in (0, 1, 5, 6)]
     assert torch.is_tensor(prepare(np.zeros((4, 4, 3), np.uint8)))
-
-
-def test_the_example_of_contributing_is_a_family() -> None:
-    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    module = types.ModuleType("brightness")
-    sys.modules["brightness"] = module
-    try:
-        exec(example, module.__dict__)
-        extractor = module.build(module.Settings(model_name="bright50"), predict=False)
-    finally:
-        del sys.modules["brightness"]
-    (stream,) = extractor.streams
-    assert stream.weights == module.published_weights("bright50")
-    assert stream.preprocess(np.full((4, 6, 3), 51, np.uint8)).unique().tolist() == pytest.approx([0.2])
-    with pytest.raises(SettingsError, match="did you mean bright18"):
-        module.build(module.Settings(model_name="bright81"), predict=False)

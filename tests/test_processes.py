@@ -71,10 +71,10 @@ def test_a_video_that_crashes_or_hangs_its_reader_costs_itself(
         "hangs": "failed",
         "b": "done",
     }
-    assert ended["crashes"].reason == f"{videos['crashes']}: the process that read it ended, 2 times (signal SIGSEGV)"
-    assert "crashes.avi: the process that read it ended (signal SIGSEGV); it is tried once more" in caplog.text
+    assert ended["crashes"].reason == f"{videos['crashes']}: the process reading it died 2 times (signal SIGSEGV)"
+    assert "crashes.avi: the process reading it died (signal SIGSEGV); retrying once" in caplog.text
     assert ended["hangs"].reason == (
-        f"{videos['hangs']}: no new frame within stall_limit_seconds=10: its decoder hangs, or the network"
+        f"{videos['hangs']}: no new frame within stall_limit_seconds=10: the decoder or the network hangs"
     )
     written = {path.name.partition("_")[0] for path in (tmp_path / "out" / "trouble").iterdir()}
     assert written == {"a", "b"}
@@ -149,7 +149,7 @@ def test_an_interrupt_says_what_is_left_and_leaves_nothing(
     os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)  # as a terminal, as `kill`
     _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
-    assert "interrupted: 0 done, 0 skipped, 0 failed, 2 of 2 left; nothing half-written" in told
+    assert "interrupted: 0 done, 0 skipped, 0 failed, 2 of 2 left; no file is half-written" in told
     assert "Traceback" not in told and not rest(out) and not list(out.glob("trouble/*"))
     again = start(environment, *words)
     assert again.wait() == 0 and "2 done, 0 skipped, 0 failed" in (again.stderr.read() if again.stderr else "")
@@ -167,7 +167,7 @@ def test_a_killed_reader_is_replaced_and_its_video_done(
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     told = [json.loads(line) for line in err.splitlines()]
     assert process.returncode == 0 and [line["event"] for line in told] == ["warning", "outcome", "outcome", "summary"]
-    assert "ended (signal SIGKILL; perhaps there was no memory left); it is tried once more" in told[0]["message"]
+    assert "died (signal SIGKILL; possibly out of memory); retrying once" in told[0]["message"]
     assert [line["status"] for line in told[1:3]] == ["done", "done"] and not rest(out)
 
 

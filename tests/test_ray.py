@@ -137,7 +137,7 @@ def test_a_video_that_kills_its_workers_is_failed_by_name(videos: list[Path], cl
     killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
     ends = {Path(one.location).stem: one for one in run([videos[0], killer, *videos[1:6]], tmp_path / "out", cluster)}
     assert ends["killer"].status == "failed"
-    assert ends["killer"].reason.startswith(f"{killer}: the worker that read it ended, 3 times (")
+    assert ends["killer"].reason.startswith(f"{killer}: the worker reading it died 3 times (")
     assert [ends[f"{k:02}"].status for k in range(6)] == ["done"] * 6
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -148,7 +148,7 @@ def test_with_isolate_it_costs_no_worker(videos: list[Path], cluster: Cluster, t
     found = run([videos[0], killer], tmp_path / "out", cluster, isolate=True, workers=1)
     ends = {Path(one.location).stem: one for one in found}
     assert ends["00"].status == "done"
-    assert "the process that read it ended, 2 times (signal SIGSEGV)" in ends["killer"].reason
+    assert "the process reading it died 2 times (signal SIGSEGV)" in ends["killer"].reason
 
 
 def test_a_list_streams(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_names_that_come_twice(videos: list[Path], cluster: Cluster, tmp_path: P
         ("skipped", str(videos[0])),
     ]
     (reason,) = (one.reason for one in outcomes if one.reason and one.status == "failed")
-    assert f"the outputs of its name are of another video, {videos[0]}" in reason
+    assert f"the outputs of this name belong to another video, {videos[0]}" in reason
 
 
 def test_names_that_come_twice_are_refused_where_outputs_are_replaced(
@@ -186,13 +186,13 @@ def test_names_that_come_twice_are_refused_where_outputs_are_replaced(
     other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
     ends = {one.location: one for one in run([videos[0], other], tmp_path / "out", cluster, overwrite=True)}
     assert ends[str(videos[0])].status == "done"
-    assert f"would have the names of those of {videos[0]}, which comes before it" in ends[str(other)].reason
+    assert f"would have the same names as those of {videos[0]}, which comes first" in ends[str(other)].reason
 
 
 def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path) -> None:
     run = RunSettings(engine="ray", output_path=tmp_path / "out")
     with pytest.raises(
-        OutputError, match=r"/out: is not on \S+; with engine=ray it must be a folder that all machines"
+        OutputError, match=r"/out: does not exist on \S+; with engine=ray it must be the absolute path of"
     ):
         Worker(WorkerConfig({}, run), 1, str(tmp_path)).ready()
     assert not (tmp_path / "out").exists(), "it makes none of its own"
@@ -204,7 +204,7 @@ def test_workers_that_cannot_start_stop_the_run(videos: list[Path], cluster: Clu
     settings = {"weights": weights, "output_path": tmp_path / "out", "device": "cpu", "cpus_per_worker": 1}
     job = Job(videos, "trouble", {**settings, "engine": "ray", "address": cluster.address})
     weights.unlink()  # as where the other machines do not have it
-    with pytest.raises(VideoFeaturesError, match=r"no worker can work on the Ray cluster: .*weights\.pth"):
+    with pytest.raises(VideoFeaturesError, match=r"no worker can start on the Ray cluster: .*weights\.pth"):
         list(job.outcomes())
 
 
@@ -213,7 +213,7 @@ def test_workers_that_end_before_they_can_begin_stop_the_run(
 ) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_text("crash")
-    with pytest.raises(VideoFeaturesError, match="no worker can work on the Ray cluster: it ended before it could beg"):
+    with pytest.raises(VideoFeaturesError, match="no worker can start on the Ray cluster: it died while starting"):
         list(run(videos, tmp_path / "out", cluster, weights=weights, workers=1))
     assert len(list(tmp_path.glob("loaded_*"))) == 3
 
@@ -263,7 +263,7 @@ def test_an_interrupted_command_leaves_nothing_half_written(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 130, said
-    assert "interrupted: " in said and "the rest of the list left; nothing half-written" in said
+    assert "interrupted: " in said and "an unknown number left; no file is half-written" in said
     assert not list(tmp_path.rglob("*.tmp"))
     ends = list(run(videos, tmp_path / "out", cluster))
     assert len(ends) == len(videos) and {one.status for one in ends} == {"done", "skipped"}
@@ -273,13 +273,13 @@ def test_settings_that_cannot_be(videos: list[Path], tmp_path: Path, s3: str) ->
     out = tmp_path / "out"
     refused: list[tuple[dict[str, Any], str]] = [
         ({"engine": "ray"}, "engine=ray needs an output_path"),
-        ({"engine": "ray", "output_path": out, "devices": "cpu,cpu"}, "devices are of this machine"),
-        ({"output_path": out, "workers": 2, "address": "auto"}, "address and workers need engine=ray"),
+        ({"engine": "ray", "output_path": out, "devices": "cpu,cpu"}, "devices applies to this machine only"),
+        ({"output_path": out, "workers": 2, "address": "auto"}, "address and workers can only be given with engine"),
         ({"engine": "rey"}, "unknown engine 'rey': did you mean ray"),
-        ({"engine": "ray", "output_path": out, "gpus_per_worker": -1}, "gpus_per_worker must be 0 or above"),
+        ({"engine": "ray", "output_path": out, "gpus_per_worker": -1}, "gpus_per_worker must be 0 or greater"),
         (
             {"engine": "ray", "output_path": out, "gpus_per_worker": 1.5},
-            "must be a whole number above 1",
+            "must be a whole number if greater than 1",
         ),
     ]
     for settings, message in refused:
@@ -294,7 +294,7 @@ def test_a_dry_run_needs_no_output_path(videos: list[Path], environment: dict[st
 
 def test_an_array_is_no_other_machines(environment: dict[str, str], tmp_path: Path) -> None:
     array = np.zeros((4, 16, 16, 3), np.uint8)
-    with pytest.raises(SettingsError, match="array: engine=ray takes paths and URLs, and no arrays"):
+    with pytest.raises(SettingsError, match="array: engine=ray takes paths and URLs, not arrays"):
         list(extract(array, "trouble", engine="ray", output_path=tmp_path / "out", source_fps=25))
 
 

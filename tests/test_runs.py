@@ -25,7 +25,8 @@ from video_features.cli.main import cli
 from video_features.extraction import Stream
 from video_features.features import Outcome
 from video_features.outputs.files import FileSink
-from video_features.outputs.layout import NUMPY, temporary_path
+from video_features.outputs.formats.numpy import FORMAT as NUMPY
+from video_features.outputs.layout import temporary_path
 from video_features.outputs.provenance import Provenance
 from video_features.runs.claims import Claim, Claims, claim_path
 from video_features.runs.ledger.files import FileLedger
@@ -145,9 +146,9 @@ def change_content(video: Path, weights: Path) -> dict[str, Any]:
         (change_weights, r"weights of trouble was 7692c3ad\w{56} and is 3fc4ccfe\w{56}"),
         (
             change_time,
-            r"has changed since .* \(then \d+ bytes of 20\S+ \S+ UTC, now \d+ bytes of 2001-09-09 01:46:40\.123",
+            r"has changed since .* \(then \d+ bytes written 20\S+ \S+ UTC, now \d+ bytes written 2001-09-09 01:46:40",
         ),
-        (change_content, r"has changed since .* \(then \d+ bytes of .*, now \d+ bytes of "),
+        (change_content, r"has changed since .* \(then \d+ bytes written .*, now \d+ bytes written "),
     ],
 )
 def test_what_changes_the_numbers_is_told_by_a_rerun_and_by_status(
@@ -182,7 +183,7 @@ def test_status_tells_of_new_weights_before_any_rerun(videos: list[Path], weight
     assert f"{weights} has changed: its SHA-256 was 7692c3ad" in found.notes[0]
     weights.unlink()
     (found,) = status(tmp_path / "out")
-    assert found.done == 3 and "is not here" in found.notes[0]
+    assert found.done == 3 and "cannot be read" in found.notes[0]
 
 
 def test_a_video_that_was_moved_is_the_same(videos: list[Path], tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_a_video_that_was_moved_is_the_same(videos: list[Path], tmp_path: Path) 
     assert statuses(run(videos[0].rename(tmp_path / "moved" / "a.mp4"), tmp_path)) == ["skipped"]
     other = write_video(tmp_path / "a.mp4", grey_levels(7))
     (refused,) = run(other, tmp_path)
-    assert f"{other}: the outputs of its name are of another video, {videos[0]} (says " in refused.reason
+    assert f"{other}: the outputs of this name belong to another video, {videos[0]} (see " in refused.reason
 
 
 def test_only_what_failed(videos: list[Path], tmp_path: Path) -> None:
@@ -275,7 +276,7 @@ def test_claims_reckoned_with_other_seconds_are_told(tmp_path: Path) -> None:
         assert claim is not None
         path = claim_path(tmp_path, record)
         path.write_text(path.read_text().replace(f"host={socket.gethostname()}", "host=elsewhere"))
-        with pytest.raises(SettingsError, match=r"claim_seconds is 30 here, and another one for a process that shares"):
+        with pytest.raises(SettingsError, match=r"claim_seconds=30 differs from that of another process that shares"):
             Claims(tmp_path, 30).claim([record])
 
 
@@ -347,9 +348,7 @@ def test_status_at_any_time(videos: list[Path], tmp_path: Path) -> None:
     others[0].release()  # type: ignore[union-attr]
     assert (found.feature, found.videos, found.done, found.left) == ("trouble", 4, 1, 1)
     assert found.failed == {"no such file": 1}
-    assert found.under_way[0].startswith(
-        f"{videos[1]} ({socket.gethostname()}, process {os.getpid()}, last sign of life "
-    )
+    assert found.under_way[0].startswith(f"{videos[1]} ({socket.gethostname()}, process {os.getpid()}, last heartbeat ")
     for line in ("trouble: 4 videos", "1 done", "1 under way", "1 left", "1 failed", "1 no such file"):
         assert line in told.stdout
     assert statuses(list(outcomes)) == ["done", "done"]
@@ -374,8 +373,8 @@ def test_the_summary_counts_and_groups_the_reasons(videos: list[Path], tmp_path:
     assert result.exit_code == 1
     *_, counts, first, second = result.stderr.splitlines()
     assert counts.startswith("3 done, 0 skipped, 3 failed in ") and "videos/s" in counts and "hours of video" in counts
-    assert first.strip().startswith("2 failed: not a file of video or sound that FFmpeg can read (Invalid data found")
-    assert first.endswith(f" (such as {bad[0]})") and second.strip() == f"1 failed: no such file (such as {bad[2]})"
+    assert first.strip().startswith("2 failed: not a video or audio file that FFmpeg can read (Invalid data found")
+    assert first.endswith(f" (e.g. {bad[0]})") and second.strip() == f"1 failed: no such file (e.g. {bad[2]})"
 
 
 def test_json_lines(videos: list[Path], tmp_path: Path) -> None:
@@ -440,6 +439,6 @@ def test_an_interrupt_leaves_nothing_half_written_and_says_what_is_left(
     monkeypatch.setattr(FileSink, "write", interrupted)
     result = command("extract", "trouble", *videos, "--output-path", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 130
-    assert "interrupted: 1 done, 0 skipped, 0 failed, 2 of 3 left; nothing half-written" in result.stderr
+    assert "interrupted: 1 done, 0 skipped, 0 failed, 2 of 3 left; no file is half-written" in result.stderr
     assert {path.name[0] for path in (tmp_path / "out" / "trouble").iterdir()} == {"a"} and not claims_of(tmp_path)
     monkeypatch.undo()

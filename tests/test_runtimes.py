@@ -116,7 +116,7 @@ def test_a_network_that_it_cannot_take_runs_in_torch_and_that_is_told_once(
     for _ in range(2):
         assert run(batch)[0].tolist() == batch.flip(1).tolist()
     (warning,) = (record.getMessage() for record in caplog.records)
-    assert warning.startswith(f"sides: {who} cannot take it (") and "torch" in run.runtime.name
+    assert warning.startswith(f"sides: {who} cannot run the network (") and "torch" in run.runtime.name
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
@@ -147,7 +147,7 @@ def test_where_nothing_can_be_kept_it_is_told_and_all_goes_on(
     features, _ = Runner(blueprint(lambda: network, "unkept"), CPU)(torch.ones(1, 3))
     assert torch.allclose(features, network(torch.ones(1, 3))[0])
     (warning,) = (record.getMessage() for record in caplog.records)
-    assert str(cache_folder()) in warning and "converted networks cannot be kept there" in warning
+    assert str(cache_folder()) in warning and "converted networks cannot be cached there" in warning
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)

@@ -229,13 +229,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     counts = {"video": 0, "audio": 0}
 
     def counted(cls: Any) -> None:
-        original = cls._samples
+        original = cls._to_samples
 
         def count(self: Any, one: Any) -> Any:
             counts[self.kind] += 1
             return original(self, one)
 
-        monkeypatch.setattr(cls, "_samples", count)
+        monkeypatch.setattr(cls, "_to_samples", count)
 
     counted(VideoTrack)
     counted(AudioTrack)
@@ -509,7 +509,7 @@ def test_images_outside_are_not_read(tmp_path: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize(("start", "end"), [("-1", None), ("2", "2"), ("2", "1.5")])
 def test_what_is_no_segment(start: str, end: str | None) -> None:
-    with pytest.raises(SettingsError, match=r"a segment must start at 0 s or later and end after that, and is from"):
+    with pytest.raises(SettingsError, match=r"a segment must start at 0 s or later and end after that, found from"):
         Segment(Fraction(start), None if end is None else Fraction(end))
 
 
@@ -523,7 +523,7 @@ def test_a_segment_in_words() -> None:
 def test_a_segment_that_starts_when_the_video_is_over(
     video: Callable[[str], Path], folder: Path, decoded: dict[str, int], name: str, is_stated: bool, start: int
 ) -> None:
-    expected = rf"{name}: the segment starts at {start} s, and its video ends at 4 s$"
+    expected = rf"{name}: the segment starts at {start} s, but the video ends at 4 s$"
     for end in (None, Fraction(12)):
         with pytest.raises(MediaError, match=expected):
             extracted(video(name), Segment(Fraction(start), end), frames(folder, extraction_total=3))
@@ -537,12 +537,12 @@ def test_a_segment_that_starts_when_the_sound_is_over_or_the_stills_are(
     segment = Segment(Fraction("4.6"))
     with open_source(video("after_sound.mp4"), segment=segment) as source:
         seen, heard = extract_from(source, [pictures, sound])
-    assert str(seen).endswith("the segment starts at 4.6 s, and its video ends at 4.52 s")
+    assert str(seen).endswith("the segment starts at 4.6 s, but the video ends at 4.52 s")
     assert isinstance(heard, Features) and len(heard) == 4
     wav = SOUNDS["a.wav"](folder / "over.wav")
-    with pytest.raises(MediaError, match=r"over\.wav: the segment starts at 4 s, and its sound ends at 4 s$"):
+    with pytest.raises(MediaError, match=r"over\.wav: the segment starts at 4 s, but the sound ends at 4 s$"):
         extracted(wav, Segment(Fraction(4)), sound)
-    with pytest.raises(MediaError, match=r"array: the segment starts at 5 s, and its video ends at 2 s$"):
+    with pytest.raises(MediaError, match=r"array: the segment starts at 5 s, but the video ends at 2 s$"):
         extracted(np.stack(list(grey_levels(10))), Segment(Fraction(5)), pictures, fps=5)
 
 

@@ -113,7 +113,7 @@ def symmetric_window(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def bands_for_8_khz(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vggish, "RATE", 8000)
+    monkeypatch.setattr(vggish, "SAMPLE_RATE_HZ", 8000)
     bands = vggish.mel_bands.__wrapped__()
     monkeypatch.setattr(vggish, "mel_bands", lambda: bands)
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_with_arrays_runs_nothing(vggish_weights: Path, tmp_path: P
         with pytest.raises(WeightsError, match=r"pca\.pth: not a checkpoint that can be read safely"):
             load("vggish", weights={"vggish": vggish_weights, "pca": path}, post_process=True)
     torch.save({**pca_arrays(), "pca_means": np.zeros(64, np.float32)}, path)
-    with pytest.raises(WeightsError, match=r"wrong shape: pca_means \(64,\) where \(128,\) is needed"):
+    with pytest.raises(WeightsError, match=r"wrong shape: pca_means \(64,\), expected \(128,\)"):
         load("vggish", weights={"vggish": vggish_weights, "pca": path}, post_process=True)
 
 
@@ -260,7 +260,7 @@ def test_too_short(tmp_path: Path, small_vggish: Load) -> None:
         extractor.extract(short)
     assert str(error.value) == (
         f"{short}: too short for vggish: 0.9749 s of sound, and one row needs at least 0.975 s of sound; "
-        "tail=pad (--tail pad) fills a row up with silence"
+        "tail=pad (--tail pad) fills the row with silence"
     )
     assert next(plan(short, "vggish")).reasons["vggish"] == str(error.value)
     click = write_sound(tmp_path / "click.wav", samples[:399])
@@ -336,11 +336,11 @@ def test_the_reference_language(tmp_path: Path, vggish_weights: Path, bigbuckbun
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hop_seconds": 0}, "hop_seconds must be at least 0.01, and is 0"),
-        ({"hop_seconds": "soon"}, "hop_seconds must be a number, and is 'soon'"),
+        ({"hop_seconds": 0}, "hop_seconds must be at least 0.01, got 0"),
+        ({"hop_seconds": "soon"}, "hop_seconds must be a number, got 'soon'"),
         ({"tail": "padd"}, "unknown tail 'padd': did you mean pad?"),
         ({"extraction_fps": 5}, "unknown setting of vggish 'extraction_fps'"),
-        ({"weights": "a.pth", "weights.vggish": "b.pth"}, "weights and weights.vggish exclude each other"),
+        ({"weights": "a.pth", "weights.vggish": "b.pth"}, "weights and weights.vggish are mutually exclusive"),
         ({"weights.pcs": "a.pth"}, "unknown setting of vggish 'weights.pcs': did you mean weights.pca"),
     ],
 )
@@ -353,7 +353,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None
 def test_a_setting_of_one_feature_is_not_given_to_both() -> None:
     with pytest.raises(SettingsError) as error:
         extract("a.mp4", "timm,vggish", extraction_fps=1)
-    message = "extraction_fps is no setting of vggish: give it to timm alone, timm={'extraction_fps': …} (--timm."
+    message = "extraction_fps is not a setting of vggish: set it for timm only, with timm={'extraction_fps': …} (--tim"
     assert str(error.value).startswith(message)
 
 

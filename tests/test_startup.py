@@ -66,7 +66,7 @@ def test_the_help_imports_no_networks(arguments: tuple[str, ...], told: str) -> 
         ((*OURS, "extract", "s3d", "a.mp4", "--stack-size", "5"), "s3d needs a stack_size of at least 13"),
         ((*OURS, "extract", "i3d", "a.mp4", "--flow-type", "rft", "--dry-run"), "unknown i3d flow_type 'rft'"),
         ((*OURS, "extract", "raft", "a.mp4", "--flow-dtype", "half"), "unknown flow_dtype 'half'"),
-        ((*OURS, "extract", "resnet", "a.mp4", "--layout", "mirror"), "go together"),
+        ((*OURS, "extract", "resnet", "a.mp4", "--layout", "mirror"), "must be given together"),
         ((*OURS, "models", "resnett"), "did you mean resnet?"),
         ((*OURS, "weights", "list", "resnett"), "did you mean resnet?"),
         ((MAIN, "feature_type=resnett", "video_paths=a.mp4"), "did you mean resnet?"),

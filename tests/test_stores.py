@@ -128,7 +128,7 @@ def test_what_was_made_otherwise_is_refused_or_replaced(videos: list[Path], out:
     run(videos[0], out, on_extraction="save_pickle")
     (refused,) = run(videos[0], out, extraction_fps=5)
     assert refused.status == "failed"
-    assert f"extraction_fps was None and is 5.0; says {out}/colour/a_colour.json" in refused.reason
+    assert f"extraction_fps was None and is 5.0; see {out}/colour/a_colour.json" in refused.reason
     (replaced,) = run(videos[0], out, extraction_fps=5, overwrite=True)
     assert replaced.status == "done"
     assert not [name for name in objects(out) if name.endswith(".pkl")], "no array of the earlier run is left"
@@ -170,7 +170,7 @@ def test_features_that_are_gone_say_so(videos: list[Path], out: str) -> None:
     (outcome,) = run(videos[0], out)
     delete(f"{out}/colour/a_colour.npy")
     assert outcome.features is not None
-    with pytest.raises(OutputError, match=r"colour/a_colour\.json: its features cannot be read \(FileNotFoundError"):
+    with pytest.raises(OutputError, match=r"colour/a_colour\.json: features cannot be read \(FileNotFoundError"):
         _ = outcome.features.values["colour"]
 
 
@@ -199,7 +199,7 @@ def test_videos_of_a_store(videos: list[Path], out: str) -> None:
     for one, other in zip(outcomes, local, strict=True):
         assert one.features is not None and other.features is not None
         np.testing.assert_array_equal(one.features.values["colour"], other.features.values["colour"])
-    with pytest.raises(SettingsError, match=r"in/\*\.mkv: nothing is called so"):
+    with pytest.raises(SettingsError, match=r"in/\*\.mkv: no file matches this pattern"):
         run(f"{out}/in/*.mkv", f"{out}/features")
 
 

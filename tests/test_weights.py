@@ -75,7 +75,7 @@ def test_a_damaged_file_in_the_cache_is_refused(tmp_path: Path) -> None:
     cached.write_bytes(b"damaged")
     with pytest.raises(
         WeightsError,
-        match=r"net\.pth: damaged, .* should begin 12345678 and is .*; `.* weights fetch`",
+        match=r"net\.pth: damaged, .* should begin with 12345678, but is .*; run `.* weights fetch`",
     ):
         obtain(Weights(url="https://example.org/net.pth", sha256="12345678"), model="net")
 
@@ -142,8 +142,8 @@ def test_torch_and_safetensors_files_give_the_same_features(
     ("feature", "model", "checkpoint", "change", "message"),
     [
         ("resnet", "resnet18", "resnet18", "missing", r"missing: {key}$"),
-        ("resnet", "resnet18", "resnet18", "extra", r"not of this network: extra\.weight$"),
-        ("resnet", "resnet18", "resnet18", "shape", r"wrong shape: {key} \(\d+, 1\) where \(\d+,\) is needed$"),
+        ("resnet", "resnet18", "resnet18", "extra", r"unexpected: extra\.weight$"),
+        ("resnet", "resnet18", "resnet18", "shape", r"wrong shape: {key} \(\d+, 1\), expected \(\d+,\)$"),
         ("clip", "ViT-B/32", "clip_ViT-B_32", "missing", r"missing: {key}$"),
     ],
 )
@@ -278,7 +278,7 @@ def test_every_published_model_says_where_its_weights_are() -> None:
 def test_a_timm_model_without_weights_says_so() -> None:
     with_weights = {name.partition(".")[0] for name in timm.list_pretrained()}
     name = next(name for name in timm.list_models() if name not in with_weights)
-    with pytest.raises(WeightsError, match=f"{name}: no weights are published for it: give weights=PATH"):
+    with pytest.raises(WeightsError, match=f"{name}: no published weights: give weights=PATH"):
         load("timm", model_name=name)
 
 
@@ -294,5 +294,5 @@ def test_verify_compares_with_the_published_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
     assert verify(tmp_path / "a", Weights(sha256="e3b0c442")) == empty
-    with pytest.raises(WeightsError, match="should begin 00"):
+    with pytest.raises(WeightsError, match="should begin with 00"):
         verify(tmp_path / "a", Weights(sha256="00"))

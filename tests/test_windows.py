@@ -142,13 +142,13 @@ def test_pieces_that_come_too_late_are_left_out_until_they_have_caught_up(caplog
         cut.append(-shift)
         reached += Fraction(1, 10) + shift
     assert cut == [Fraction(1, 10), Fraction(1, 10), Fraction(1, 20), 0, 0]
-    times.tell()
+    times.warn()
     assert "1 overlap, 0.25 s in all, the first at 0.10 s" in caplog.messages[0]
 
 
 def test_a_sound_cannot_go_on_beyond_its_end_nor_after_an_hour() -> None:
     for end, start in ((Fraction(10), "11.5"), (None, "3700"), (Fraction(4000), "3700")):
-        with pytest.raises(MediaError, match=rf"a\.ts: the timestamps of its sound jump from 1\.00 s to {start}"):
+        with pytest.raises(MediaError, match=rf"a\.ts: the audio timestamps jump from 1\.00 s to {start}"):
             SoundTimes("a.ts", end).shift(Fraction(start), None, SECOND, SECOND)
 
 

@@ -1,17 +1,17 @@
 #!/bin/bash
-# A Ray cluster on machines that one reaches by SSH, and one command on it:
+# Start a Ray cluster on machines with SSH access, and run one command on it:
 #   HOSTS="one two three" docs/cluster/ssh.sh clip --file-with-video-paths videos.txt --output-path /shared/features
-# This folder, with its `.venv`, the videos and the outputs have to be seen by all machines under the same paths.
+# All machines must see this folder with its `.venv`, the videos and the outputs, under the same paths.
 set -eu
-# By which the others reach this machine: set HEAD_IP where that is not its first address.
+# The address at which the other machines reach this machine. Set HEAD_IP if this is not its first address.
 ip=${HEAD_IP:-$(hostname --all-ip-addresses | awk '{print $1}')}
 source .venv/bin/activate
-# A newer Ray asks for a token, which has to be the same on all machines.
+# Newer versions of Ray require a token, which must be the same on all machines.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$PWD/.venv/ray-token
 if [ ! -e "$RAY_AUTH_TOKEN_PATH" ]; then
     new=$(mktemp "$RAY_AUTH_TOKEN_PATH-XXXXXX")
     python -c 'import secrets; print(secrets.token_hex())' > "$new"
-    ln "$new" "$RAY_AUTH_TOKEN_PATH" || true  # another one was faster
+    ln "$new" "$RAY_AUTH_TOKEN_PATH" || true  # another command created it first
     rm "$new"
 fi
 there="cd '$PWD' && source .venv/bin/activate && export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$RAY_AUTH_TOKEN_PATH'"

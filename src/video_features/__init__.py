@@ -1,10 +1,10 @@
-"""Turns videos into features: `extract` many videos, or `load` an extractor and use it again and again.
+"""Extracts features from videos: `extract` processes many videos, `load` returns an extractor for repeated use.
 
     from video_features import extract
     for outcome in extract("video.mp4", "resnet", model_name="resnet18"):
         print(outcome.features.values["resnet"].shape)
 
-Importing this package loads neither torch nor any model library; the first call does.
+Importing this package imports neither torch nor any model library. The first call does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOME = {
+_SUBMODULES = {
     "Extractor": "extraction.extractor",
     "Features": "features",
     "Outcome": "features",
@@ -66,9 +66,9 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name not in _HOME:
+    if name not in _SUBMODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_SUBMODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

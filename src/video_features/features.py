@@ -1,4 +1,4 @@
-"""What an extraction gives: the rows of one feature of one video, and how the video ended."""
+"""Defines the results of an extraction: the features of one video, and the outcome of the video."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from .locations import Location
 
 
 class Values(Mapping[str, npt.NDArray[Any]]):
-    """Arrays by key, in memory or in `.npy` files; of a file, a read-only view, made anew each time it is asked for.
+    """Arrays by key, held in memory or stored in `.npy` files.
 
-    So nothing is read before it is used, nor more of it than is used, and no file is held open.
-    Raises OutputError where a file is gone, or was replaced, by the time it is asked for.
+    An array in a file is returned as a read-only memory map, which is opened anew on each access. Data is therefore
+    read only when it is used, and no file stays open.
+    Raises OutputError on access if the file is missing, or was changed or replaced.
     """
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any] | Path]) -> None:
@@ -31,16 +32,14 @@ class Values(Mapping[str, npt.NDArray[Any]]):
         if key not in self.files:
             return self._arrays[key]
         path = self.files[key]
-        what_to_do = "keep the file as it was for as long as these features are used, or extract them again"
+        hint = "leave the file unchanged while these features are in use, or extract them again"
         try:
             if _version(path) != self._versions[key]:
-                raise OutputError(f"{path}: {key} is read from this file, which was changed or replaced; {what_to_do}")
+                raise OutputError(f"{path}: {key} is read from this file, which was changed or replaced; {hint}")
             view: npt.NDArray[Any] = np.load(path, mmap_mode="r")
             return view
         except OSError as error:
-            raise OutputError(
-                f"{path}: {key} is read from this file, and it cannot be ({error.strerror}); {what_to_do}"
-            ) from error
+            raise OutputError(f"{path}: {key} cannot be read from this file ({error.strerror}); {hint}") from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -53,13 +52,13 @@ class Values(Mapping[str, npt.NDArray[Any]]):
 
 
 def _version(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
 class Class:
-    """One class of a prediction: its label, its logit, and its probability (softmax over all classes)."""
+    """One class of a prediction: label, logit, and probability (softmax over all classes, 0 … 1)."""
 
     label: str
     logit: float
@@ -68,7 +67,7 @@ class Class:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of one row, best first, and the seconds that the row covers."""
+    """The most probable classes of one row, best first, and the time span of the row in seconds."""
 
     start_seconds: float
     end_seconds: float
@@ -78,24 +77,25 @@ class Prediction:
         return asdict(self)
 
     def as_table(self) -> str:
-        """`Logits | Prob. | Label` over a line a class."""
-        lines = [f"{one.logit:8.3f} | {one.probability:.3f} | {one.label}" for one in self.classes]
+        """Return a text table with the header `Logits | Prob. | Label` and one line per class."""
+        lines = [f"{c.logit:8.3f} | {c.probability:.3f} | {c.label}" for c in self.classes]
         return "\n".join(["  Logits | Prob. | Label", *lines])
 
 
 @dataclass(frozen=True)
 class Features:
-    """One feature of one video; every array has a row for each window.
+    """One feature of one video. Every array has one row per window, N in all.
 
-    values: {key: float32 (N, …)}; for a family of one output the key is the feature's name. Flow that was saved is
-        read from its file, see `Values`; with `flow_dtype=float16` it is that
-    start_seconds, end_seconds: float64 (N,), when each row's first frame starts and its last one ends, or when its
-        sound does; the container's start is 0
-    fps: frames per second of the frames used: the source's average, or `extraction_fps`; of sound, rows per second
-    padded_frames: with `tail=pad`, int64 (N,): how many of each row's frames repeat the last one, or of sound how many
-        frames of its spectrogram reach beyond the sound's end; else None
-    predictions: {key: one a row} where `show_pred` was asked for, else None
-    record: settings, weights, versions and source, as the JSON file beside saved outputs has them
+    values: {key: float32 (N, …)}. If a family has a single output, the key is the feature's name. Saved flow is read
+        from the file on access, see `Values`; it is float16 with `flow_dtype=float16`
+    start_seconds, end_seconds: float64 (N,), the start of each row's first frame and the end of its last frame, or the
+        start and end of its sound; the container's start is 0
+    fps: frames per second of the frames used: the source's average rate, or `extraction_fps`. For sound, rows per
+        second
+    padded_frames: int64 (N,) with `tail=pad`, else None. For video, how many frames of each row repeat the last frame;
+        for sound, how many spectrogram frames of each row reach beyond the end of the sound
+    predictions: {key: one prediction per row} if `show_pred` was set, else None
+    record: settings, weights, versions and source, as in the JSON file next to saved outputs
     """
 
     values: Mapping[str, npt.NDArray[np.floating[Any]]]
@@ -113,7 +113,7 @@ class Features:
             lengths["padded_frames"] = len(self.padded_frames)
         lengths |= {f"predictions of {key}": len(rows) for key, rows in (self.predictions or {}).items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"features need one row a window everywhere, found lengths {lengths}")
+            raise ValueError(f"expected one row per window in every array, found lengths {lengths}")
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -121,22 +121,24 @@ class Features:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Those of the values, {key: (N, …)}."""
+        """The shapes of the values, {key: (N, …)}."""
         return {key: array.shape for key, array in self.values.items()}
 
     @property
     def timestamps_ms(self) -> npt.NDArray[np.float64]:
-        """Each row's start in milliseconds, (N,)."""
+        """Each row's start in milliseconds, float64 (N,)."""
         return _milliseconds(self.start_seconds)
 
     @property
     def end_timestamps_ms(self) -> npt.NDArray[np.float64]:
-        """Each row's end in milliseconds, (N,)."""
+        """Each row's end in milliseconds, float64 (N,)."""
         return _milliseconds(self.end_seconds)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is saved and printed, by key: the values, `fps`, `timestamps_ms`, `end_timestamps_ms`, and
-        `padded_frames` where there are any to tell of."""
+        """Return the arrays that are saved and printed, by key.
+
+        These are the values, `fps`, `timestamps_ms`, `end_timestamps_ms` and, unless it is None, `padded_frames`.
+        """
         times = {"timestamps_ms": self.timestamps_ms, "end_timestamps_ms": self.end_timestamps_ms}
         padded = {} if self.padded_frames is None else {"padded_frames": self.padded_frames}
         return {**self.values, "fps": np.array(self.fps), **times, **padded}
@@ -148,16 +150,16 @@ def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one feature of one video ended.
+    """The outcome of extracting one feature from one video.
 
-    location: the video's path or URL, or an array's name
-    status: `done`, `skipped` (this run's outputs were there already, whole) or `failed`
-    reason: why it failed or was skipped, in a line that names the video
-    features: the rows; None only where it failed
-    files: what was written, or was found there: paths, or URLs
-    elapsed_seconds: time from opening the video to the last file
-    video_seconds: how much of the video was read for it
-    error: the kind of error that it failed with, such as `MediaError`
+    location: the video's path or URL, or the name of an array
+    status: `done`, `skipped` (complete outputs with the same settings already existed) or `failed`
+    reason: why the feature failed or was skipped, as one line that names the video
+    features: the extracted rows; None only if the status is `failed`
+    files: the files that were written or already existed: paths or URLs
+    elapsed_seconds: time from opening the video to writing the last file
+    video_seconds: how many seconds of the video were read
+    error: the type of the error, such as `MediaError`; empty unless the status is `failed`
     """
 
     location: str
@@ -171,7 +173,7 @@ class Outcome:
     error: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """What can be written of it as JSON: the features by their number of rows alone."""
+        """Return a JSON-serializable dict. Of the features it contains only the number of rows."""
         return {
             "status": self.status,
             "feature": self.feature,

@@ -1,4 +1,4 @@
-"""Where videos and outputs are: paths of this machine, and URLs, whose stores fsspec reads and writes."""
+"""Handles the locations of videos and outputs: local paths, and URLs that fsspec reads and writes."""
 
 from __future__ import annotations
 
@@ -11,64 +11,67 @@ from typing import Any
 
 from .errors import VideoFeaturesError, in_one_line, with_kind
 
-Location = Path | str  # a path, or a URL of another machine
+Location = Path | str  # a local path, or a remote URL
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-WITHOUT_LISTS = ("http:", "https:")  # stores that cannot be asked what there is; a `?` begins a query there
+# Web servers cannot list their files. In their URLs `?` starts a query; elsewhere it is part of the name.
+WEB_SCHEMES = ("http:", "https:")
 
 
 def is_remote(location: str) -> bool:
-    """Whether a location is a URL, and not one of a file on this machine."""
+    """Return True if a location is a URL other than `file://`."""
     return bool(URL.match(location)) and not location.lower().startswith("file:")
 
 
 def local_path(location: str) -> Path:
-    """The path that a path, or a `file://` URL, is."""
+    """Return the local path of a path or a `file://` URL."""
     if not URL.match(location):
         return Path(location)
     parts = urllib.parse.urlsplit(location)
-    host = "" if parts.netloc in ("", "localhost") else f"//{parts.netloc}"  # a share of Windows
+    host = "" if parts.netloc in ("", "localhost") else f"//{parts.netloc}"  # a Windows share
     return Path(urllib.request.url2pathname(host + parts.path))
 
 
 def location_of(given: str | os.PathLike[str]) -> Location:
-    """What was written, as a path or, without a slash at its end, a URL."""
+    """Return user input as a path with `~` expanded, or as a URL without a trailing slash."""
     text = os.fspath(given)
     return text.rstrip("/") if is_remote(text) else local_path(text).expanduser()
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """From the root, links as they are: outputs are called after these."""
+    """Return the absolute path without resolving links, because outputs are named after the links."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def folder_below(root: Location, location: str) -> str | None:
-    """The folder of a path or URL as it is from `root` on, `a/b`, or `.` where it is `root` itself; None where it does
-    not lie below it, or cannot be a folder's on this machine."""
+    """Return the parent folder of a path or URL relative to `root`: `a/b`, or `.` if the parent is `root` itself.
+
+    Returns None if the location is not below `root`, or if the relative folder is not a safe local path.
+    """
     if isinstance(root, Path):
         if is_remote(location) or not (path := absolute(local_path(location))).is_relative_to(absolute(root)):
             return None
         return path.relative_to(absolute(root)).parent.as_posix()
-    name, start = _named(location), f"{_named(root)}/"
+    name, start = _without_query(location), f"{_without_query(root)}/"
     folder = PurePosixPath(*(part for part in name.removeprefix(start).split("/")[:-1] if part))
-    leads_elsewhere = Path(folder).anchor or ".." in Path(folder).parts
-    return folder.as_posix() if name.startswith(start) and not leads_elsewhere else None
+    is_unsafe = Path(folder).anchor or ".." in Path(folder).parts
+    return folder.as_posix() if name.startswith(start) and not is_unsafe else None
 
 
-def _named(url: str) -> str:
-    """A URL as far as it names a file: on the web, without its query, and with its characters as they are meant."""
-    if not url.lower().startswith(WITHOUT_LISTS):
+def _without_query(url: str) -> str:
+    """Return the part of a URL that names a file: of a web URL, the part before the query, with `%` escapes decoded."""
+    if not url.lower().startswith(WEB_SCHEMES):
         return url
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{urllib.parse.unquote(parts.path)}"
 
 
 def is_glob(location: str) -> bool:
-    """Whether a location is a pattern of URLs, which their store can list."""
-    return is_remote(location) and "*" in location and not location.lower().startswith(WITHOUT_LISTS)
+    """Return True if a location is a URL pattern in a store that can list its files."""
+    return is_remote(location) and "*" in location and not location.lower().startswith(WEB_SCHEMES)
 
 
 def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
-    """fsspec's file system of a URL, and the URL's path in it. Raises `error` where there is none."""
+    """Return the fsspec file system of a URL, and the path in that file system. Raises `error` if there is none."""
     try:
         from fsspec.core import url_to_fs
     except ImportError:
@@ -76,24 +79,24 @@ def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
     try:
         store, path = url_to_fs(url)
         return store, path
-    except ImportError as reason:
+    except ImportError as cause:
         extra = "for s3 and https: pip install 'video_features[remote]'"
         raise error(
-            f"{url}: its store needs a package that is not installed ({in_one_line(reason)}); {extra}"
+            f"{url}: this kind of URL needs a package that is not installed ({in_one_line(cause)}); {extra}"
         ) from None
-    except Exception as reason:  # each store raises its own kinds
-        raise error(f"{url}: there is no way to it ({with_kind(reason)})") from reason
+    except Exception as cause:  # each fsspec implementation raises its own error types
+        raise error(f"{url}: cannot be reached ({with_kind(cause)})") from cause
 
 
 def globbed(url: str, *, error: type[VideoFeaturesError]) -> list[str]:
-    """The URLs that a pattern stands for, in the order of their names. Raises `error` where there is none."""
+    """Return the URLs that match a pattern, sorted by name. Raises `error` if none matches or listing fails."""
     store, path = store_of(url, error=error)
     try:
         store.invalidate_cache()
-        found = sorted(name for name, about in store.glob(path, detail=True).items() if about["type"] != "directory")
-    except Exception as reason:
-        raise error(f"{url}: cannot be listed ({with_kind(reason)})") from reason
+        found = sorted(name for name, info in store.glob(path, detail=True).items() if info["type"] != "directory")
+    except Exception as cause:
+        raise error(f"{url}: cannot be listed ({with_kind(cause)})") from cause
     if not found:
-        raise error(f"{url}: nothing is called so")
-    scheme = url.partition("://")[0]  # as it was written: a store may have several names
-    return [f"{scheme}://{store.unstrip_protocol(one).partition('://')[2]}" for one in found]
+        raise error(f"{url}: no file matches this pattern")
+    scheme = url.partition("://")[0]  # keep the scheme that the user wrote: a store may have several
+    return [f"{scheme}://{store.unstrip_protocol(name).partition('://')[2]}" for name in found]

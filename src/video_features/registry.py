@@ -1,7 +1,7 @@
-"""Names of features → the families that make them, found without a list: one module a family.
+"""Finds the family that computes a feature, by the feature's name.
 
-A family is a module of `video_features.models`, or of any installed package that names it under the entry point
-group `video_features.families`. Nothing is imported before it is asked for.
+A family is a module in `video_features.models`, or a module that an installed package registers under the entry point
+group `video_features.families`. There is no central list, and a family is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import models
 from .errors import SettingsError, in_one_line
+from .outputs.formats import check_format
 from .settings import FeatureSettings, RunSettings, unknown
 from .settings.resolve import resolve
 from .settings.source import read_settings
@@ -29,48 +30,48 @@ from .weights import Weights
 if TYPE_CHECKING:
     from .extraction import Extractor
 
-GROUP = "video_features.families"
+ENTRY_POINT_GROUP = "video_features.families"
 NOT_INSTALLED = "(not installed)"
 
 
 class Family(Protocol):
-    """What a family's module defines; its docstring's first line is its line in the help."""
+    """Interface of a family's module. The first line of the module's docstring is its line in the help."""
 
     Settings: type[Any]
-    """A dataclass of the settings it takes, each declared by `settings.setting`."""
+    """Dataclass of the family's settings, each declared with `settings.setting`."""
 
     def list_models(self) -> list[str]:
-        """Its networks: every value of the setting that names one, such as `model_name`, where it has that; else those
-        that it needs."""
+        """Return the names of the family's networks: every value of the setting that names a network, such as
+        `model_name`, or all networks that the family needs if it has no such setting."""
 
     def published_weights(self, model_name: str) -> Weights:
-        """Where that network's weights are; SettingsError for an unknown name."""
+        """Return the published weights of a network. Raises SettingsError for an unknown name."""
 
     def build(self, settings: Any, *, predict: bool) -> Extractor:
-        """Everything that one feature needs; no weights are loaded yet. predict: logits are wanted, with labels."""
+        """Build the extractor of a feature, without loading weights. predict: also compute logits, with labels."""
 
 
 @cache
 def _modules() -> dict[str, str]:
-    own = {
+    built_in = {
         module.name: f"{models.__name__}.{module.name}"
         for module in pkgutil.iter_modules(models.__path__)
         if not module.name.startswith("_")
     }
-    plugins = {point.name: point.module for point in importlib.metadata.entry_points(group=GROUP)}
-    return {**plugins, **own}
+    plugins = {point.name: point.module for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    return {**plugins, **built_in}
 
 
 def names() -> list[str]:
-    """Every feature there is, sorted."""
+    """Return the names of all features, sorted."""
     return sorted(_modules())
 
 
 def summary(name: str) -> str:
-    """A family's line in the help: the first of its docstring, read without importing it."""
+    """Return a family's line in the help: the first line of its docstring, read without importing the module."""
     try:
         spec = importlib.util.find_spec(_modules()[name])
-    except ModuleNotFoundError:  # the package that the module should be in
+    except ModuleNotFoundError:  # the module's package is not installed
         spec = None
     if spec is None or spec.origin is None:
         return NOT_INSTALLED
@@ -79,37 +80,38 @@ def summary(name: str) -> str:
 
 
 def split(features: str | Sequence[str]) -> list[str]:
-    """The features that `"clip,r21d"` or `["clip", "r21d"]` names, each once."""
+    """Return the feature names in `"clip,r21d"` or `["clip", "r21d"]`, without duplicates."""
     names = features.split(",") if isinstance(features, str) else features
     return list(dict.fromkeys(name.strip() for name in names))
 
 
 def installed() -> list[str]:
-    """Those of `names` whose module is there."""
+    """Return the names of all features whose module is installed."""
     return [name for name in names() if summary(name) != NOT_INSTALLED]
 
 
 def family(name: str) -> Family:
-    """The family of this name; SettingsError, with the nearest names, if there is none."""
+    """Import and return the family of a feature.
+
+    Raises SettingsError, with the closest names, for an unknown name, and if the module cannot be imported.
+    """
     module = _module(name)
     try:
-        with signals_blocked():  # an interrupt in the midst of importing PyTorch ends in an abort
+        with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
             return cast(Family, importlib.import_module(module))
     except ImportError as error:
         raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
 
 
 def settings(name: str) -> type[Any]:
-    """A family's settings, for the help and to tell mistakes early: where it can be, read without importing PyTorch.
+    """Return a family's settings class for the help and for early validation, without importing PyTorch if possible.
 
-    Not for `build`, which takes those of `family`. Raises SettingsError as `family` does.
+    `build` needs an instance of `family(name).Settings` instead. Raises SettingsError like `family`.
     """
     module = _module(name)
     if module not in sys.modules:
-        with (
-            signals_blocked(),
-            suppress(Exception),
-        ):  # whatever it is: importing the family is sure, or says what is wrong
+        # Any failure here is harmless: the import below succeeds, or raises an error that explains the problem.
+        with signals_blocked(), suppress(Exception):
             return read_settings(module)
     return family(name).Settings
 
@@ -117,13 +119,21 @@ def settings(name: str) -> type[Any]:
 def resolve_settings(
     features: Sequence[str], given: Mapping[str, Any]
 ) -> tuple[RunSettings, dict[str, FeatureSettings]]:
-    """The settings of the run and of each feature, typed and checked. See `settings.resolve`."""
-    return resolve({name: family(name).Settings for name in features}, given)
+    """Return the settings of the run and of each feature, typed and checked. See `settings.resolve`."""
+    return _resolve({name: family(name).Settings for name in features}, given)
 
 
 def check_settings(features: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Raise SettingsError where `resolve_settings` would, but before PyTorch is imported, which takes seconds."""
-    resolve({name: settings(name) for name in features}, given)
+    """Raise the errors of `resolve_settings` without importing PyTorch, which would take seconds."""
+    _resolve({name: settings(name) for name in features}, given)
+
+
+def _resolve(
+    classes: Mapping[str, type[Any]], given: Mapping[str, Any]
+) -> tuple[RunSettings, dict[str, FeatureSettings]]:
+    run, by_feature = resolve(classes, given)
+    check_format(run.on_extraction)
+    return run, by_feature
 
 
 def _module(name: str) -> str:
@@ -133,7 +143,7 @@ def _module(name: str) -> str:
 
 
 def list_models(feature: str | None = None) -> list[str] | dict[str, list[str]]:
-    """Every network of a feature; of all features, by feature, without an argument."""
+    """Return the networks of a feature, or {feature: networks} of all features if `feature` is None."""
     if feature is None:
         return {name: family(name).list_models() for name in installed()}
     return family(feature).list_models()

@@ -1,4 +1,4 @@
-"""Ctrl-C and the like, at moments that bear none: they come after it, where the system can hold them back."""
+"""Delays Ctrl-C (SIGINT) and SIGTERM during code that must not be interrupted, on systems that can block signals."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Signals come to this thread, and to processes that it starts, only after the block."""
+    """Block SIGINT and SIGTERM inside the `with` block, for this thread and for the processes that it starts.
+
+    Signals that arrive meanwhile are delivered after the block. A started process keeps them blocked until it calls
+    `unblock_signals`.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
 def unblock_signals() -> None:
-    """End what a process inherited that was started while they were held back."""
+    """Unblock the signals in a process that was started inside `signals_blocked` and inherited the signal mask."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -1,4 +1,4 @@
-"""Where a run's time goes: seconds by what they were spent on, over all threads of a process."""
+"""Measures how many seconds a process spends on each activity, summed over its threads."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _seconds: defaultdict[str, float] = defaultdict(float)
-_adding = threading.Lock()
+_lock = threading.Lock()
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Add the time of the block to what is spent on this."""
-    began = time.perf_counter()
+def timed(activity: str) -> Iterator[None]:
+    """Add the duration of the `with` block to the total of an activity."""
+    started = time.perf_counter()
     try:
         yield
     finally:
-        passed = time.perf_counter() - began
-        with _adding:
-            _seconds[what] += passed
+        elapsed = time.perf_counter() - started
+        with _lock:
+            _seconds[activity] += elapsed
 
 
 def take_seconds() -> dict[str, float]:
-    """What was spent, by what it was spent on, since this was last asked."""
-    with _adding:
-        found = dict(_seconds)
+    """Return the seconds spent on each activity since the last call, and reset the totals."""
+    with _lock:
+        totals = dict(_seconds)
         _seconds.clear()
-    return found
+    return totals

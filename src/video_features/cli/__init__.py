@@ -1,1 +1,1 @@
-"""The commands, and what they print."""
+"""The command lines, and the reports that they print."""

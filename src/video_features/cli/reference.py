@@ -1,6 +1,6 @@
-"""The command line of the reference tool, `python main.py key=value …`, in the same settings and the same engine.
+"""The command line of the reference tool, `python main.py key=value …`, with the settings and engine of this package.
 
-Its values are YAML, as OmegaConf's dotlist reads them: `extraction_fps=null`, `video_paths="[a.mp4, b.mp4]"`.
+Values are YAML, as in an OmegaConf dotlist: `extraction_fps=null`, `video_paths="[a.mp4, b.mp4]"`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import SettingsError
 from ..settings import RunSettings, unknown
 from ..settings.parse import coerce, names_of
 from .main import DEFAULTS
-from .report import OK, explained, report, report_plans
+from .report import OK, explain_errors, report, report_plans
 
 if TYPE_CHECKING:
     from ..tasks.videos import Video
@@ -29,10 +29,10 @@ python main.py feature_type=FEATURE video_paths=PATH [key=value …]
   python main.py feature_type=clip model_name=ViT-B/32 video_paths="[a.mp4, b.mp4]" extraction_fps=1
   python main.py feature_type=timm model_name=resnet50.a1_in1k file_with_video_paths=list.txt device=cpu
 
-This is the reference tool's language; `video-features --help` has ours, with every setting explained.
+This is the syntax of the reference tool. `video-features --help` shows this package's own, and explains every setting.
 feature_type is one of: """
 
-# Keys of the reference that change nothing here: no file is temporary, and each feature knows its own settings.
+# Keys of the reference tool without effect here: there are no temporary files, and no configuration files.
 WITHOUT_EFFECT = {"config", "tmp_path", "keep_tmp_files"}
 OF_OTHER_FEATURES = {
     *(
@@ -51,12 +51,12 @@ PATHS = ("video_paths", "file_with_video_paths")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line, and return the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     if not words or words[0] in ("-h", "--help"):
         click.echo(USAGE + ", ".join(registry.names()))
         return OK
-    with explained():
+    with explain_errors():
         feature, paths, settings = translate(words)
         if coerce("dry_run", settings.pop("dry_run", False), bool):
             from ..runs.planning import plan
@@ -68,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, Any]]:
-    """`key=value` words → the feature, the paths, and the settings of `extract`."""
+    """Translate `key=value` words to the feature, the paths and the settings of `extract`. Raises SettingsError."""
     given = dict(_pair(word) for word in words)
     if "feature_type" not in given:
-        raise SettingsError(f"feature_type=… is missing; it is one of {', '.join(registry.names())}")
+        raise SettingsError(f"feature_type=… is missing; available: {', '.join(registry.names())}")
     feature = str(_yaml(given.pop("feature_type")))
     paths: list[str | Video] = [*_paths(given.pop("video_paths", "null"))]
     paths += _listed(given.pop("file_with_video_paths", "null"))
@@ -87,12 +87,12 @@ def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, A
 def _pair(word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     if not equals:
-        raise SettingsError(f'expected key=value, found {word!r} (with spaces in a value, quote the word: "key=a b")')
+        raise SettingsError(f'expected key=value, found {word!r} (quote a word with spaces: "key=a b")')
     return key, value
 
 
 def _yaml(value: str) -> Any:
-    """What YAML makes of it: a list, null, or a text without its quotes; anything else stays as it was typed."""
+    """Parse a list, null, or a string as YAML. Any other value stays the string that was typed."""
     try:
         read = yaml.safe_load(value)
     except yaml.YAMLError:
@@ -101,7 +101,7 @@ def _yaml(value: str) -> Any:
 
 
 def _paths(value: str) -> list[str]:
-    """One path, or YAML's list of paths."""
+    """Parse one path, or a YAML list of paths."""
     read = _yaml(value)
     if read is None:
         return []
@@ -128,12 +128,12 @@ def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:
     return settings
 
 
-def _device(asked: str | None) -> str | None:
-    """The device, or with a warning the CPU where it is not here, as the reference does."""
+def _device(device: str | None) -> str | None:
+    """The device; if it is not available, the CPU with a warning, as in the reference tool."""
     from ..runtimes.devices import choose_device
 
     try:
-        return str(choose_device(coerce("device", asked, str | None)))
+        return str(choose_device(coerce("device", device, str | None)))
     except SettingsError as error:
-        click.echo(f"warning: {error}; going on with the CPU", err=True)
+        click.echo(f"warning: {error}; using the CPU instead", err=True)
         return "cpu"

@@ -13,61 +13,64 @@ from ..errors import VideoFeaturesError
 from ..settings.parse import default_network
 from ..weights import Weights
 from ..weights.obtain import fetch, find, is_digest_published, verify
-from .report import explained
+from .report import explain_errors
 
 
 @click.group()
 def weights() -> None:
     """List, fetch or verify the weights of networks.
 
-    On a cluster whose nodes have no network, fetch them once where there is one, into a cache that the nodes share.
+    If the nodes of a cluster have no Internet access, fetch the weights on a machine that has, into a shared cache.
     """
 
 
 _feature = click.argument("feature")
 _features = click.argument("feature", required=False)
-_model = click.option("--model-name", metavar="NAME", help="this model's only")
+_model = click.option("--model-name", metavar="NAME", help="Only the weights of this model.")
 
 
 @weights.command("list")
 @_features
 @_model
 def weights_list(feature: str | None, model_name: str | None) -> None:
-    """Where weights are from, their licence, and whether they are on this machine: of FEATURE's models, or of all."""
-    with explained():
+    """Show the source and licence of weights, and whether they are on this machine, for FEATURE or all features."""
+    with explain_errors():
         for model, record in _published(feature, model_name):
             path = find(record)
-            here = f"here: {path}" if path else "not here"
+            where = f"on this machine: {path}" if path else "not on this machine"
             trained_on = record.trained_on or "unknown"
-            click.echo(f"{model}  {here}  {record.source}  licence {record.licence}  trained on {trained_on}")
+            click.echo(f"{model}  {where}  {record.source}  licence {record.licence}  trained on {trained_on}")
 
 
 @weights.command("fetch")
 @_feature
 @_model
 def weights_fetch(feature: str, model_name: str | None) -> None:
-    """Download the weights of FEATURE's models into the cache, and verify them: of its default model, or of all that
-    it needs where there is no choice. What is there and whole is not downloaded again; what is damaged is."""
-    with explained():
+    """Download the weights of FEATURE into the cache, and verify them.
+
+    Downloads the weights of the default model, or all weights of a feature without a choice of models. Intact files are
+    not downloaded again; damaged files are.
+    """
+    with explain_errors():
         family = registry.family(feature)
         default = default_network(family.Settings)
         wanted = [model_name] if model_name else family.list_models() if default is None else [default]
         for name in wanted:
-            got = fetch(family.published_weights(name), model=f"{feature} {name}")
-            click.echo(f"{name}  {got.path}  sha256 {got.sha256}")
+            fetched = fetch(family.published_weights(name), model=f"{feature} {name}")
+            click.echo(f"{name}  {fetched.path}  sha256 {fetched.sha256}")
 
 
 @weights.command("verify")
 @_features
 @_model
 def weights_verify(feature: str | None, model_name: str | None) -> None:
-    """Check the weights that are on this machine against their published digests: of FEATURE's models, or of all.
+    """Check the weights on this machine against their published digests, for FEATURE or for all features.
 
-    Exit status: 1 if a file is damaged, or nothing of FEATURE is here.
+    Exit status: 1 if a file is damaged, or if no weights of FEATURE are on this machine.
     """
     seen: set[Path] = set()
     damaged = 0
-    with explained():
+    with explain_errors():
         for model, record in _published(feature, model_name):
             path = find(record)
             if path is None or path in seen:
@@ -75,21 +78,20 @@ def weights_verify(feature: str | None, model_name: str | None) -> None:
             seen.add(path)
             try:
                 digest = verify(path, record)
-                against = (
-                    "as published" if is_digest_published(path, record) else "no digest is published to compare with"
-                )
-                click.echo(f"{model}  {path}  sha256 {digest}  {against}")
+                result = "as published" if is_digest_published(path, record) else "no published digest to compare with"
+                click.echo(f"{model}  {path}  sha256 {digest}  {result}")
             except VideoFeaturesError as error:
                 damaged += 1
                 click.secho(f"{model}  {error}", fg="red", err=True)
         if not seen:
-            what = " ".join(name for name in (feature, model_name) if name) or "any feature"
-            get = f"`video-features weights fetch {feature or 'FEATURE'}` gets it"
-            click.echo(f"nothing of {what} is on this machine; {get}", err=True)
+            wanted = " ".join(name for name in (feature, model_name) if name) or "any feature"
+            hint = f"download them with `video-features weights fetch {feature or 'FEATURE'}`"
+            click.echo(f"no weights of {wanted} are on this machine; {hint}", err=True)
     sys.exit(1 if damaged or (feature and not seen) else 0)
 
 
 def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[str, Weights]]:
+    """Yield `FEATURE MODEL` and its published weights, for one feature or all, and one model or all."""
     for name in [feature] if feature else registry.installed():
         family = registry.family(name)
         for model in [model_name] if model_name else family.list_models():

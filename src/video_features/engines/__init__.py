@@ -1,1 +1,1 @@
-"""Where the work runs: in a thread, in processes, or on a Ray cluster."""
+"""Executors: run tasks in a thread, in processes, or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""What every executor offers: tasks go in, outcomes come out; and what an observer is told meanwhile."""
+"""The interfaces of a run: an `Executor` runs tasks, and an `Observer` follows their progress."""
 
 from __future__ import annotations
 
@@ -10,67 +10,68 @@ from typing import Protocol
 from ..features import Outcome
 from ..tasks.videos import Task
 
-LISTEN_SECONDS = 0.5  # at a time, so that Ctrl-C is heard where waiting for a thread holds it back
-SHUTDOWN_SECONDS = 10.0  # in which a worker that is asked to stop does so, or is killed
+LISTEN_SECONDS = 0.5  # longest single wait; on some systems a wait for a thread blocks Ctrl-C
+SHUTDOWN_SECONDS = 10.0  # time for a worker to stop by itself before it is killed
 
 
 class Observer:
-    """Is told what happens in a run; by itself it shows nothing.
+    """Receives the events of a run. This base class only adds up times; it displays nothing.
 
-    seconds: the time of all workers so far, by what it was spent on
+    seconds: {activity: seconds that all workers have spent on it so far}
     """
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def progress(self, worker: str, task: Task, seconds: float, length: float | None) -> None:
-        """A worker has read so many seconds of a video; length: of how many, where that is known."""
+        """A worker has read `seconds` of a video. length: the video's length in seconds; None if unknown"""
 
     def idle(self, worker: str) -> None:
-        """A worker reads nothing."""
+        """A worker is not reading any video."""
 
     def timed(self, seconds: Mapping[str, float]) -> None:
-        """So much more time was spent, by what it was spent on."""
-        for what, more in seconds.items():
-            self.seconds[what] += more
+        """Workers have spent more time. seconds: {activity: seconds}"""
+        for activity, spent in seconds.items():
+            self.seconds[activity] += spent
 
     def ended(self) -> None:
         """A video has ended."""
 
     def close(self) -> None:
-        """The run is over."""
+        """The run is over; no events follow."""
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A task that has ended, and the outcome of every feature."""
+    """A task that has ended, with an outcome per feature."""
 
     task: Task
     outcomes: list[Outcome]
 
 
 class Executor(Protocol):
-    """Runs tasks, some at a time.
+    """Runs several tasks at a time.
 
-    keeps_order: whether they complete in the order in which they are submitted
+    keeps_order: whether tasks complete in the order of submission
     """
 
     keeps_order: bool
 
     def has_room(self) -> bool:
-        """Whether one more can be submitted."""
+        """Whether another task can be submitted."""
 
     def submit(self, task: Task) -> None:
-        """Begin with a task. Raises VideoFeaturesError where no worker can work."""
+        """Start a task. Raises VideoFeaturesError if no worker can run it."""
 
     def completed(self, timeout: float | None = None) -> Iterator[Completed]:
-        """The tasks that have completed, after at most so many seconds; None: once one has.
+        """Yield the tasks that have completed.
 
-        It also returns, without any, once there is room for another task, so that this one does not have to wait.
+        Waits for at most `timeout` seconds; with None, waits until a task has completed. Also returns as soon as there
+        is room for another task, even if none has completed, so that the caller can submit the next task at once.
         """
 
     def is_idle(self) -> bool:
         """Whether no task is in progress."""
 
     def shutdown(self) -> None:
-        """Give up what is in progress, and leave nothing half written."""
+        """Cancel the tasks in progress and remove their partially written files."""

@@ -1,4 +1,4 @@
-"""A worker process as its parent sees it: started, given tasks, ended."""
+"""A worker process as its parent sees it: start it, send it tasks, end it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from .worker import serve
 
 @dataclass
 class WorkerProcess:
-    """One process, which is started when it is first needed, and again after it died.
+    """A worker process. It is started when it is first needed, and restarted after it died.
 
-    connection: multiprocessing's, to it; None while it is not started
-    tasks: in progress, in their order
-    reading: the one of them that it reads, or is to read
-    began, heard: when that began, and when the process last said something, on the monotonic clock
+    connection: the `multiprocessing` connection to the process; None while the process is not running
+    tasks: the tasks in progress, oldest first
+    reading: the task that the process is reading, or reads next
+    reading_since: when the process began to read that task, in seconds on the monotonic clock
+    last_message_at: when the process last sent a message, in seconds on the monotonic clock
     """
 
     device: str | None
@@ -33,12 +34,12 @@ class WorkerProcess:
     connection: Any = None
     tasks: deque[Task] = field(default_factory=deque)
     reading: Task | None = None
-    began: float = 0.0
-    heard: float = 0.0
+    reading_since: float = 0.0
+    last_message_at: float = 0.0
     is_ready: bool = False
     failed_starts: int = 0
-    _process: Any = None  # multiprocessing's
-    _parent: Any = None  # another connection, whose other end tells it that this process is still there
+    _process: Any = None  # of `multiprocessing`
+    _liveness: Any = None  # write end of a pipe, which the worker sees close when this process ends
 
     @property
     def is_started(self) -> bool:
@@ -50,31 +51,32 @@ class WorkerProcess:
 
     @property
     def suspect(self) -> Task:
-        """The task that most likely is at fault where something goes wrong."""
+        """The task to suspect if the process crashes or hangs."""
         return self.reading or self.tasks[0]
 
     def start(self, config: WorkerConfig, threads: int | None) -> None:
         context: Any = multiprocessing.get_context(_start_method())
-        ours, theirs = context.Pipe()
-        is_here, we_are_here = context.Pipe(duplex=False)
-        process = context.Process(target=serve, args=(theirs, is_here, config, self.device, threads), daemon=True)
+        connection, worker_connection = context.Pipe()
+        worker_liveness, liveness = context.Pipe(duplex=False)
+        arguments = (worker_connection, worker_liveness, config, self.device, threads)
+        process = context.Process(target=serve, args=arguments, daemon=True)
         if sys.platform != "win32":
-            resource_tracker.ensure_running()  # which, when it starts, lets all signals through
+            resource_tracker.ensure_running()  # before signals are blocked: its start unblocks them
         with signals_blocked():
             process.start()
-            self._process, self.connection, self._parent, self.is_ready = process, ours, we_are_here, False
-        theirs.close()
-        is_here.close()
+            self._process, self.connection, self._liveness, self.is_ready = process, connection, liveness, False
+        worker_connection.close()
+        worker_liveness.close()
 
     def give(self, task: Task) -> None:
         self.tasks.append(task)
-        self.reading, self.began, self.heard = task, time.monotonic(), time.monotonic()
-        with suppress(OSError):  # it died, as its end will tell
+        self.reading, self.reading_since, self.last_message_at = task, time.monotonic(), time.monotonic()
+        with suppress(OSError):  # the process died, which reading from the connection will show
             self.connection.send(task)
 
     def ask_to_stop(self) -> None:
         if not self.tasks or sys.platform == "win32":
-            self.connection.close()  # which it notices at its next frame
+            self.connection.close()  # the process notices at its next frame
         else:
             self._process.terminate()
 
@@ -82,32 +84,32 @@ class WorkerProcess:
         self._process.join(seconds)
 
     def kill(self) -> str:
-        """End it where it does not by itself; how it ended, in words."""
+        """Kill the process if it is still running, and return how it ended, in words."""
         self.connection.close()
         if self._process.is_alive():
             self._process.kill()
         self._process.join()
-        ended = _in_words(self._process.exitcode)
+        how_it_ended = _describe_exit(self._process.exitcode)
         self._process.close()
-        self._parent.close()
+        self._liveness.close()
         self._process = self.connection = None
-        return ended
+        return how_it_ended
 
 
 def _start_method() -> str:
-    """On Linux processes are forked from one that has the libraries loaded, and has never used a GPU or a thread."""
+    """On Linux, processes are forked from a server that has imported the libraries but never used a GPU or a thread."""
     if sys.platform != "linux":
         return "spawn"
     multiprocessing.set_forkserver_preload([serve.__module__])
     return "forkserver"
 
 
-def _in_words(exit_code: int | None) -> str:
+def _describe_exit(exit_code: int | None) -> str:
     if exit_code is None or exit_code >= 0:
         return f"exit status {exit_code}"
     try:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = str(-exit_code)
-    out_of_memory = "; perhaps there was no memory left" if name == "SIGKILL" else ""
+    out_of_memory = "; possibly out of memory" if name == "SIGKILL" else ""
     return f"signal {name}{out_of_memory}"

@@ -1,4 +1,4 @@
-"""Which engine a run has, what must be there for it, and its executor."""
+"""Choose the engine of a run: check what it needs, and make its executor."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .local import local_executor
 
 
 def devices_of(run: RunSettings) -> list[torch.device]:
-    """The devices of this machine that a run uses; none on a cluster, whose workers choose theirs.
+    """The devices of this machine that a run uses; none with a cluster, whose workers choose their own devices.
 
-    Raises SettingsError where a device, or the library of the engine, is not here.
+    Raises SettingsError if a device or the engine's library is not available.
     """
     if run.engine == "ray":
         from .ray.cluster import import_ray
@@ -27,16 +27,16 @@ def devices_of(run: RunSettings) -> list[torch.device]:
 
 
 def check_root(run: RunSettings, root: Location | None) -> None:
-    """Raise SettingsError where the engine needs an output path, and there is none. root: of the outputs"""
+    """Raise SettingsError if the engine needs an output path and there is none. root: where the outputs go"""
     if root is None and run.engine == "ray":
         raise SettingsError(
             "engine=ray needs an output_path that its workers can write to, and on_extraction=save_numpy or "
-            "save_pickle: features do not come back over the network"
+            "save_pickle: features are not sent back over the network"
         )
 
 
 def choose_executor(config: WorkerConfig, work: Work, observer: Observer) -> Executor:
-    """The executor of a run. work: made of `config` in this process; its networks need not be loaded"""
+    """Make the executor of a run. work: built from `config` in this process; its networks need not be loaded"""
     if config.run.engine == "ray":
         from .ray.engine import RayExecutor
 

@@ -1,4 +1,4 @@
-"""Which executor this machine uses: a thread of this process, or processes."""
+"""Choose the executor for one machine: a thread of this process, or worker processes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from .thread import ThreadExecutor
 
 
 def local_executor(config: WorkerConfig, work: Work, observer: Observer, *, threads: int | None = None) -> Executor:
-    """The executor that the settings of the run ask for.
+    """Make the executor that the run's settings ask for.
 
-    work: made of `config` in this process; its networks are not loaded yet
-    threads: of a CPU, all by default
+    work: built from `config` in this process, with no networks loaded yet
+    threads: CPU threads of a single worker process; None: all
     """
     run = config.run
     if not run.in_processes:
-        return ThreadExecutor(work, choose_device(run.device), observer, config.most_in_progress)
+        return ThreadExecutor(work, choose_device(run.device), observer, config.max_in_progress)
     return ProcessExecutor(
         config,
         run.device_names,
         observer,
         on_worker_lost=work.bookkeeping.remove_leftovers,
-        most_in_progress=config.most_in_progress,
+        max_in_progress=config.max_in_progress,
         time_limit=run.time_limit_seconds,
         stall_limit=run.stall_limit_seconds,
         threads=threads,

@@ -1,4 +1,4 @@
-"""What workers send to the process that schedules, whatever is between them: a queue or a pipe."""
+"""Messages from a worker to the scheduling process, over a queue or a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Progress:
-    """So many seconds of the video that is read are done; length: of how many, where that is known."""
+    """How many seconds of the current video have been read. length: its length in seconds; None if unknown"""
 
     seconds: float
     length: float | None
@@ -23,19 +23,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class VideoRead:
-    """The task that was given last is read to its end; its last rows may still be computed."""
+    """The latest task has been read to its end. Its last rows may not be computed yet."""
 
 
 @dataclass(frozen=True)
 class TimeSpent:
-    """Seconds, by what they were spent on, since the last such message."""
+    """The time since the previous TimeSpent message. seconds: {activity: seconds spent on it}"""
 
     seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Logged:
-    """What the worker logged, at a level of `logging`."""
+    """A message that the worker logged. level: as in `logging`"""
 
     level: int
     message: str
@@ -43,22 +43,22 @@ class Logged:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """The oldest task in progress has ended. is_leaving: whether the worker ends, because its device failed"""
+    """The oldest task in progress has ended. is_exiting: whether the worker exits, because its device failed"""
 
     outcomes: list[Outcome]
-    is_leaving: bool
+    is_exiting: bool
 
 
 @dataclass(frozen=True)
 class CannotStart:
-    """The worker cannot make its networks, and ends."""
+    """The worker cannot build its networks, and exits."""
 
     error: VideoFeaturesError
 
 
 @dataclass(frozen=True)
 class Broken:
-    """The worker ended with an error that is none of a video's."""
+    """The worker stopped with an error that no video caused."""
 
     error: BaseException
 

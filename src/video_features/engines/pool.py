@@ -1,4 +1,4 @@
-"""What executors share whose workers may die: one loop, and one policy for tasks whose worker has died."""
+"""Base of the executors whose workers may die: one event loop, and one retry policy for tasks whose worker died."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ OnWorkerLost = Callable[[Collection[Task]], object]
 
 
 class RetryPolicy:
-    """Which tasks are tried again once their worker has ended: a worker may end for a reason that is not the task's.
+    """Decides which tasks to retry after their worker died. A worker may die for a reason unrelated to its tasks.
 
-    tries: of a task that is suspected, the first one included
+    tries: how often a suspected task is tried, the first time included
     """
 
     def __init__(self, tries: int) -> None:
         self.tries = tries
-        self._lost: dict[int, int] = {}  # by a task's number: how often a worker ended because of it, as it seems
+        self._lost: dict[int, int] = {}  # {task number: how many workers died with it as a suspect}
 
     def allows(self, task: Task, *, is_suspect: bool) -> bool:
-        """Note that the task's worker ended, perhaps because of it; whether it is tried again."""
+        """Record that a task's worker died, and return whether to retry the task. is_suspect: it may be to blame"""
         self._lost[task.number] = self._lost.get(task.number, 0) + is_suspect
         return self._lost[task.number] < self.tries
 
     def forget(self, task: Task) -> bool:
-        """The task has ended. Whether a worker was lost with it before."""
+        """Forget a task that has ended, and return whether it ever lost a worker."""
         return self._lost.pop(task.number, None) is not None
 
 
 class WorkerPool(ABC):
-    """Tasks wait here for workers, and outcomes for whoever asks. See `Executor`.
+    """Queues tasks for workers, and outcomes for the caller. See `Executor`.
 
-    config: what each worker makes for itself
-    on_worker_lost: told of the tasks with which a worker ended, and which it may have left half done
+    config: what each worker builds its work from
+    on_worker_lost: called with the tasks of a worker that died, whose outputs may be half written
     """
 
     keeps_order = False
@@ -55,7 +55,7 @@ class WorkerPool(ABC):
         self._observer = observer
         self._on_worker_lost = on_worker_lost
         self._retries = RetryPolicy(self.tries)
-        self._waiting: deque[Task] = deque()  # for a worker
+        self._waiting: deque[Task] = deque()  # tasks that no worker has yet
         self._completed: list[Completed] = []
 
     @abstractmethod
@@ -66,50 +66,52 @@ class WorkerPool(ABC):
 
     @abstractmethod
     def _listen(self, seconds: float) -> None:
-        """Handle everything that workers have sent, and wait at most so long for something."""
+        """Wait for a message for at most `seconds`, then handle all messages that workers have sent."""
 
     @abstractmethod
     def _check_workers(self) -> None:
-        """Give up workers that take too long, or have nothing to do."""
+        """End workers that take too long, or that have been idle for too long."""
 
     @abstractmethod
     def _assign(self) -> None:
-        """Give the tasks that wait to workers that are free."""
+        """Give waiting tasks to free workers."""
 
     def completed(self, timeout: float | None = None) -> Iterator[Completed]:
-        until = float("inf") if timeout is None else time.monotonic() + timeout
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
         had_room = self.has_room()
         while True:
-            if timeout != 0:  # who only looks has more tasks to submit: larger bundles can be made of them then
+            if timeout != 0:  # a caller that only polls has more tasks to submit, which allows larger bundles
                 self._assign()
             if self._completed or self.is_idle():
                 break
-            self._listen(max(0.0, min(LISTEN_SECONDS, until - time.monotonic())))
+            self._listen(max(0.0, min(LISTEN_SECONDS, deadline - time.monotonic())))
             self._check_workers()
-            if time.monotonic() >= until or (self.has_room() and not had_room):
+            if time.monotonic() >= deadline or (self.has_room() and not had_room):
                 break
         completed, self._completed = self._completed, []
         yield from completed
 
     def _complete(self, task: Task, outcomes: Iterable[Outcome]) -> None:
-        if self._retries.forget(task):  # a worker may have written the outputs and died before it said so
-            outcomes = [replace(one, status="done", reason="") if one.status == "skipped" else one for one in outcomes]
+        if self._retries.forget(task):  # the lost worker may have written the outputs before it died
+            outcomes = [
+                replace(outcome, status="done", reason="") if outcome.status == "skipped" else outcome
+                for outcome in outcomes
+            ]
         self._completed.append(Completed(task, list(outcomes)))
 
     def _fail(self, task: Task, error: Exception) -> None:
         self._complete(task, [failed(task, feature, error) for feature in self._config.features])
 
-    def _worker_ended(self, tasks: Iterable[Task], suspects: Collection[Task], why: str) -> list[Task]:
-        """The tasks of a worker that ended which are tried again. The others have failed: too many workers ended while
-        they were suspected.
+    def _worker_ended(self, tasks: Iterable[Task], suspects: Collection[Task], how_it_ended: str) -> list[Task]:
+        """Sort the tasks of a worker that died: return the tasks to retry, and fail the suspects that are out of tries.
 
-        why: how the worker ended
+        how_it_ended: in words, for the message
         """
-        again: list[Task] = []
+        retried: list[Task] = []
         for task in tasks:
             if self._retries.allows(task, is_suspect=task in suspects):
-                again.append(task)
+                retried.append(task)
             else:
-                error = f"the {self.worker_name} that read it ended, {self.tries} times ({why})"
+                error = f"the {self.worker_name} reading it died {self.tries} times ({how_it_ended})"
                 self._fail(task, VideoFeaturesError(error))
-        return again
+        return retried

@@ -1,4 +1,4 @@
-"""Videos in processes of their own, one process a device: a decoder that crashes or hangs costs one video."""
+"""Run tasks in worker processes, one per device: a decoder that crashes or hangs costs one video."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from .pool import OnWorkerLost, WorkerPool
 
 log = logging.getLogger(__name__)
 
-STARTS = 3  # of a process, before the run goes on without it
+MAX_STARTS = 3  # failed attempts to start a process before the run continues without it
 
 
 class ProcessExecutor(WorkerPool):
-    """Runs tasks in processes, and watches over these. See `Executor`.
+    """Runs tasks in worker processes and supervises the processes. See `Executor`.
 
-    devices: a process on each
-    most_in_progress: tasks of a process, of which it reads one, and others wait for their last rows
-    time_limit, stall_limit: seconds that a task may take, and without a message from its process
-    threads: of a process, where there is one; by default as many as there are cores
+    devices: one process per device
+    max_in_progress: how many tasks a process may have; it reads one while the others wait for their last rows
+    time_limit: seconds that a task may take; None: no limit
+    stall_limit: seconds that a process may take between two messages
+    threads: CPU threads of a single process, None: all; several processes share the cores evenly
     """
 
     worker_name = "process"
@@ -44,20 +45,20 @@ class ProcessExecutor(WorkerPool):
         observer: Observer,
         on_worker_lost: OnWorkerLost,
         *,
-        most_in_progress: int,
+        max_in_progress: int,
         time_limit: float | None,
         stall_limit: float,
         threads: int | None = None,
     ) -> None:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise SystemExit(1)  # it imports a script without a guard, as its parent will tell
+            raise SystemExit(1)  # a child imports a script without a __main__ guard; its parent reports that
         if str(getattr(sys.modules["__main__"], "__file__", "")).endswith("<stdin>"):
             raise SettingsError(
-                "from a script on standard input Python starts no processes: save it as a file, or leave devices, "
-                "isolate and time_limit_seconds away"
+                "Python cannot start processes from a script on standard input: save the script as a file, or do not "
+                "use devices, isolate and time_limit_seconds"
             )
         super().__init__(config, observer, on_worker_lost)
-        self._most_in_progress = most_in_progress
+        self._max_in_progress = max_in_progress
         self._time_limit = time_limit
         self._stall_limit = stall_limit
         self._threads = max(1, cores_here() // len(devices)) if len(devices) > 1 else threads
@@ -78,13 +79,13 @@ class ProcessExecutor(WorkerPool):
         running = [process for process in self._processes if process.is_started]
         for process in running:
             process.ask_to_stop()
-        until = time.monotonic() + SHUTDOWN_SECONDS
+        deadline = time.monotonic() + SHUTDOWN_SECONDS
         for process in running:
-            process.wait_for_end(max(0.0, until - time.monotonic()))
+            process.wait_for_end(max(0.0, deadline - time.monotonic()))
             self._kill(process)
 
     def _has_room(self, process: WorkerProcess) -> bool:
-        return process.reading is None and len(process.tasks) < self._most_in_progress
+        return process.reading is None and len(process.tasks) < self._max_in_progress
 
     def _give(self, process: WorkerProcess, task: Task) -> None:
         if process.is_started and not process.is_alive:
@@ -111,10 +112,10 @@ class ProcessExecutor(WorkerPool):
                 self._handle_exit(process)
 
     def _handle(self, process: WorkerProcess, message: Message) -> None:
-        process.heard = time.monotonic()
+        process.last_message_at = time.monotonic()
         match message:
             case Ready():
-                process.is_ready, process.began, process.failed_starts = True, process.heard, 0
+                process.is_ready, process.reading_since, process.failed_starts = True, process.last_message_at, 0
             case Progress():
                 self._observer.progress(process.name, process.suspect, message.seconds, message.length)
             case VideoRead():
@@ -126,7 +127,7 @@ class ProcessExecutor(WorkerPool):
                 log.log(message.level, "%s", message.message)
             case TaskDone():
                 self._complete(process.tasks.popleft(), message.outcomes)
-                if message.is_leaving:
+                if message.is_exiting:
                     process.wait_for_end(SHUTDOWN_SECONDS)
                     self._kill(process)
                     self._waiting.extend(self._take_tasks(process))
@@ -134,67 +135,68 @@ class ProcessExecutor(WorkerPool):
                 self._give_up_process(process, message.error)
 
     def _take_tasks(self, process: WorkerProcess) -> deque[Task]:
-        """The tasks of a process, which does them no more."""
+        """Take all tasks away from a process that will not finish them."""
         tasks, process.tasks, process.reading = process.tasks, deque(), None
         self._observer.idle(process.name)
         return tasks
 
     def _handle_exit(self, process: WorkerProcess) -> None:
-        """Try the tasks of a process that died once more; the one that it read is suspected."""
+        """Retry the tasks of a process that died. The task that it was reading is suspected."""
         suspect, was_ready = process.suspect, process.is_ready
-        process.wait_for_end(SHUTDOWN_SECONDS)  # for its exit code
-        ended = self._kill(process)
+        process.wait_for_end(SHUTDOWN_SECONDS)  # so that its exit code is known
+        how_it_ended = self._kill(process)
         if not was_ready:
             process.failed_starts += 1
-            if process.failed_starts == STARTS:
+            if process.failed_starts == MAX_STARTS:
                 error = VideoFeaturesError(
-                    f"a process to read videos in ended {STARTS} times before it could begin ({ended}). In a script, "
-                    "what calls extract must stand below `if __name__ == '__main__':`"
+                    f"a worker process died {MAX_STARTS} times while starting ({how_it_ended}). In a script, put the "
+                    "code that calls extract below `if __name__ == '__main__':`"
                 )
                 self._give_up_process(process, error)
                 return
         others = [task for task in self._take_tasks(process) if task is not suspect]
-        again = self._worker_ended([suspect, *others], [suspect] if was_ready else [], ended)
-        if suspect in again:
+        retried = self._worker_ended([suspect, *others], [suspect] if was_ready else [], how_it_ended)
+        if suspect in retried:
             log.warning(
-                "%s: the process that read it ended (%s); it is tried once more", printable(suspect.location), ended
+                "%s: the process reading it died (%s); retrying once", printable(suspect.location), how_it_ended
             )
-        self._waiting.extend(again)
+        self._waiting.extend(retried)
 
     def _give_up_process(self, process: WorkerProcess, error: VideoFeaturesError) -> None:
-        """Go on without a process that cannot start. Raises its error where it was the last one."""
+        """Continue without a process that cannot start. Raises `error` if it was the last process."""
         if process.is_started:
             self._kill(process)
         self._waiting.extend(self._take_tasks(process))
         self._processes.remove(process)
         if not self._processes:
             raise error
-        log.warning("%s: %s; the others go on without it", process.name, error)
+        log.warning("%s: %s; continuing with the other processes", process.name, error)
 
     def _check_workers(self) -> None:
         now = time.monotonic()
         for process in self._processes:
             if not process.tasks or not process.is_ready:
                 continue
-            if wait([process.connection], 0):  # it has sent more while another's end was waited for
+            if wait([process.connection], 0):  # not stalled: its messages arrived while another process was being ended
                 continue
-            if self._time_limit is not None and process.reading is not None and now - process.began > self._time_limit:
+            reading_seconds = now - process.reading_since if process.reading is not None else 0.0
+            if self._time_limit is not None and reading_seconds > self._time_limit:
                 self._kill_for(process, f"not done within time_limit_seconds={self._time_limit:g}")
-            elif now - process.heard > self._stall_limit:
+            elif now - process.last_message_at > self._stall_limit:
                 self._kill_for(
                     process,
-                    f"no new frame within stall_limit_seconds={self._stall_limit:g}: its decoder hangs, or the network",
+                    f"no new frame within stall_limit_seconds={self._stall_limit:g}: the decoder or the network hangs",
                 )
 
     def _kill_for(self, process: WorkerProcess, reason: str) -> None:
-        """Kill a process that takes too long over a task: this one has failed, the others are done anew."""
+        """Kill a process that takes too long over a task. That task fails; the process's other tasks start anew."""
         suspect = process.suspect
         self._kill(process)
         self._fail(suspect, VideoFeaturesError(reason))
         self._waiting.extend(task for task in self._take_tasks(process) if task is not suspect)
 
     def _kill(self, process: WorkerProcess) -> str:
-        """End a process, which may have left its tasks half done; how it ended."""
-        ended = process.kill()
+        """End a process, remove what it left half written, and return how it ended, in words."""
+        how_it_ended = process.kill()
         self._on_worker_lost(process.tasks)
-        return ended
+        return how_it_ended

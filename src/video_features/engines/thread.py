@@ -1,4 +1,4 @@
-"""One task after another, in a thread of this process."""
+"""Run tasks one after another in a thread of this process."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .worker import Stopped, work_through
 
 
 class ThreadExecutor:
-    """Runs one task after another, in a thread of this process. See `Executor`.
+    """Runs tasks one after another in a thread of this process. See `Executor`.
 
-    most_in_progress: how many tasks may be in progress at once, of which one is read
+    max_in_progress: how many tasks may be in progress; one is read while the others wait for their last rows
     """
 
     keeps_order = True
 
-    def __init__(self, work: Work, device: torch.device, observer: Observer, most_in_progress: int) -> None:
+    def __init__(self, work: Work, device: torch.device, observer: Observer, max_in_progress: int) -> None:
         self._work = work
         self._device = device
         self._observer = observer
-        self._most_in_progress = most_in_progress
+        self._max_in_progress = max_in_progress
         self._tasks: list[Task] = []  # in progress
         self._reading: Task | None = None
         self._thread: threading.Thread | None = None
@@ -37,10 +37,10 @@ class ThreadExecutor:
         self._is_stopping = False
 
     def has_room(self) -> bool:
-        return self._reading is None and len(self._tasks) < self._most_in_progress
+        return self._reading is None and len(self._tasks) < self._max_in_progress
 
     def submit(self, task: Task) -> None:
-        self._work.load(self._device)  # only now: all videos may be done already
+        self._work.load(self._device)  # not earlier: every video may be finished already
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="reader", daemon=True)
             self._thread.start()
@@ -89,14 +89,14 @@ class ThreadExecutor:
             work_through(self._work, self._receive, self._send)
         except Stopped:
             if not self._is_stopping:
-                reason = f"{self._device} is in error, and of no more use to this process: begin again"
+                reason = f"{self._device} failed, and this process cannot use it again: start a new process"
                 self._send(Broken(VideoFeaturesError(reason)))
-        except BaseException as error:  # a fault of ours, which is to be seen
+        except BaseException as error:  # no video caused it: raise it in the caller's thread
             self._send(Broken(error))
 
     def _receive(self, timeout: float | None) -> Task | None:
         while True:
-            self._check_goes_on()
+            self._raise_if_stopping()
             try:
                 return self._submitted.get(timeout=LISTEN_SECONDS if timeout is None else timeout)
             except Empty:
@@ -106,8 +106,8 @@ class ThreadExecutor:
     def _send(self, message: Message) -> None:
         self._messages.put(message)
         if isinstance(message, Progress):
-            self._check_goes_on()
+            self._raise_if_stopping()
 
-    def _check_goes_on(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self._is_stopping:
             raise Stopped

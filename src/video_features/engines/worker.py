@@ -1,5 +1,7 @@
-"""What a worker does, a thread or a process: take tasks and send outcomes, until it is told to stop. A video is read
-while the last rows of those before it are computed."""
+"""The loop of a worker, which is a thread or a process: take tasks and send outcomes until told to stop.
+
+The next video is read while the last rows of earlier videos are computed.
+"""
 
 from __future__ import annotations
 
@@ -23,31 +25,31 @@ from ..timing import take_seconds
 from .messages import CannotStart, Logged, Message, Progress, Ready, TaskDone, TimeSpent, VideoRead
 
 PROGRESS_EVERY_SECONDS = 0.2
-LINGER_SECONDS = 0.02  # that the last rows of a video wait for the next video, to fill a batch
+LINGER_SECONDS = 0.02  # how long a video's last windows wait for the next video to fill their batch
 PACKAGE = __name__.partition(".")[0]
 Receive = Callable[[float | None], Task | None]
 Send = Callable[[Message], object]
 
 
 class Stopped(Exception):
-    """There is no more to do, or nothing to do it with."""
+    """The worker is told to stop, or its device failed."""
 
 
 def serve(
     connection: Connection, parent: Connection, config: WorkerConfig, device: str | None, threads: int | None
 ) -> None:
-    """Serve the process at the other end of `connection`.
+    """Run a worker process that serves the parent process at the other end of `connection`.
 
-    parent: a connection whose other end only that process has
-    config, device, threads: what the work is made of, see `WorkerConfig.work`
+    parent: a connection whose other end only the parent holds, so that it closes when the parent ends
+    config, device, threads: what the work is built from, see `WorkerConfig.work`
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to all; the first process decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the parent decides
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that what is half written is removed
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGTERM, _interrupt)  # so that half-written files are removed
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     logging.getLogger().handlers = [LogForwarder(partial(_send, connection))]
-    logging.getLogger().setLevel(logging.WARNING)  # what is logged when extractors are made, the first process logged
+    logging.getLogger().setLevel(logging.WARNING)  # the parent has already logged what building the extractors logs
     with suppress(KeyboardInterrupt, EOFError):
         unblock_signals()
         try:
@@ -58,7 +60,7 @@ def serve(
             return
         except Exception as error:
             where = "" if device is None else f" on {device}"
-            reason = f"a process{where} cannot start: {with_kind(error)}"
+            reason = f"a worker process{where} cannot start: {with_kind(error)}"
             _send(connection, CannotStart(VideoFeaturesError(reason)))
             return
         logging.getLogger().setLevel(logging.INFO)
@@ -68,11 +70,11 @@ def serve(
 
 
 def work_through(work: Work, receive: Receive, send: Send) -> None:
-    """Do tasks until `receive` or `send` raises, or a device fails: then Stopped is raised.
+    """Run tasks until `receive` or `send` raises. Raises Stopped if a device fails.
 
-    receive: gives the next task; None where none comes within so many seconds; without a number it waits for one
-    send: is sent `Progress`, `VideoRead` once the task given last is read, and for each task, in their order,
-        `TimeSpent` and `TaskDone`
+    receive: returns the next task, or None if no task comes within the given seconds; given None, it waits for a task
+    send: called with `Progress`, with `VideoRead` once the latest task has been read, and for each task, in order, with
+        `TimeSpent` and then `TaskDone`
     """
     in_progress: deque[VideoInProgress] = deque()
     reported = 0.0
@@ -82,7 +84,7 @@ def work_through(work: Work, receive: Receive, send: Send) -> None:
             video = in_progress.popleft()
             outcomes = video.finish()
             send(TimeSpent(take_seconds()))
-            send(TaskDone(outcomes, is_leaving=video.has_device_failed))
+            send(TaskDone(outcomes, is_exiting=video.has_device_failed))
             if video.has_device_failed:
                 raise Stopped
 
@@ -107,15 +109,15 @@ def work_through(work: Work, receive: Receive, send: Send) -> None:
             video.abandon()
 
 
-def _leave_with(parent: Connection) -> None:
-    """End when the first process does, even in the midst of a decoder that hangs."""
+def _exit_with_parent(parent: Connection) -> None:
+    """Exit as soon as the parent process ends, even while a decoder hangs."""
     with suppress(EOFError, OSError):
         parent.recv_bytes()
     os._exit(1)
 
 
 def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is half written is being removed
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
     raise KeyboardInterrupt
 
 
@@ -127,7 +129,7 @@ def _receive(connection: Connection, timeout: float | None) -> Task | None:
 
 
 def _send(connection: Connection, message: Message) -> None:
-    """Raises KeyboardInterrupt where nobody listens any more."""
+    """Send a message to the parent. Raises KeyboardInterrupt if the parent has closed the connection."""
     try:
         connection.send(message)
     except OSError:
@@ -135,7 +137,7 @@ def _send(connection: Connection, message: Message) -> None:
 
 
 class LogForwarder(logging.Handler):
-    """Sends what this package logs, and the warnings of others, to the process that schedules."""
+    """Forwards this package's log messages, and the warnings of other packages, to the scheduling process."""
 
     def __init__(self, send: Callable[[Logged], object]) -> None:
         super().__init__()

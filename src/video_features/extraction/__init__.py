@@ -1,4 +1,4 @@
-"""Frames and sound to rows: sample, preprocess, batch, run the network."""
+"""Turns frames and sound into rows of features: sampling, preprocessing, batching and networks."""
 
 from ..media import RGB
 from ..timeline.windows import SoundWindow, Window

@@ -1,4 +1,4 @@
-"""Windows that wait in batches for the network, of one video or of several; and its passes."""
+"""Collects windows of one or several videos into batches and runs the network on them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ from ..timing import timed
 from .preprocessing import Preprocessed
 from .streams import Row, Span, Stream
 
-TOP = 5  # classes of a prediction
+TOP_K = 5  # classes per prediction
 
 
 @dataclass(frozen=True)
 class PendingWindow:
-    """A window that waits for its row; the last `padding` of its items repeat the one before.
+    """A window that waits for its row.
 
-    first: the first item of its video, whose shape all have
-    goes_on: whether another stream needs its row, which then stays on the network's device
+    items: the window's items in order
+    padding: number of items at the end that repeat the last item of the tail
+    first: the first item of the video; every item of a video must have the same shape
+    feeds_stream: True if another stream takes the row as input; the row then stays on the network's device
+    row: the result
     """
 
     items: Sequence[Preprocessed]
     padding: int
     first: Preprocessed
-    goes_on: bool
+    feeds_stream: bool
     row: Future[Row] = field(default_factory=Future)
 
     @property
@@ -43,98 +46,105 @@ class PendingWindow:
         return Span(self.items[0].span.seconds, self.items[-1].span.end_seconds, padding)
 
     def begin(self) -> None:
-        """Have its items prepared."""
+        """Start preprocessing the window's items without waiting for their groups to fill."""
         for item in self.items:
             item.group.begin()
 
     def shape(self, model: str) -> torch.Size:
-        """Of its items, once they are prepared. Raises MediaError where it is not that of all."""
+        """Return the shape of the preprocessed items; waits for preprocessing.
+
+        Raises MediaError if an item's shape differs from the shape of the video's first item.
+        """
         expected = self.first.prepared().shape
         for item in self.items:
             found = item.prepared().shape
             if found != expected:
-                before, now = (" × ".join(map(str, shape)) for shape in (expected, found))
+                before, after = (" × ".join(map(str, shape)) for shape in (expected, found))
                 raise MediaError(
-                    f"its pictures change their size at {float(item.span.seconds):.2f} s, and {model} needs one "
-                    f"(prepared as {before} so far, as {now} from there on); split the video there, or re-encode it"
+                    f"the frame size changes at {float(item.span.seconds):.2f} s, and {model} needs one size "
+                    f"(preprocessed to {before} before, {after} after); split the video there or re-encode it"
                 )
         return expected
 
 
 class Batches:
-    """Windows that wait until there are enough of them for a batch, of one video or of several.
+    """Collects windows by stream until there are enough for a batch.
 
-    across_videos: whether a video's last ones wait for the next video's
+    across_videos: True if the last windows of a video wait for windows of the next video
     """
 
     def __init__(self, *, across_videos: bool = False) -> None:
         self.across_videos = across_videos
-        self._waiting: dict[int, tuple[Stream, int, list[PendingWindow]]] = {}  # by the stream's identity
+        self._waiting: dict[int, tuple[Stream, int, list[PendingWindow]]] = {}  # by id(stream)
 
     def add(self, stream: Stream, size: int, window: PendingWindow) -> None:
-        """Have the window's row computed once there are `size` of them."""
+        """Queue a window. The batch runs once `size` windows of the stream are queued."""
         _, _, windows = self._waiting.setdefault(id(stream), (stream, size, []))
         windows.append(window)
         if len(windows) == size:
             self.run(stream)
 
     def run(self, stream: Stream) -> None:
-        """Do not wait for more of them."""
-        if (found := self._waiting.pop(id(stream), None)) is not None:
-            _, size, waiting = found
-            windows = [window for window in waiting if not window.row.cancelled()]  # a video may have failed meanwhile
+        """Run the stream's queued windows now, even if the batch is not full."""
+        if (queued := self._waiting.pop(id(stream), None)) is not None:
+            _, size, waiting = queued
+            windows = [window for window in waiting if not window.row.cancelled()]  # their video may have failed
             for window in windows:
                 window.begin()
-            _encode(stream, size, windows)
-            thread_pools().networks.submit(_run, stream, size, windows)
+            _submit_encoding(stream, size, windows)
+            thread_pools().networks.submit(_run_batch, stream, size, windows)
 
     def run_all(self) -> None:
-        """Do not wait for more of any stream's."""
+        """Run the queued windows of every stream now, even if the batches are not full."""
         for stream, _, _ in list(self._waiting.values()):
             self.run(stream)
 
 
-def _encode(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> None:
-    """Have each of their items, which may be in several windows, encoded once, where the network does that."""
+def _submit_encoding(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> None:
+    """Submit the items of the windows to the network's `encode`, if the stream uses it.
+
+    Overlapping windows share items. Each item is encoded once, with the first window that holds the item.
+    """
     if not stream.encodes:
         return
-    fresh = {id(item): item for window in windows for item in window.items if item.code is None}
-    items = list(fresh.values())
+    not_encoded = {id(item): item for window in windows for item in window.items if item.encoded is None}
+    items = list(not_encoded.values())
     for start in range(0, len(items), size):
-        some = items[start : start + size]
-        codes = thread_pools().networks.submit(_codes, stream, size, some)
-        for place, item in enumerate(some):
-            item.code = codes, place
+        chunk = items[start : start + size]
+        encodings = thread_pools().networks.submit(_encode_items, stream, size, chunk)
+        for index, item in enumerate(chunk):
+            item.encoded = encodings, index
 
 
-def _codes(stream: Stream, size: int, items: Sequence[Preprocessed]) -> list[Any]:
-    every: list[Any] = []
-    for _, alike in groupby((item.prepared() for item in items), key=lambda one: one.shape):
-        codes = stream.run.encode(torch.stack(list(alike)), size)
-        every += codes if isinstance(codes, Tensor) else zip(*codes, strict=True)
-    return every
+def _encode_items(stream: Stream, size: int, items: Sequence[Preprocessed]) -> list[Any]:
+    encodings: list[Any] = []
+    for _, same_shape in groupby((item.prepared() for item in items), key=lambda tensor: tensor.shape):
+        output = stream.run.encode(torch.stack(list(same_shape)), size)
+        encodings += output if isinstance(output, Tensor) else zip(*output, strict=True)
+    return encodings
 
 
-def _run(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> None:
-    """Compute the rows of a batch, in a pass for each shape, and tell each window its own."""
-    asked = [window for window in windows if window.row.set_running_or_notify_cancel()]
+def _run_batch(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> None:
+    """Compute the rows of a batch, with one pass for each item shape, and set each window's row or error."""
+    active = [window for window in windows if window.row.set_running_or_notify_cancel()]
     shaped: list[tuple[torch.Size, PendingWindow]] = []
-    for window in asked:
+    for window in active:
         try:
             shaped.append((window.shape(stream.model), window))
-        except Exception as error:  # its own fault, and not that of the others
+        except Exception as error:  # fails this window only, not the rest of the batch
             window.row.set_exception(error)
     for shape, group in groupby(shaped, key=lambda pair: pair[0]):
-        _pass(stream, size, shape, [window for _, window in group])
+        _run_pass(stream, size, shape, [window for _, window in group])
 
 
-def _pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> None:
+def _run_pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> None:
     try:
-        rows = _rows(stream, size, shape, windows)
+        rows = _compute_rows(stream, size, shape, windows)
     except Exception as error:
-        if len({id(window.first) for window in windows}) > 1:  # each video alone, so that none fails for another
-            for _, of_one in groupby(windows, key=lambda window: id(window.first)):
-                _pass(stream, size, shape, list(of_one))
+        if len({id(window.first) for window in windows}) > 1:
+            # Retry each video alone, so that a video does not fail because of another video in the batch.
+            for _, windows_of_video in groupby(windows, key=lambda window: id(window.first)):
+                _run_pass(stream, size, shape, list(windows_of_video))
             return
         for window in windows:
             window.row.set_exception(error)
@@ -144,32 +154,32 @@ def _pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[Pendin
 
 
 def _batch(inputs: list[Any]) -> Any:
-    """Inputs, each a tensor or a list of such, one after another; of a single one nothing is copied."""
+    """Stack inputs, each a tensor or a list of tensors, along a new first dimension. A single input is not copied."""
     if len(inputs) == 1:
-        return over_tensors(inputs[0], lambda one: one[None])
+        return over_tensors(inputs[0], lambda tensor: tensor[None])
     return default_collate(inputs)
 
 
-def _rows(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> list[Row]:
+def _compute_rows(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> list[Row]:
     features, logits = stream.run(
-        _batch([stream.collate([item.value() for item in one.items]) for one in windows]), size
+        _batch([stream.collate([item.value() for item in window.items]) for window in windows]), size
     )
     values = stream.postprocess(features, shape)
-    if not windows[0].goes_on:
-        with timed("network"):  # which a GPU is still at
+    if not windows[0].feeds_stream:
+        with timed("network"):  # a GPU computes asynchronously: the copy waits for the result
             values = values.cpu()
     classes: Iterable[tuple[Class, ...]] = [()] * len(windows)
     if logits is not None and stream.labels is not None:
         classes = top_classes(logits, stream.labels)
     return [
-        Row(replace(window.span, classes=best), value)
-        for window, value, best in zip(windows, values, classes, strict=True)
+        Row(replace(window.span, classes=top), value)
+        for window, value, top in zip(windows, values, classes, strict=True)
     ]
 
 
 def top_classes(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[Class, ...]]:
-    """For every row of logits (B, classes), its `TOP` likeliest classes."""
-    best = logits.float().topk(min(TOP, logits.shape[1]))
+    """Yield the `TOP_K` likeliest classes of every row of logits (B, classes), best first."""
+    best = logits.float().topk(min(TOP_K, logits.shape[1]))
     probabilities = logits.float().softmax(dim=1).gather(1, best.indices)
     for row in zip(best.indices.tolist(), best.values.tolist(), probabilities.tolist(), strict=True):
         yield tuple(Class(labels[index], logit, p) for index, logit, p in zip(*row, strict=True))

@@ -1,7 +1,7 @@
-"""The way of one video through a stream: items are prepared, windows of them fill, and wait in batches for the network.
+"""Moves one video's items through a chain of streams: preprocessing, windows, and batches for the network.
 
-Nothing here waits for a network before it has to: what is under way beside the reading of frames is bounded by a few
-batches, and rows come out in their order.
+The reading thread waits for the network only when too much work is in flight. The limit is a few batches. Rows come
+out in order.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from ..runtimes.threads import thread_pools
 from ..timeline.windows import Window, Windower
 from ..timing import timed
 from .batching import Batches, PendingWindow
-from .preprocessing import LARGEST_GROUP, Preprocessed, PreprocessGroup
+from .preprocessing import MAX_GROUP_SIZE, Preprocessed, PreprocessGroup
 from .sampling import Excerpt
 from .streams import Row, Stream
 
-GROUPS_AHEAD = 2  # at most, beside one for each thread that prepares, so that none of these waits
-MOST_AHEAD = 32  # items in them, where there are few groups: pictures may be large
+GROUPS_AHEAD = 2  # queued groups, in addition to one for each preprocessing thread, so that no thread is idle
+MAX_ITEMS_AHEAD = 32  # items in all groups together; frames may be large
 
 
 class Chain:
-    """A stream, and those that it is over, for one source: frames or excerpts in, rows out, on the CPU."""
+    """A stream and the streams that it depends on, for one source: frames or excerpts in, rows on the CPU out."""
 
     def __init__(self, stream: Stream, batch_size: int | None, batches: Batches) -> None:
         chain = stream.chain()
-        # A stream over single rows waits for none, and has them in batches.
-        windows = [*(None if one.window == Window() else one.window for one in chain[1:]), None]
-        self._stages = [_Stage(one, over_it, batch_size, batches) for one, over_it in zip(chain, windows, strict=True)]
+        # A downstream window of one row imposes no grouping: the stage below can run in full batches.
+        downstream = [*(None if other.window == Window() else other.window for other in chain[1:]), None]
+        self._stages = [
+            _Stage(link, window, batch_size, batches) for link, window in zip(chain, downstream, strict=True)
+        ]
 
     def push(self, item: Frame | Excerpt) -> list[Row]:
-        """Take a frame or an excerpt; the rows that are ready."""
+        """Add a frame or an excerpt and return the rows that are ready."""
         first, *others = self._stages
         first.push(item)
         rows = first.ready()
@@ -44,7 +46,7 @@ class Chain:
         return rows
 
     def end(self) -> Iterator[Row]:
-        """Nothing more comes: the rows that are ready, and what is left is on its way, or waits in `batches`."""
+        """End the input and yield the rows that are ready. The remaining rows are in flight or wait in `batches`."""
         *others, last = self._stages
         rows: list[Row] = []
         for stage in others:
@@ -60,66 +62,69 @@ class Chain:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the rest is there."""
+        """True if `rest` would not wait."""
         return self._stages[-1].is_ready
 
     def rest(self) -> Iterator[Row]:
-        """The rows that are left when everything has gone through."""
+        """Yield the remaining rows after `end`; waits for the network."""
         return self._stages[-1].rest()
 
     def cancel(self) -> None:
-        """Give up what is under way."""
+        """Cancel the work that has not started."""
         for stage in self._stages:
             stage.cancel()
 
 
 class _Stage:
-    """One stream of one video: frames, excerpts or rows in, rows out. Holds a window, and a few batches.
+    """One stream of one video: frames, excerpts or rows in, rows out. Holds one window and a few batches.
 
-    over_it: the window of the stream that is over this one, where it is of several rows. Rows are computed once they
-        fill it, and those that lie in its gaps, or are dropped with the tail, never; it gets the others as if there
-        were no gaps.
+    downstream: the window of the stream that takes this stage's rows, if that window spans several rows. Rows are
+        computed as soon as they complete such a window. Rows that fall into a gap between windows, or into a tail that
+        is dropped, are never computed; the next stage gets the other rows as if there were no gaps.
     """
 
-    def __init__(self, stream: Stream, over_it: Window | None, batch_size: int | None, batches: Batches) -> None:
+    def __init__(self, stream: Stream, downstream: Window | None, batch_size: int | None, batches: Batches) -> None:
         window = stream.window
-        if stream.over is not None:
+        if stream.over is not None:  # the stage below has left out the rows in gaps
             window = replace(window, step=min(window.step, window.size))
         self._stream = stream
-        self._over_it = over_it
+        self._downstream = downstream
         self._batches = batches
-        self._windower: Windower[Frame | Excerpt | Row, Preprocessed] = Windower(window, self._prepared)
+        self._windower: Windower[Frame | Excerpt | Row, Preprocessed] = Windower(window, self._preprocess)
         self._batch_size = stream.batch_size(batch_size)
         self._first: Preprocessed | None = None
-        self._windows = 0
-        self._needed: list[PendingWindow] = []  # by the stream over it, once they fill a window of that
-        self._running: deque[PendingWindow] = deque()  # in their order, with those that wait in `batches`
-        self._groups: deque[PreprocessGroup] = deque()  # all but the last have begun
+        self._window_count = 0
+        self._needed: list[PendingWindow] = []  # not submitted: they do not complete a downstream window yet
+        self._running: deque[PendingWindow] = deque()  # submitted, in order; some may still wait in `batches`
+        self._groups: deque[PreprocessGroup] = deque()  # all but the last have been submitted
         pool = thread_pools()
-        new_items = min(window.step, window.size)  # of each window but the first
-        self._most_groups = pool.preparers + min(pool.preparers, GROUPS_AHEAD)
-        self._group_size = min(LARGEST_GROUP, self._batch_size * new_items, max(1, MOST_AHEAD // self._most_groups))
-        # As many batches as are under way at once, the next one, and what is being prepared.
-        prepared_rows = self._most_groups * self._group_size // new_items
-        self._most_running = (pool.passes + 1) * self._batch_size + prepared_rows
+        new_items = min(window.step, window.size)  # for each window after the first
+        self._max_groups = pool.preparers + min(pool.preparers, GROUPS_AHEAD)
+        self._group_size = min(
+            MAX_GROUP_SIZE, self._batch_size * new_items, max(1, MAX_ITEMS_AHEAD // self._max_groups)
+        )
+        # The batches that run at once, the next batch, and the rows whose items are being preprocessed. With fewer rows
+        # in flight, the reading thread would wait although a network thread is free.
+        rows_in_preprocessing = self._max_groups * self._group_size // new_items
+        self._max_running = (pool.passes + 1) * self._batch_size + rows_in_preprocessing
 
     def push(self, item: Frame | Excerpt | Row) -> None:
-        """Take the next one; waits where too much is under way."""
+        """Add the next item; waits if too many items are being preprocessed."""
         window = self._windower.push(item)
         if window is not None:
             self._add(window, padding=0)
 
     def ready(self) -> list[Row]:
-        """The rows that are there; waits for some where too many are under way."""
+        """Return the rows that are ready, in order; waits for the oldest if too many are in flight."""
         rows = []
-        while self._running and (self._running[0].row.done() or len(self._running) > self._most_running):
+        while self._running and (self._running[0].row.done() or len(self._running) > self._max_running):
             with timed("waiting for the network"):
                 rows.append(self._running.popleft().row.result())
         return rows
 
     def end(self) -> None:
-        """Nothing more comes: what is left is on its way, or waits for other videos' windows."""
-        if self._over_it is not None and self._over_it.tail == "drop":
+        """End the input. The remaining windows are in flight, or wait for the windows of other videos."""
+        if self._downstream is not None and self._downstream.tail == "drop":  # no downstream window needs more rows
             return
         if (tail := self._windower.finish()) is not None:
             padding = self._stream.window.size - len(tail)
@@ -127,11 +132,12 @@ class _Stage:
         self._submit()
         for window in self._running:
             window.begin()
-        if not self._batches.across_videos or self._stream.rows_are_pictures:  # which are of other sizes
+        # Frames of other videos may have another size and cannot share a batch.
+        if not self._batches.across_videos or self._stream.rows_are_pictures:
             self.flush()
 
     def flush(self) -> None:
-        """Do not wait for other videos' windows."""
+        """Run the queued windows without waiting for windows of other videos."""
         self._batches.run(self._stream)
 
     @property
@@ -139,39 +145,39 @@ class _Stage:
         return all(window.row.done() for window in self._running)
 
     def rest(self) -> Iterator[Row]:
-        """The rows that are left."""
+        """Yield the remaining rows; waits for the network."""
         while self._running:
             with timed("waiting for the network"):
                 row = self._running.popleft().row.result()
             yield row
 
     def cancel(self) -> None:
-        """Give up what has not begun."""
+        """Cancel the windows that have not started."""
         for window in (*self._needed, *self._running):
             window.row.cancel()
 
-    def _prepared(self, item: Frame | Excerpt | Row) -> Preprocessed:
+    def _preprocess(self, item: Frame | Excerpt | Row) -> Preprocessed:
         if not self._groups or not self._groups[-1].is_open:
-            self._make_room_for_a_group()
+            self._wait_for_group_slot()
             self._groups.append(PreprocessGroup(self._stream, self._group_size))
-        made = self._groups[-1].add(item)
-        self._first = self._first or made
-        return made
+        preprocessed = self._groups[-1].add(item)
+        self._first = self._first or preprocessed
+        return preprocessed
 
-    def _make_room_for_a_group(self) -> None:
-        while self._groups and (self._groups[0].tensors.done() or len(self._groups) >= self._most_groups):
+    def _wait_for_group_slot(self) -> None:
+        while self._groups and (self._groups[0].tensors.done() or len(self._groups) >= self._max_groups):
             with timed("waiting for preprocessing"):
-                self._groups.popleft().tensors.exception()  # which its windows will tell
+                self._groups.popleft().tensors.exception()  # waits; an error is reported by the windows
 
     def _add(self, items: Sequence[Preprocessed], padding: int) -> None:
-        place, self._windows = self._windows, self._windows + 1
-        if self._over_it is not None and not self._over_it.holds(place):
+        index, self._window_count = self._window_count, self._window_count + 1
+        if self._downstream is not None and not self._downstream.holds(index):
             return
         assert self._first is not None
-        self._needed.append(PendingWindow(items, padding, self._first, goes_on=self._over_it is not None))
-        if self._over_it is None:
+        self._needed.append(PendingWindow(items, padding, self._first, feeds_stream=self._downstream is not None))
+        if self._downstream is None:
             self._submit()
-        elif self._over_it.completes(place):
+        elif self._downstream.completes(index):
             self._submit()
             self.flush()
 

@@ -1,4 +1,4 @@
-"""What a family makes for one feature, ready to run: `Extractor`."""
+"""Defines `Extractor`: the networks, settings and sampler of one feature, ready to run."""
 
 from __future__ import annotations
 
@@ -30,35 +30,33 @@ from .streams import Stream, all_streams
 
 @dataclass(kw_only=True)
 class Extractor:
-    """Everything that one feature needs; a family builds it, `load` puts its networks on a device.
+    """Extracts one feature. A family builds the extractor; `load` puts the networks on a device.
 
     feature: the feature's name
-    settings: which networks, at which rate, in which batches
-    streams: what it gives; all have equally many rows, of the same times
-    sound: the windows of sound that it takes, one a row, where it does not take frames
-    previews: whether its rows, which are flow then, are also to be made into a video to look at
+    settings: the choice of network, the sampling rate, the batch size and so on
+    streams: the outputs; all have the same number of rows, for the same times
+    sound: the window of sound for each row; None if the feature takes frames
     """
 
     feature: str
     settings: FeatureSettings
     streams: Sequence[Stream] = field(repr=False)
     sound: SoundWindow | None = None
-    previews: bool = False
 
     def on(self, device: torch.device) -> Extractor:
-        """Load the networks onto `device`, and return the extractor. Raises WeightsError where that cannot be."""
+        """Load the networks onto `device` and return the extractor. Raises WeightsError if loading fails."""
         placement = self.placement(device)
         for stream in self.all_streams():
             stream.on(placement, network_cache_key(self.settings))
         return self
 
     def placement(self, device: torch.device) -> Placement:
-        """How its networks are to run there. Raises SettingsError where they cannot."""
+        """Return where and how the networks run. Raises SettingsError if the networks cannot run on `device`."""
         return Placement(device, self.settings.runtime, self.settings.precision, self.settings.tf32)
 
     @property
     def predicts(self) -> bool:
-        """Whether rows come with predictions."""
+        """True if rows come with predictions."""
         return any(stream.labels is not None for stream in self.streams)
 
     def extract(
@@ -69,11 +67,12 @@ class Extractor:
         start_seconds: float | None = None,
         end_seconds: float | None = None,
     ) -> Features:
-        """The features of one video, sound, folder of images or array; see `open_source` for what these may be.
+        """Extract the features of one video, sound file, folder of images or array.
 
+        source: see `open_source` for the accepted types
         source_fps: frames per second of a folder of images or an array
-        start_seconds, end_seconds: of the part that is wanted, by default the whole
-        Raises MediaError if it cannot be read to its end, or is too short for one row.
+        start_seconds, end_seconds: the segment to extract, by default the whole source
+        Raises MediaError if the source cannot be read to the end, or is too short for one row.
         """
         with open_source(source, fps=source_fps, segment=segment_of(start_seconds, end_seconds)) as opened:
             (result,) = extract_from(opened, [self])
@@ -82,7 +81,7 @@ class Extractor:
         return result
 
     def line(self, source: MediaSource, staging: Staging, batches: Batches) -> Line:
-        """Its way through one source. Raises MediaError where the source has no frames, or no sound."""
+        """Return the `Line` that extracts this feature from a source. Raises MediaError without frames or sound."""
         return Line(
             self.streams,
             self.sampler(source),
@@ -94,40 +93,40 @@ class Extractor:
         )
 
     def provenance(self) -> Provenance:
-        """What decides the numbers, and what helps to trace them: feature, settings, weights, versions."""
+        """Return the feature, settings, weights and library versions that the values depend on."""
         weights = {stream.key: WeightsRecord.of(stream.local_weights) for stream in self.all_streams()}
         return Provenance(self.feature, value_settings(self.settings), weights, versions())
 
     @property
     def extras(self) -> Extras:
-        """What is written beside its arrays."""
-        return Extras(predictions=self.predicts, preview=self.previews)
+        """The files to write in addition to the arrays."""
+        return Extras(predictions=self.predicts, preview=getattr(self.settings, "preview", False))
 
     def track(self, source: MediaSource) -> Track:
-        """What it is made of. Raises MediaError where a source has no frames, or no sound."""
+        """Return the track to extract the feature from. Raises MediaError if the source has no frames or no sound."""
         return source.video if self.sound is None else source.audio
 
     def sampler(self, source: MediaSource) -> Sampler:
-        """What it takes of that track, from its beginning or the segment's."""
+        """Return a sampler for the track of the source, limited to the segment of the source if there is one."""
         if self.sound is not None:
             return SoundSampler(self.sound, source.audio, source.segment)
         assert isinstance(self.settings, PictureSettings)
         return FrameSampler(self.settings, source.video, source.segment)
 
     def check_files(self) -> None:
-        """Raise WeightsError where a checkpoint of the user's own is not there."""
+        """Raise WeightsError if a checkpoint file given by the user does not exist."""
         for stream in self.all_streams():
             check_file(stream.weights, model=stream.model)
 
     def all_streams(self) -> list[Stream]:
-        """Every stream once, after those that it is over."""
+        """Return every stream once, each after the streams that it depends on."""
         return all_streams(self.streams)
 
 
 def extract_from(source: MediaSource, extractors: Sequence[Extractor]) -> list[Features | Exception]:
-    """The features of an opened source by every extractor, or what kept it from them.
+    """Extract features from an open source with every extractor, and return the features or the error of each.
 
-    Raises MediaError where the source itself fails, or has no frames or sound for one of them.
+    Raises MediaError if the source itself cannot be read, or has no frames or no sound for one of the extractors.
     """
     batches = Batches()
     lines = [extractor.line(source, Staging(), batches) for extractor in extractors]
@@ -136,7 +135,7 @@ def extract_from(source: MediaSource, extractors: Sequence[Extractor]) -> list[F
 
 
 def network_cache_key(settings: FeatureSettings) -> str:
-    """What decides, beside its weights, how a network computes: settings, code and versions, as a key."""
+    """Return a cache key of what a network depends on besides weights: settings, code and library versions."""
     chosen = {
         field.name: getattr(settings, field.name) for field in fields(settings) if field.metadata["changes_network"]
     }
@@ -145,7 +144,7 @@ def network_cache_key(settings: FeatureSettings) -> str:
 
 
 def code_files(family: str) -> list[Path]:
-    """All code of this package, and the module of the family, which may be of another package."""
+    """Return every Python file of this package, and the module of the family, which may belong to another package."""
     package = Path(str(sys.modules[__name__.partition(".")[0]].__file__)).parent
     return sorted({*package.rglob("*.py"), Path(str(sys.modules[family].__file__))})
 

@@ -1,6 +1,6 @@
-"""The straight line, for one video and one or more features:
+"""Reads one source and extracts one or more features from it:
 
-frames or sound → resample → windows → preprocess → batch → network → rows with start and end
+frames or sound → resample → windows → preprocess → batch → network → rows with start and end times
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from .streams import Row, Span, Stream, all_streams, check_length
 
 T = TypeVar("T")
 
-RELEASE_EVERY_SECONDS = 10.0  # each time takes milliseconds
-HEADER_SECONDS = 1  # so much later than its header says a video may end
+RELEASE_EVERY_SECONDS = 10.0  # each release takes milliseconds
+HEADER_TOLERANCE_SECONDS = 1  # a video may end this much later than its header states
 
 
 def read(
     source: MediaSource, lines: Sequence[Line], on_progress: Callable[[float], object] = lambda seconds: None
 ) -> None:
-    """Decode the source once and give every line its frames or sound; rows may be under way after that. A segment is
-    decoded no further than the lines need.
+    """Decode the source once and push its frames or sound to every line.
 
-    on_progress: told after each frame or piece of sound how many seconds of the source are done
-    Raises as `extract_from` does; then nothing is under way.
+    Rows may still be in flight afterwards. Decoding stops as soon as no line needs more of the segment.
+
+    on_progress: called after each frame or block of sound with the position in the source, in seconds
+    Raises the errors of `extract_from`, after cancelling the work of every line.
     """
-    released = time.monotonic()
+    last_release = time.monotonic()
     try:
         wanted = {line.track for line in lines if not line.is_done}
         wants = wants_of([line.sampler for line in lines if not line.is_done])
@@ -52,9 +53,9 @@ def read(
                 wanted.discard(track)
             if not isinstance(sample, MediaError):
                 on_progress(float(sample.end_seconds))
-            if time.monotonic() - released > RELEASE_EVERY_SECONDS:
+            if time.monotonic() - last_release > RELEASE_EVERY_SECONDS:
                 release_free_memory()
-                released = time.monotonic()
+                last_release = time.monotonic()
         for line in lines:
             line.end()
     except BaseException:
@@ -64,7 +65,7 @@ def read(
 
 
 def _timed(samples: Iterator[T]) -> Iterator[T]:
-    """The same, of which the profile tells how long they took to decode."""
+    """Yield the samples, and record the time that each took to decode."""
     while True:
         with timed("decoding"):
             sample = next(samples, None)
@@ -74,23 +75,23 @@ def _timed(samples: Iterator[T]) -> Iterator[T]:
 
 
 def release_free_memory() -> None:
-    """Give memory that is free, but kept by the C library's allocator, back to the system; where it can, as glibc can.
+    """Release unused heap memory to the system with glibc's malloc_trim. Does nothing if the C library lacks it.
 
-    Buffers of many sizes come and go for as long as a video lasts, and the gaps between them add up.
+    Decoding allocates and frees buffers of many sizes, so the heap fragments and grows over a long video.
     """
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
 
 
 class Line:
-    """One feature's way through one source: frames or sound in, features out.
+    """Extracts one feature from one source: frames or sound in, features out.
 
-    streams: what the feature is made of
-    sampler: takes its frames or its sound from the source
-    staging: where rows that do not fit in memory gather
-    batches: where its windows wait for those of other lines
-    provenance: for the record
-    batch_size: rows in a pass, if the user gave a number
+    streams: the outputs of the feature
+    sampler: selects the frames or the sound of the source
+    staging: stores rows that do not fit in memory
+    batches: batches that this line shares with other lines
+    provenance: provenance of the features, for the record
+    batch_size: rows in a network pass; None for the default
     """
 
     def __init__(
@@ -118,10 +119,12 @@ class Line:
         }
         self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
         self._error: Exception | None = None
-        self._described: SourceRecord | None = None  # the source, which may be closed before the rows are there
-        self._reached: Fraction | None = None  # the end of what came
-        if self.track.is_length_stated:  # else, and where it is only a little too late, decoding tells
-            self._check_start(self.track.end_seconds, off_by=HEADER_SECONDS)
+        self._source_record: SourceRecord | None = None  # the source may be closed before the rows are complete
+        self._last_end: Fraction | None = None  # end of the last sample, in seconds
+        # Fail before decoding if the segment clearly starts after the end. `end` checks again with the decoded end,
+        # as the header may be missing or slightly wrong.
+        if self.track.is_length_stated:
+            self._check_start(self.track.end_seconds, tolerance_seconds=HEADER_TOLERANCE_SECONDS)
 
     @property
     def track(self) -> Track:
@@ -129,45 +132,45 @@ class Line:
 
     @property
     def is_done(self) -> bool:
-        """Whether it takes no more of its track: it failed, or has all of the segment."""
+        """True if the line needs no more samples: it failed, or has sampled the whole segment."""
         return self._error is not None or self.sampler.has_enough
 
     def push(self, sample: Frame | Sound | MediaError) -> None:
-        """Take the next of the track's samples, or why there are no more."""
+        """Add the next sample of the track, or the error that ended the track."""
         if not self.is_done:
             try:
                 if isinstance(sample, MediaError):
                     raise sample
-                self._reached = sample.end_seconds
-                self._take(self.sampler.take(sample))
-            except Exception as error:  # the other features of this video go on
+                self._last_end = sample.end_seconds
+                self._push(self.sampler.take(sample))
+            except Exception as error:  # fails this feature only, not the other features of the video
                 self._fail(error)
 
     def end(self) -> None:
-        """The track is over; what is left of the rows is under way, or waits in `batches`."""
-        self._check_start(self._reached)
+        """End the track. The remaining rows are in flight or wait in `batches`."""
+        self._check_start(self._last_end)
         if self._error is None:
             try:
-                self._take(self.sampler.finish())
+                self._push(self.sampler.finish())
                 for key, chain in self._chains.items():
-                    self._keep(key, chain.end())
+                    self._append_rows(key, chain.end())
                 check_length(self._provenance.feature, self._streams, self.sampler, self.sampler.taken)
-                self._described = SourceRecord.of_track(self._source, self.track)
+                self._source_record = SourceRecord.of_track(self._source, self.track)
             except Exception as error:
                 self._fail(error)
 
     @property
     def is_ready(self) -> bool:
-        """Whether `finish` would not have to wait for a network."""
+        """True if `finish` would not wait for a network."""
         return self._error is not None or all(chain.is_ready for chain in self._chains.values())
 
     def finish(self) -> Features | Exception:
-        """What came of it; waits for what is under way."""
+        """Return the features, or the error; waits for the rows in flight."""
         if self._error is None:
             try:
                 for key, chain in self._chains.items():
-                    self._keep(key, chain.rest())
-                self._drop_what_not_all_have()
+                    self._append_rows(key, chain.rest())
+                self._drop_unmatched_padded_row()
                 return self._features()
             except Exception as error:
                 self._fail(error)
@@ -175,43 +178,46 @@ class Line:
         return self._error
 
     def cancel(self) -> None:
-        """Give up what is under way."""
+        """Cancel the work that has not started."""
         for chain in self._chains.values():
             chain.cancel()
 
-    def _take(self, items: Iterable[Frame | Excerpt]) -> None:
+    def _push(self, items: Iterable[Frame | Excerpt]) -> None:
         for item in items:
             if isinstance(item, Frame):
                 self._staging.show(item)
             for key, chain in self._chains.items():
-                self._keep(key, chain.push(item))
+                self._append_rows(key, chain.push(item))
 
-    def _check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
+    def _check_start(self, end: Fraction | None, *, tolerance_seconds: int = 0) -> None:
         try:
-            self.sampler.check_start(end, off_by=off_by)
+            self.sampler.check_start(end, tolerance_seconds=tolerance_seconds)
         except MediaError as error:
             self._error = self._error or self._fail(error)
 
     def _fail(self, error: Exception) -> Exception:
         self.cancel()
-        self._staging.close()  # which may hold much of a disk that others need
+        self._staging.close()  # frees disk space that other videos may need
         self._error = MediaError(reason_of(error, self._source.location)) if isinstance(error, MediaError) else error
         return self._error
 
-    def _keep(self, key: str, rows: Iterable[Row]) -> None:
+    def _append_rows(self, key: str, rows: Iterable[Row]) -> None:
         for row in rows:
             self._values[key].append(row.value.numpy())
             self._spans[key].append(row.span)
 
-    def _drop_what_not_all_have(self) -> None:
-        """A padded row, where the tail holds a frame but nothing between frames, as flow is."""
-        least = min(len(spans) for spans in self._spans.values())
+    def _drop_unmatched_padded_row(self) -> None:
+        """Drop the padded last row of a stream if another stream has no such row.
+
+        A tail of one frame can fill a padded window of frames, but gives no row of flow, which needs pairs of frames.
+        """
+        row_count = min(len(spans) for spans in self._spans.values())
         for spans in self._spans.values():
-            if len(spans) > least and spans[-1].padding:
+            if len(spans) > row_count and spans[-1].padding:
                 spans.pop()
 
     def _features(self) -> Features:
-        assert self._described is not None
+        assert self._source_record is not None
         values = Values({key: self._values[key].finish(len(spans)) for key, spans in self._spans.items()})
         spans = self._spans[self._streams[0].key]
         pads = self.sampler.pads or any(stream.window.tail == "pad" for stream in self._streams)
@@ -224,7 +230,7 @@ class Line:
             fps=float(self.sampler.fps),
             padded_frames=np.array([span.padding for span in spans], np.int64) if pads else None,
             predictions=self._predictions() or None,
-            record=OutputRecord(self._provenance, self._described, shapes, runtime).as_json(),
+            record=OutputRecord(self._provenance, self._source_record, shapes, runtime).as_json(),
         )
 
     def _predictions(self) -> dict[str, list[Prediction]]:

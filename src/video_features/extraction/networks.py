@@ -1,4 +1,4 @@
-"""What networks are made of, whatever they run in: as every family gives them."""
+"""Network modules that the model families share, whatever runtime the networks use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class WithHead(nn.Module):
-    """A network as every family gives it: features, and logits where it has classes.
+    """The form of network that every family provides: features, and logits if the network has classes.
 
     trunk: batch → features (B, D)
     head: features → logits (B, classes); None for a network without classes
@@ -23,7 +23,7 @@ class WithHead(nn.Module):
 
 
 class PointwiseHead(nn.Module):
-    """A head of 1×1×1 convolutions, for features that were averaged before it: (B, D) → (B, classes)."""
+    """A head of 1×1×1 convolutions for features that are already averaged: (B, D) → (B, classes)."""
 
     def __init__(self, convolutions: nn.Module) -> None:
         super().__init__()

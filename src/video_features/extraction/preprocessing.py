@@ -1,4 +1,4 @@
-"""Frames, excerpts and rows on their way to the network: each is prepared once, a few at a time in a thread."""
+"""Preprocesses frames, excerpts and rows in threads, a few at a time; each item is preprocessed once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from ..timing import timed
 from .sampling import Excerpt
 from .streams import Row, Span, Stream
 
-LARGEST_GROUP = 4  # the gain is in the first few, and what is not prepared is as large as the video's pictures
+# Larger groups gain little more, and the items of a group stay in memory at full size until they are preprocessed.
+MAX_GROUP_SIZE = 4
 
 
 class PreprocessGroup:
-    """Items of one stream and one video that one thread prepares, one after another.
+    """Items of one stream and one video that one thread preprocesses in sequence.
 
-    To hand over each by itself costs time, and has the threads that prepare take turns with those that run networks
-    more often, each of which finds its data gone from the core's cache.
+    A thread hand-over costs time. With one item per task, the preprocessing threads and the network threads would also
+    take turns more often, and each would find its data evicted from the core's cache.
 
-    size: how many there are in it at most
+    size: maximum number of items in the group
     """
 
     def __init__(self, stream: Stream, size: int) -> None:
@@ -35,56 +36,56 @@ class PreprocessGroup:
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes another item."""
+        """True if the group takes another item."""
         return self._tensors is None
 
     @property
     def tensors(self) -> Future[list[Tensor]]:
-        """What its items are prepared as, once it has begun."""
-        assert self._tensors is not None, "nobody waits for a group that waits for more items"
+        """The preprocessed items; the group must have begun."""
+        assert self._tensors is not None, "call begin() before waiting for the tensors of a group"
         return self._tensors
 
     def add(self, item: Frame | Excerpt | Row) -> Preprocessed:
-        """Take another item; the last that there is room for is not waited for."""
+        """Add an item; a full group begins at once."""
         self._waiting.append(item)
-        made = Preprocessed(_span(item), self, len(self._waiting) - 1)
+        preprocessed = Preprocessed(_span(item), self, len(self._waiting) - 1)
         if len(self._waiting) == self._size:
             self.begin()
-        return made
+        return preprocessed
 
     def begin(self) -> None:
-        """Do not wait for more items."""
+        """Submit the group without waiting for more items."""
         if self._tensors is None:
             items, self._waiting = self._waiting, []
-            self._tensors = thread_pools().preparing.submit(_prepare, self._stream, items)
+            self._tensors = thread_pools().preparing.submit(_preprocess, self._stream, items)
 
 
 @dataclass
 class Preprocessed:
-    """What windows are made of: a frame, an excerpt or a row, being prepared, and once it is needed encoded.
+    """An item of a window: a frame, an excerpt or a row that is being preprocessed and, if needed, encoded.
 
-    group, place: with which others it is prepared, and the how manieth of them it is
-    code: what the network's `encode` makes of several, and which of them this one is
+    group, index: the group that preprocesses the item, and the item's index in the group
+    encoded: the output of the network's `encode` for several items, and this item's index in that output
     """
 
     span: Span
     group: PreprocessGroup
-    place: int
-    code: tuple[Future[list[Any]], int] | None = None
+    index: int
+    encoded: tuple[Future[list[Any]], int] | None = None
 
     def prepared(self) -> Tensor:
-        """What it is prepared as; waits until that is there, for which the group must have begun."""
-        return self.group.tensors.result()[self.place]
+        """Return the preprocessed tensor; waits for preprocessing. The group must have begun."""
+        return self.group.tensors.result()[self.index]
 
     def value(self) -> Any:
-        """What the network takes of it; waits until that is there."""
-        if self.code is None:
+        """Return the item's input to the network: the encoding, or the preprocessed tensor if not encoded. Waits."""
+        if self.encoded is None:
             return self.prepared()
-        codes, place = self.code
-        return codes.result()[place]
+        encodings, index = self.encoded
+        return encodings.result()[index]
 
 
-def _prepare(stream: Stream, items: Sequence[Frame | Excerpt | Row]) -> list[Tensor]:
+def _preprocess(stream: Stream, items: Sequence[Frame | Excerpt | Row]) -> list[Tensor]:
     with timed("preprocessing"):
         return [stream.preprocess(_value(item)) for item in items]
 

@@ -1,4 +1,4 @@
-"""What a feature takes of a source: frames (every one, a rate's, or a number of them), or windows of sound."""
+"""Selects the samples of a source that a feature needs: frames (all, at a rate, or a number), or windows of sound."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..timeline.rates import ConstantRate, as_fraction, rate_for_total, round_ha
 from ..timeline.segments import Segment, in_seconds
 from ..timeline.windows import SoundWindow
 
-SPARSE = 2  # so many times as many frames has a video, and more, of which not all are decoded
+SPARSE_RATIO = 2  # source frames per selected frame, from which on the other frames are not decoded
 
 
 @dataclass(frozen=True)
 class Excerpt:
     """A window of sound.
 
-    seconds, end_seconds: from when until when; the container's start is 0
-    samples: float32 (n,), the mean of the channels, −1 … 1
-    padding: how many frames of its spectrogram reach beyond the sound's end, where there is silence
+    seconds, end_seconds: start and end in seconds; the container starts at 0
+    samples: float32 (n,), the mean of the channels, in −1 … 1
+    padding: number of spectrogram frames that extend past the end of the sound; silence fills these frames
     """
 
     seconds: Fraction
@@ -37,23 +37,25 @@ class Excerpt:
 
 
 class Sampler(Protocol):
-    """Takes what one feature needs from one track: what lies in a segment of it, or in the whole.
+    """Selects the samples of one track that one feature needs, within a segment or over the whole track.
 
-    track: whose samples it takes; in a segment at the latest from what is shown, or heard, at its start on
-    fps: frames per second taken, the source's average where every frame is; of sound, rows per second
-    taken: how many frames, or samples of sound, so far
-    padded_with: what `tail=pad` fills a row up with, in words
-    takes_more: which setting would make it take more, in words; empty where none does
-    has_enough: whether it would take no more of what comes, as the segment is over
-    segment: the part of the track that it takes
-    pads: whether it fills up its last window itself
-    can_pad_windows: whether windows of what it takes can be padded (`tail=pad`)
+    track: the track to sample. For a segment, decoding must start no later than at the sample that is shown, or heard,
+        when the segment starts
+    fps: frames per second selected: the requested rate, or the source's average if every frame is selected. For sound,
+        rows per second
+    taken: number of frames, or samples of sound, selected so far
+    padding_hint: what `tail=pad` does, as a phrase for messages
+    rate_hint: the setting that would select more, as a phrase for messages; empty if there is none
+    has_enough: True once the segment has ended and no more samples are needed
+    segment: the part of the track to sample
+    pads: True if the sampler pads the last window itself
+    can_pad_windows: True if windows of the selected items can be padded (`tail=pad`)
     """
 
     fps: Fraction
     taken: int
-    padded_with: ClassVar[str]
-    takes_more: str
+    padding_hint: ClassVar[str]
+    rate_hint: str
     has_enough: bool
     segment: Segment
     pads: bool
@@ -63,34 +65,35 @@ class Sampler(Protocol):
     def track(self) -> Track: ...
 
     def take(self, sample: Any) -> Iterator[Frame | Excerpt]:
-        """What the track's next sample makes ready."""
+        """Add the next sample of the track and yield the items that it completes."""
 
     def finish(self) -> Iterator[Frame | Excerpt]:
-        """What is left when the track has ended."""
+        """End the track and yield the remaining items."""
 
     def expected(self) -> int:
-        """How much it will take, by what the track states of itself before it is decoded."""
+        """Return how many frames, or samples of sound, will be selected according to the track's header."""
 
     def items(self, taken: int) -> int:
-        """The number of frames, or of windows of sound, in so much of it."""
+        """Return the number of frames, or of windows of sound, in `taken` frames or samples."""
 
-    def least(self, items: int, *, padded: bool) -> int:
-        """How much it has to take for so many of them; padded: if the tail were padded."""
+    def required(self, items: int, *, padded: bool) -> int:
+        """Return how many frames, or samples, are needed for `items` frames or windows. padded: with a padded tail"""
 
-    def in_words(self, taken: int) -> str:
-        """So much of it, in words."""
+    def describe(self, taken: int) -> str:
+        """Return `taken` frames or samples as a phrase for messages, such as `12 frames at 5 fps`."""
 
-    def check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
-        """Raise MediaError where the segment starts after the end of the track.
+    def check_start(self, end: Fraction | None, *, tolerance_seconds: int = 0) -> None:
+        """Raise MediaError if the segment starts at or after the end of the track.
 
-        end: in seconds, by at most `off_by` too early; None where it is not known
+        end: end of the track in seconds; None if unknown
+        tolerance_seconds: the track may end this much later than `end`
         """
 
 
 class FrameSampler:
-    """Takes one feature's frames. See `Sampler`."""
+    """Selects frames: all, at a constant rate, or a given number. See `Sampler`."""
 
-    padded_with: ClassVar[str] = "repeats the last one to fill a row"
+    padding_hint: ClassVar[str] = "repeats the last frame to fill the row"
     pads = False
 
     def __init__(self, settings: PictureSettings, track: FrameTrack, segment: Segment | None = None) -> None:
@@ -102,7 +105,7 @@ class FrameSampler:
         if settings.extraction_fps is not None:
             self._rate = ConstantRate(as_fraction(settings.extraction_fps))
         elif self._total is not None:
-            # Where the header says that the segment has no frame, its frames themselves will tell.
+            # By the header the segment may hold no frames (share 0). The header may be wrong, so decode and see.
             count = track.frame_count()
             share = self.segment.share(track.start_seconds, _end_seconds(track, count)) or 1
             self._rate = ConstantRate(rate_for_total(self._total, track.fps, count * share), self.segment.start)
@@ -110,15 +113,19 @@ class FrameSampler:
         self.taken = 0
         self.has_enough = False
         setting = "extraction_total" if settings.extraction_fps is None else "extraction_fps"
-        self.takes_more = "" if self.fps == track.fps else f"a higher {setting} takes more"
+        self.rate_hint = "" if self.fps == track.fps else f"a higher {setting} takes more frames"
 
     @property
     def is_sparse(self) -> bool:
-        """Whether it takes so few frames that it may be worth it not to decode the others."""
-        return self._rate is not None and self._rate.fps * SPARSE <= self.track.fps
+        """True if the sampler selects so few frames that it may be faster not to decode the others."""
+        return self._rate is not None and self._rate.fps * SPARSE_RATIO <= self.track.fps
 
     def wants(self, seconds: Fraction, end_seconds: Fraction) -> bool:
-        """Whether it may take a frame that is shown so long, or one of several that are, shown after one another."""
+        """Return True if a frame shown from `seconds` to `end_seconds` may be selected.
+
+        The span may also cover several consecutive frames. False then means that none of these frames is selected, so
+        that the decoder can skip all of them.
+        """
         rate = self._rate
         if rate is None:
             return True
@@ -126,10 +133,10 @@ class FrameSampler:
         return len(self.segment.cut(ticks, rate.fps, rate.origin)) > 0
 
     def take(self, sample: Frame) -> Iterator[Frame]:
-        """The frame, once for every time that it is taken, shown when that is."""
-        shown, goes_on_at = self._shown(sample)
-        self.has_enough = self.segment.is_over(goes_on_at)
-        for frame in shown:
+        """Yield the frame once for each tick that selects the frame, at the time of the tick; without a rate, once."""
+        selected, next_seconds = self._select(sample)
+        self.has_enough = self.segment.is_over(next_seconds)
+        for frame in selected:
             if self.taken == self._total:
                 return
             self.taken += 1
@@ -149,34 +156,34 @@ class FrameSampler:
     def items(self, taken: int) -> int:
         return taken
 
-    def least(self, items: int, *, padded: bool) -> int:
+    def required(self, items: int, *, padded: bool) -> int:
         return items
 
-    def in_words(self, taken: int) -> str:
+    def describe(self, taken: int) -> str:
         return counted(taken, "frame") + ("" if self.fps == self.track.fps else f" at {float(self.fps):g} fps")
 
-    def check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
-        _check_start("video", self.segment, end, off_by)
+    def check_start(self, end: Fraction | None, *, tolerance_seconds: int = 0) -> None:
+        _check_start("video", self.segment, end, tolerance_seconds)
 
-    def _shown(self, frame: Frame) -> tuple[list[Frame], Fraction]:
-        """The frame as often as it is taken, and when the next one would be at the earliest."""
+    def _select(self, frame: Frame) -> tuple[list[Frame], Fraction]:
+        """Return the frame for each tick that selects the frame, and the earliest start of the next selected frame."""
         rate = self._rate
         if rate is None:
             return [frame] if self.segment.holds(frame.seconds) else [], frame.end_seconds
         ticks = rate.ticks(frame.seconds, frame.end_seconds)
-        taken = self.segment.cut(ticks, rate.fps, rate.origin)
-        return [frame.shown(rate.seconds(tick), rate.seconds(tick + 1)) for tick in taken], rate.seconds(ticks.stop)
+        selected = self.segment.cut(ticks, rate.fps, rate.origin)
+        return [frame.shown(rate.seconds(tick), rate.seconds(tick + 1)) for tick in selected], rate.seconds(ticks.stop)
 
 
 class SoundSampler:
-    """Resamples a sound and cuts it into windows; holds no more than one and a piece. See `Sampler`.
+    """Resamples sound and cuts the samples into windows. Holds at most one window and one block. See `Sampler`.
 
-    A segment is cut out of what is resampled, so that its samples are those of the whole sound. Its first row starts
-    with it, or with the sound where that is later.
+    A segment is cut after resampling, so the segment has the same samples as the whole sound. The first row starts with
+    the segment, or with the sound if the sound starts later.
     """
 
-    padded_with: ClassVar[str] = "fills a row up with silence"
-    takes_more = ""
+    padding_hint: ClassVar[str] = "fills the row with silence"
+    rate_hint = ""
     can_pad_windows = False
 
     def __init__(self, window: SoundWindow, track: SoundTrack, segment: Segment | None = None) -> None:
@@ -187,99 +194,104 @@ class SoundSampler:
         self.taken = 0
         self.has_enough = False
         self._window = window
-        self._started: Fraction | None = None  # when the sound did
-        self._resampled = 0  # samples since then
+        self._start_seconds: Fraction | None = None  # start of the sound
+        self._resampled = 0  # samples since the start of the sound
         self._row = 0
-        self._held = np.empty(0, np.float32)  # the samples from the next row's start on
-        self._from_rate: int | None = None
-        self._resampler: Any = None  # soxr's; none where the rate is the window's
+        self._buffer = np.empty(0, np.float32)  # samples from the start of the next row on
+        self._source_rate: int | None = None  # Hz
+        self._resampler: Any = None  # soxr.ResampleStream; None if the source already has the rate of the window
 
     def take(self, sample: Sound) -> Iterator[Excerpt]:
-        """The windows that the piece of sound completes."""
-        if self._started is None:
-            self._started = sample.seconds
+        """Add a block of sound and yield the windows that the block completes."""
+        if self._start_seconds is None:
+            self._start_seconds = sample.seconds
         mono = sample.samples.mean(axis=1, dtype=np.float32) / np.float32(1 << 15)
-        for samples in self._at_the_rate(mono, sample.rate):
-            yield from self._cut(samples)
+        for samples in self._resample(mono, sample.rate):
+            yield from self._cut_windows(samples)
 
     def finish(self) -> Iterator[Excerpt]:
-        """The windows of what the resampler held back, and that of the tail where it is to be padded."""
-        yield from self._cut(self._flushed())
+        """Yield the windows of the samples left in the resampler, then the padded tail if `tail=pad`."""
+        yield from self._cut_windows(self._flush_resampler())
         if self._row < self._window.rows(self.taken):
-            silence = np.zeros(self._window.size - len(self._held), np.float32)
-            yield self._excerpt(np.concatenate([self._held, silence]))
+            silence = np.zeros(self._window.size - len(self._buffer), np.float32)
+            yield self._next_excerpt(np.concatenate([self._buffer, silence]))
 
     def expected(self) -> int:
-        samples = round_half_away(self.track.duration() * self._window.rate)  # as soxr does
+        samples = round_half_away(self.track.duration() * self._window.rate)  # soxr gives this many
         return len(self.segment.cut(range(samples), self._window.rate, self.track.start_seconds))
 
     def items(self, taken: int) -> int:
         return self._window.rows(taken)
 
-    def least(self, items: int, *, padded: bool) -> int:
+    def required(self, items: int, *, padded: bool) -> int:
         return (replace(self._window, tail="pad") if padded else self._window).least(items)
 
-    def in_words(self, taken: int) -> str:
+    def describe(self, taken: int) -> str:
         return f"{round(taken / self._window.rate, 4):g} s of sound"
 
-    def check_start(self, end: Fraction | None, *, off_by: int = 0) -> None:
-        _check_start("sound", self.segment, end, off_by)
+    def check_start(self, end: Fraction | None, *, tolerance_seconds: int = 0) -> None:
+        _check_start("sound", self.segment, end, tolerance_seconds)
 
-    def _at_the_rate(self, mono: npt.NDArray[np.float32], rate: int) -> Iterator[npt.NDArray[np.float32]]:
-        if rate != self._from_rate:  # it may change midway, as in broadcasts
-            yield self._flushed()
-            self._from_rate, is_other = rate, rate != self._window.rate
-            self._resampler = soxr.ResampleStream(rate, self._window.rate, 1, dtype="float32") if is_other else None
+    def _resample(self, mono: npt.NDArray[np.float32], rate: int) -> Iterator[npt.NDArray[np.float32]]:
+        if rate != self._source_rate:  # the rate may change within a track, as in broadcasts
+            yield self._flush_resampler()
+            self._source_rate, needs_resampling = rate, rate != self._window.rate
+            self._resampler = None
+            if needs_resampling:
+                self._resampler = soxr.ResampleStream(rate, self._window.rate, 1, dtype="float32")
         yield mono if self._resampler is None else self._resampler.resample_chunk(mono)
 
-    def _flushed(self) -> npt.NDArray[np.float32]:
-        """What the resampler holds back."""
-        nothing = np.empty(0, np.float32)
-        return nothing if self._resampler is None else self._resampler.resample_chunk(nothing, last=True)
+    def _flush_resampler(self) -> npt.NDArray[np.float32]:
+        """Return the samples that the resampler still holds."""
+        empty = np.empty(0, np.float32)
+        return empty if self._resampler is None else self._resampler.resample_chunk(empty, last=True)
 
-    def _in_the_segment(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        assert self._started is not None
+    def _cut_to_segment(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        assert self._start_seconds is not None
         before, self._resampled = self._resampled, self._resampled + len(samples)
-        within = self.segment.cut(range(before, self._resampled), self._window.rate, self._started)
-        self.has_enough = self.segment.is_over(self._started + Fraction(self._resampled, self._window.rate))
+        within = self.segment.cut(range(before, self._resampled), self._window.rate, self._start_seconds)
+        self.has_enough = self.segment.is_over(self._start_seconds + Fraction(self._resampled, self._window.rate))
         return samples[within.start - before : within.stop - before]
 
-    def _cut(self, samples: npt.NDArray[np.float32]) -> Iterator[Excerpt]:
-        samples = self._in_the_segment(samples)
+    def _cut_windows(self, samples: npt.NDArray[np.float32]) -> Iterator[Excerpt]:
+        samples = self._cut_to_segment(samples)
         self.taken += len(samples)
-        self._held = np.concatenate([self._held, samples])
+        self._buffer = np.concatenate([self._buffer, samples])
         while True:
-            start, held_from = self._window.start(self._row), self.taken - len(self._held)
-            self._held = self._held[max(0, start - held_from) :]
+            start, buffer_start = self._window.start(self._row), self.taken - len(self._buffer)
+            self._buffer = self._buffer[max(0, start - buffer_start) :]
             if start + self._window.size > self.taken:
                 return
-            yield self._excerpt(self._held[: self._window.size])
+            yield self._next_excerpt(self._buffer[: self._window.size])
 
-    def _excerpt(self, samples: npt.NDArray[np.float32]) -> Excerpt:
-        """The next row's."""
-        assert self._started is not None
+    def _next_excerpt(self, samples: npt.NDArray[np.float32]) -> Excerpt:
+        """Return the excerpt of the next row. The last row ends with the sound."""
+        assert self._start_seconds is not None
         window, row, self._row = self._window, self._row, self._row + 1
-        began = self.segment.begin(self._started)
-        start = began + row * window.step_seconds
-        end = min(start + window.seconds, began + Fraction(self.taken, window.rate))
+        first_start = self.segment.begin(self._start_seconds)
+        start = first_start + row * window.step_seconds
+        end = min(start + window.seconds, first_start + Fraction(self.taken, window.rate))
         return Excerpt(start, end, samples, window.padding(row, self.taken))
 
 
 def wants_of(samplers: Sequence[Sampler]) -> Wants | None:
-    """Which frames any of them may take; None where that is as good as all, or none of them takes frames."""
-    of_frames = [sampler for sampler in samplers if isinstance(sampler, FrameSampler)]
-    if not of_frames or not all(sampler.is_sparse for sampler in of_frames):
+    """Return a function that tells the decoder which frames any of the samplers may select.
+
+    None means that every frame is to be decoded: one of the samplers is not sparse, or none of them selects frames.
+    """
+    frame_samplers = [sampler for sampler in samplers if isinstance(sampler, FrameSampler)]
+    if not frame_samplers or not all(sampler.is_sparse for sampler in frame_samplers):
         return None
-    return lambda seconds, end_seconds: any(sampler.wants(seconds, end_seconds) for sampler in of_frames)
+    return lambda seconds, end_seconds: any(sampler.wants(seconds, end_seconds) for sampler in frame_samplers)
 
 
-def _check_start(kind: str, segment: Segment, end: Fraction | None, off_by: int) -> None:
-    if segment.start and end is not None and segment.start >= end + off_by:
-        raise MediaError(f"the segment starts at {in_seconds(segment.start)}, and its {kind} ends at {in_seconds(end)}")
+def _check_start(kind: str, segment: Segment, end: Fraction | None, tolerance_seconds: int) -> None:
+    if segment.start and end is not None and segment.start >= end + tolerance_seconds:
+        raise MediaError(f"the segment starts at {in_seconds(segment.start)}, but the {kind} ends at {in_seconds(end)}")
 
 
 def _end_seconds(track: FrameTrack, count: int | None = None) -> Fraction:
-    """When a track ends; count: of its frames, where it is known already, as to count them may take long."""
+    """Return the end of a track in seconds. count: the number of frames, if known, as counting may take long"""
     if track.end_seconds is not None:
         return track.end_seconds
     return track.start_seconds + (track.frame_count() if count is None else count) / track.fps

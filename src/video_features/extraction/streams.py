@@ -1,4 +1,4 @@
-"""What the rows of one output are made of, and by which network; streams of frames or sound, and over others' rows."""
+"""Defines `Stream`: one output of a feature, computed by a network on windows of frames, sound or other rows."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from .transforms import single
 
 
 def identity(features: Tensor, preprocessed: torch.Size) -> Tensor:
-    """Features that are rows already."""
+    """Return the features unchanged: the network's features are the rows."""
     return features
 
 
 @dataclass(kw_only=True)
 class Stream:
-    """One output of a feature: windows, of frames, of excerpts of sound or of another stream's rows, and a network.
+    """One output of a feature: a network on windows of frames, of excerpts of sound, or of another stream's rows.
 
-    key: the name of its values; the feature's own name where the feature has one stream
+    key: the name of the values; the feature's name if the feature has a single stream
     model: the network's name, for messages
     weights: the checkpoint
-    weights_setting: the setting that takes another one, for messages
-    build_network: the checkpoint's file → the network, which is batch (B, …) → features (B, …) and logits (B, classes)
-        or None
-    row_shape: the shape of one row; of rows that are pictures, which do not fit in memory for a whole video, a
-        function of the video's height and width, which raises MediaError where these cannot be
-    preprocess: done once to every frame, uint8 (H, W, 3) RGB, to every excerpt, float32 (n,), or to every row of
-        `over`, → a tensor, of one shape for a whole video; in several threads at once
-    encodes: whether the network's method `encode`, batch (B, …) → a tensor or several, each (B, …), is done once to
-        everything preprocessed, and windows are made of what it gives
-    window: how many of them make a row
-    collate: those of a window → one input of the network: a tensor, or a list of such
-    postprocess: features (B, …) and the shape of what was preprocessed → rows (B, *row_shape)
-    dtype: of the rows as they are kept
-    over: the stream whose rows the windows are made of; None: frames or excerpts
-    labels: the classes' names, where predictions were asked for
+    weights_setting: the setting that selects another checkpoint, for messages
+    build_network: path of the checkpoint → network; the network maps a batch (B, …) to features (B, …) and to logits
+        (B, classes) or None
+    row_shape: the shape of one row. If rows are as large as frames and do not fit in memory for a whole video: a
+        function of the video's height and width, which raises MediaError for a size that the network cannot take
+    preprocess: applied once to every frame, uint8 (H, W, 3) RGB, to every excerpt, float32 (n,), or to every row of
+        `over`; returns a tensor, of the same shape for the whole video. Called from several threads at once
+    encodes: True if the network has a method `encode`, batch (B, …) → one or several tensors (B, …). The method is then
+        applied once to every preprocessed item, and windows hold its results
+    window: the window of items for each row
+    collate: items of a window → one input of the network: a tensor or a list of tensors
+    postprocess: features (B, …) and the shape of a preprocessed item → rows (B, *row_shape)
+    dtype: dtype of the stored rows
+    over: the stream whose rows are the items; None if the items are frames or excerpts
+    labels: the names of the classes, if predictions were requested
+    Raises ValueError if `over` pads its tail: only the last stream of a chain may.
     """
 
     key: str
@@ -72,20 +73,25 @@ class Stream:
 
     def __post_init__(self) -> None:
         if self.over is not None and self.over.window.tail == "pad":
-            raise ValueError(f"{self.key}: only the last of a chain of streams may pad its tail, not {self.over.key}")
+            raise ValueError(
+                f"{self.key}: only the last stream of a chain may pad its tail; set tail='drop' for {self.over.key}"
+            )
 
     @property
     def rows_are_pictures(self) -> bool:
-        """Whether a row is as large as the video's pictures, or as they are once resized."""
+        """True if a row is as large as a frame of the video, possibly resized."""
         return callable(self.row_shape)
 
     @cached_property
     def local_weights(self) -> LocalWeights:
-        """The weights on this machine, verified; fetched where they are not here. Raises WeightsError."""
+        """The verified weights on this machine, downloaded if missing. Raises WeightsError."""
         return obtain(self.weights, model=self.model, setting=self.weights_setting)
 
     def on(self, placement: Placement, cache_key: str) -> None:
-        """Put the network where it is to run. cache_key: with its weights, tells it from every other network"""
+        """Load the network for the device and runtime of `placement`.
+
+        cache_key: together with the weights, identifies the network in a cache of converted networks
+        """
         path = self.local_weights.path
         key = f"{self.key} {self.model} {self.local_weights.sha256} {self.labels} {cache_key}"
         network = NetworkSpec(
@@ -93,71 +99,79 @@ class Stream:
         )
         self.run = Runner(network, placement)
 
-    def batch_size(self, asked: int | None) -> int:
-        """How many rows a pass makes; asked: how many it may, as the user said."""
-        if asked is not None:
-            return min(asked, self.run.runtime.most_rows or asked)
-        if self.rows_are_pictures:  # the memory that these take grows with their size
+    def batch_size(self, requested: int | None) -> int:
+        """Return the number of rows in a network pass.
+
+        requested: the user's batch size; None for the default
+        """
+        if requested is not None:
+            return min(requested, self.run.runtime.max_rows or requested)
+        if self.rows_are_pictures:  # memory grows with the size of the frames
             return 1
         return default_batch_size(self.window.size, self.run.device)
 
     def chain(self) -> list[Stream]:
-        """The streams from frames or sound to this one, which comes last."""
+        """Return the streams from frames or sound up to this stream, which comes last."""
         return [*(self.over.chain() if self.over else []), self]
 
     def rows(self, items: int) -> int:
-        """The number of rows that so many frames, or excerpts, give."""
+        """Return the number of rows for `items` frames or excerpts."""
         for stream in self.chain():
             items = stream.window.rows(items)
         return items
 
-    def least_frames(self, *, padded: bool = False) -> int:
-        """The number of frames below which there is no row; padded: if the tail were padded."""
-        least = 1
+    def required_items(self, *, padded: bool = False) -> int:
+        """Return the number of frames or excerpts needed for one row.
+
+        padded: assume a padded tail
+        """
+        required = 1
         for stream in reversed(self.chain()):
             if stream.window.tail == "drop" and not (padded and stream is self):
-                least = (least - 1) * stream.window.step + stream.window.size
-        return least
+                required = (required - 1) * stream.window.step + stream.window.size
+        return required
 
 
 def all_streams(streams: Sequence[Stream]) -> list[Stream]:
-    """These streams and those that they are over, each once, in the order in which they are computed."""
-    return list({id(stream): stream for last in streams for stream in last.chain()}.values())
+    """Return the streams and the streams that they depend on, each once, in the order of computation."""
+    return list({id(link): link for stream in streams for link in stream.chain()}.values())
 
 
 def rows_of(streams: Sequence[Stream], items: int) -> int:
-    """The number of rows that so many frames, or windows of sound, give: all streams have equally many."""
+    """Return the number of rows for `items` frames or windows of sound. All streams give the same number of rows."""
     return min(stream.rows(items) for stream in streams)
 
 
 def check_length(feature: str, streams: Sequence[Stream], sampler: Sampler, taken: int) -> None:
-    """Raise MediaError, with the least that is needed, where what the sampler took gives no row.
+    """Raise MediaError, stating the required length, if the selected frames or samples give no row.
 
-    taken: frames, or samples of sound
+    taken: number of frames, or samples of sound, that the sampler selected
     """
     if rows_of(streams, sampler.items(taken)):
         return
 
-    def least(*, padded: bool) -> int:
+    def required(*, padded: bool) -> int:
         pads_windows = padded and sampler.can_pad_windows
-        return sampler.least(max(one.least_frames(padded=pads_windows) for one in streams), padded=padded)
+        items = max(stream.required_items(padded=pads_windows) for stream in streams)
+        return sampler.required(items, padded=padded)
 
-    hint = f"; {sampler.takes_more}" if sampler.takes_more else ""
-    if taken >= least(padded=True):
-        hint = f"; tail=pad (--tail pad) {sampler.padded_with}"
+    hint = f"; {sampler.rate_hint}" if sampler.rate_hint else ""
+    if taken >= required(padded=True):
+        hint = f"; tail=pad (--tail pad) {sampler.padding_hint}"
     where = "" if sampler.segment == Segment() else f" {sampler.segment.in_words()}"
     raise MediaError(
-        f"too short for {feature}: {sampler.in_words(taken)}{where}, "
-        f"and one row needs at least {sampler.in_words(least(padded=False))}{hint}"
+        f"too short for {feature}: {sampler.describe(taken)}{where}, "
+        f"and one row needs at least {sampler.describe(required(padded=False))}{hint}"
     )
 
 
 @dataclass(frozen=True)
 class Span:
-    """The seconds that a row covers, and what else is known of it.
+    """The time span of a row, with padding and predictions.
 
-    padding: how many frames of its window are not the video's own, but fill it up
-    classes: what it was taken for, where predictions were asked for
+    seconds, end_seconds: start and end in seconds
+    padding: number of frames in the row's window that are padding
+    classes: the likeliest classes, best first, if predictions were requested
     """
 
     seconds: Fraction
@@ -168,7 +182,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Row:
-    """One row."""
+    """One row: the values and the time span."""
 
     span: Span
     value: Tensor

@@ -1,4 +1,4 @@
-"""From a frame to what a network takes, each step pinned to the convention that it follows; from frames to clips."""
+"""Transforms from a frame to a network's input, each following one fixed convention, and from frames to clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..media import RGB
 
 
 def from_pil(transform: Callable[[PIL.Image.Image], Tensor]) -> Callable[[RGB], Tensor]:
-    """A library's transform of a PIL image, for frames: uint8 (H, W, 3) → float32 (3, h, w)."""
+    """Wrap a library's transform of PIL images as a transform of frames: uint8 (H, W, 3) → float32 (3, h, w)."""
     return lambda rgb: transform(PIL.Image.fromarray(rgb))
 
 
@@ -33,31 +33,33 @@ def unit_range(rgb: RGB) -> Tensor:
 def resize_bilinear(image: Tensor, size: tuple[int, int] | None = None, *, scale: float | None = None) -> Tensor:
     """float32 (C, H, W) → (C, *size), or (C, ⌊H · scale⌋, ⌊W · scale⌋): PyTorch's bilinear without antialiasing.
 
-    The two differ by a fraction of a pixel: with `scale` it also decides which source pixels are met, as given.
+    `size` and `scale` sample positions that differ by a fraction of a pixel: with `scale`, PyTorch computes the source
+    positions from the given scale, not from the ratio of the rounded sizes.
     """
-    how: dict[str, Any] = {"mode": "bilinear", "align_corners": False, "recompute_scale_factor": False}
-    return interpolate(image[None], size=size, scale_factor=scale, **how)[0]
+    options: dict[str, Any] = {"mode": "bilinear", "align_corners": False, "recompute_scale_factor": False}
+    return interpolate(image[None], size=size, scale_factor=scale, **options)[0]
 
 
 @dataclass(frozen=True)
 class Resize:
-    """Resizes a picture by PIL's bilinear, which antialiases; the ratio of its sides stays, but for rounding down.
+    """Resizes an image with PIL's bilinear filter, which antialiases. Keeps the aspect ratio, rounding sides down.
 
-    side: pixels of the smaller side, or of the larger one; None: pictures stay as they are
+    side: length of the smaller side in pixels; None keeps the image as it is
+    smaller: False if `side` is the length of the larger side
     """
 
     side: int | None
     smaller: bool = True
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """The height and width that a picture of this size gets."""
+        """Return the height and width of a resized image."""
         if self.side is None:
             return height, width
-        known = min(height, width) if self.smaller else max(height, width)
-        return max(1, self.side * height // known), max(1, self.side * width // known)
+        source_side = min(height, width) if self.smaller else max(height, width)
+        return max(1, self.side * height // source_side), max(1, self.side * width // source_side)
 
     def __call__(self, rgb: RGB) -> RGB:
-        """uint8 (H, W, 3) → uint8 (h, w, 3)"""
+        """uint8 (H, W, 3) → uint8 (h, w, 3)."""
         height, width = self.size(*rgb.shape[:2])
         if (height, width) == rgb.shape[:2]:
             return rgb
@@ -65,9 +67,9 @@ class Resize:
 
 
 def single(window: Sequence[Tensor]) -> Tensor:
-    """A window of one, as it is."""
-    (one,) = window
-    return one
+    """Return the only item of a window of size 1."""
+    (item,) = window
+    return item
 
 
 def as_clip(window: Sequence[Tensor]) -> Tensor:

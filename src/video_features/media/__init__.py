@@ -1,4 +1,4 @@
-"""From a path, a URL, a folder of images or an array to frames and sound with their times."""
+"""Reads timestamped frames and sound from paths, URLs, image folders and arrays."""
 
 from .identity import Identity, Source, identify
 from .open import open_source

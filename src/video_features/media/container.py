@@ -1,4 +1,4 @@
-"""A container (a file of video or sound, local or remote) as PyAV opens it, and the container's clock."""
+"""Opens containers (local or remote video and audio files) with PyAV, and converts between ticks and seconds."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 FFMPEG_ERRORS = (av.error.FFmpegError, OSError)
-MICROSECOND = Fraction(1, av.time_base)  # a tick of a container's own clock
-PLAYLIST = b"ffconcat"  # such a list may name itself, and FFmpeg reads it until there is no file left to open
+MICROSECOND = Fraction(1, av.time_base)  # one tick of a container's own clock, in seconds
+# An ffconcat playlist may name itself. FFmpeg would then open files until the process has no file handles left.
+PLAYLIST_PREFIX = b"ffconcat"
 
 
 class Container:
-    """An open file of any container format that FFmpeg reads.
+    """An open file in any container format that FFmpeg reads.
 
-    file: what PyAV opens: `file:PATH`, or an open binary file
-    handle: PyAV's container
+    file: the input for PyAV: `file:PATH`, or an open binary file
+    handle: the PyAV container
     Raises MediaError if FFmpeg cannot read the file.
     """
 
@@ -40,7 +41,7 @@ class Container:
 
     @property
     def format(self) -> str:
-        """FFmpeg's name of the container format."""
+        """FFmpeg's name for the container format."""
         return self.handle.format.name
 
     @property
@@ -54,7 +55,10 @@ class Container:
 
     @contextmanager
     def reopened(self) -> Iterator[Container]:
-        """The same file, opened once more; afterwards a remote file is read on from where it was before."""
+        """Open the same file a second time, and close it after the `with` block.
+
+        A remote file is shared between both containers. Its read position is restored after the block.
+        """
         position = None if isinstance(self._file, str) else self._file.tell()
         if not isinstance(self._file, str):
             self._file.seek(0)
@@ -66,74 +70,80 @@ class Container:
             if not isinstance(self._file, str):
                 self._file.seek(position or 0)
 
-    def beginning(self, size: int) -> bytes:
-        """The first bytes of the file."""
+    def first_bytes(self, size: int) -> bytes:
+        """Return the first `size` bytes of the file. The read position does not change."""
         if isinstance(self._file, str):
             with Path(self._file.removeprefix("file:")).open("rb") as file:
                 return file.read(size)
-        at = self._file.tell()
+        position = self._file.tell()
         self._file.seek(0)
         try:
             return self._file.read(size)
         finally:
-            self._file.seek(at)
+            self._file.seek(position)
 
     def _open(self) -> InputContainer:
         try:
-            if self.beginning(len(PLAYLIST)) == PLAYLIST:
-                raise MediaError(
-                    f"{self.location}: a list of files for FFmpeg, and no video; name the files themselves"
-                )
+            if self.first_bytes(len(PLAYLIST_PREFIX)) == PLAYLIST_PREFIX:
+                raise MediaError(f"{self.location}: a list of files for FFmpeg, not a video; give the files themselves")
             return av.open(self._file, mode="r", metadata_errors="replace")
         except (*FFMPEG_ERRORS, ValueError) as error:
             raise MediaError(
-                f"{self.location}: not a file of video or sound that FFmpeg can read ({reason(error)})"
+                f"{self.location}: not a video or audio file that FFmpeg can read ({error_text(error)})"
             ) from error
 
 
-def broken(location: str, reached: Fraction | None, error: Exception) -> MediaError:
+def decoding_error(location: str, reached: Fraction | None, error: Exception) -> MediaError:
+    """Return the error for a file that cannot be decoded beyond `reached` (seconds; None if nothing was decoded)."""
     return MediaError(
-        f"{location}: decoding failed after {float(reached or 0):.2f} s ({reason(error)}); is it damaged or truncated?"
+        f"{location}: decoding failed after {float(reached or 0):.2f} s ({error_text(error)}); "
+        "is the file damaged or truncated?"
     )
 
 
-def reason(error: Exception) -> str:
-    # Codes of decoders, for which there are no words, or the wrong ones.
+def error_text(error: Exception) -> str:
+    """Return the cause of an FFmpeg error as text."""
+    # Some decoders return codes that have no text, or EPERM, whose text ("Operation not permitted") is misleading.
     if isinstance(error, av.error.UndefinedError) or getattr(error, "errno", None) == errno.EPERM:
-        return "FFmpeg refuses it"
+        return "FFmpeg rejected the data"
     return getattr(error, "strerror", None) or str(error)
 
 
 def container_start(container: InputContainer) -> Fraction:
+    """Return the start of the container, in seconds on the container's own clock."""
     return (container.start_time or 0) * MICROSECOND
 
 
 def container_end(container: InputContainer) -> Fraction | None:
+    """Return the end of the container in seconds, where the container's start is 0; None if it is unknown."""
     return container.duration * MICROSECOND if container.duration else None
 
 
 def start_ticks(container: InputContainer, stream: Any) -> int:
-    """The tick of a stream that is 0 s: as in FFmpeg's tools the container's start, rounded to the stream's ticks."""
+    """Return the tick of a stream at 0 s.
+
+    As in FFmpeg's tools, this is the container's start, rounded to a tick of the stream.
+    """
     if not stream.time_base:
         return 0
     start: Fraction = container_start(container) / stream.time_base
     if stream.start_time is not None and abs(stream.start_time - start) * stream.time_base < MICROSECOND:
-        return int(stream.start_time)  # the container starts with it, and says so in coarser ticks
+        return int(stream.start_time)  # the container starts with this stream, but states that in coarser ticks
     return round(start)
 
 
 def seconds_of(container: InputContainer, stream: Any, ticks: int) -> Fraction:
-    """The time of a stream's tick; the container's start is 0."""
+    """Return the time of a tick of a stream in seconds; the container's start is 0."""
     return (ticks - start_ticks(container, stream)) * Fraction(stream.time_base or 0)
 
 
-def latest(container: InputContainer, ticks: Mapping[Any, int]) -> Fraction:
-    """The time of the latest of these, each of its stream; 0 of none."""
-    return max((seconds_of(container, stream, its) for stream, its in ticks.items()), default=Fraction(0))
+def latest_seconds(container: InputContainer, ticks: Mapping[Any, int]) -> Fraction:
+    """Return the latest time in seconds among `ticks` ({stream: tick}), or 0 if there are none."""
+    return max((seconds_of(container, stream, tick) for stream, tick in ticks.items()), default=Fraction(0))
 
 
 def note_end(ticks: dict[Any, int], packet: Packet[Any]) -> None:
-    """Keep where the latest packet of each stream ends."""
+    """Record in `ticks` ({stream: tick}) where the latest packet of each stream ends."""
     if packet.pts is not None:
         end = packet.pts + (packet.duration or 0)
         ticks[packet.stream] = max(ticks.get(packet.stream, end), end)

@@ -1,4 +1,4 @@
-"""One pass over a container: packets in, frames and pieces of sound out, for several tracks at once."""
+"""Decodes several tracks of a container in one pass over its packets."""
 
 from __future__ import annotations
 
@@ -8,52 +8,55 @@ from typing import Any
 import av.error
 
 from ..errors import MediaError
-from .container import FFMPEG_ERRORS, Container, broken, latest, note_end
+from .container import FFMPEG_ERRORS, Container, decoding_error, latest_seconds, note_end
 from .source import Frame, Sound, Track
 from .track import FileTrack
 
 Samples = Iterator[tuple[Track, Frame | Sound | MediaError]]
 
 
-def demux(container: Container, tracks: Collection[Track], going: Collection[FileTrack[Any]]) -> Samples:
-    """Decode the tracks in `going`, from where the container stands. See `MediaSource.samples`.
+def demux(container: Container, tracks: Collection[Track], active: Collection[FileTrack[Any]]) -> Samples:
+    """Decode the tracks in `active` from the container's current position, and yield their samples with the track.
 
-    tracks: a track that the caller removes from here is decoded no further
+    See `MediaSource.samples`.
+
+    tracks: the tracks that the caller still needs. Decoding of a track stops when the caller removes it from here
+    Raises MediaError if the container itself cannot be read.
     """
-    going = list(going)
-    ends: dict[Any, int] = {}  # of the packets so far, by stream, in the stream's ticks
+    active = list(active)
+    ends: dict[Any, int] = {}  # {stream: end of the packets so far, in ticks of the stream}
     try:
-        # All streams are read, so that a video shorter than its sound is not taken for truncated.
+        # Read all streams, so that a video that is shorter than its sound does not count as truncated.
         for packet in container.handle.demux():
             note_end(ends, packet)
-            for track in going.copy():
-                if packet.stream is track.stream:  # not its index: the last packet, which flushes, has none
-                    yield from _until_error(track, track.take(packet), going)
-            for track in going.copy():
+            for track in active.copy():
+                if packet.stream is track.stream:  # compare streams, as the final flush packet has no stream index
+                    yield from _until_error(track, track.decode(packet), active)
+            for track in active.copy():
                 if track not in tracks:
-                    going.remove(track)
-                    track.leave()
-            if not going:
+                    active.remove(track)
+                    track.cancel()
+            if not active:
                 return
-    except av.error.InvalidDataError as error:  # as where a file was cut
-        for track in going.copy():
-            yield from _until_error(track, track.stop(error), going)
-    except FFMPEG_ERRORS as error:  # reading itself
-        raise broken(container.location, latest(container.handle, ends), error) from error
-    for track in going.copy():
-        yield from _until_error(track, track.finish(latest(container.handle, ends)), going)
+    except av.error.InvalidDataError as error:  # for example, the file is cut off
+        for track in active.copy():
+            yield from _until_error(track, track.flush_after_error(error), active)
+    except FFMPEG_ERRORS as error:  # the file cannot be read
+        raise decoding_error(container.location, latest_seconds(container.handle, ends), error) from error
+    for track in active.copy():
+        yield from _until_error(track, track.finish(latest_seconds(container.handle, ends)), active)
 
 
-def samples_of(track: FileTrack[Any]) -> Iterator[Any]:
-    """Every sample of one track, from where its container stands, and last of all a MediaError if decoding fails."""
+def samples_or_error(track: FileTrack[Any]) -> Iterator[Any]:
+    """Yield every sample of one track from the container's current position, then a MediaError if decoding fails."""
     return (sample for _, sample in demux(track.container, [track], [track]))
 
 
-def _until_error(track: FileTrack[Any], samples: Iterator[Frame | Sound], going: list[FileTrack[Any]]) -> Samples:
-    """The samples of a track; where it breaks, the error, and the track ends."""
+def _until_error(track: FileTrack[Any], samples: Iterator[Frame | Sound], active: list[FileTrack[Any]]) -> Samples:
+    """Yield the samples of a track. If decoding fails, yield the error and remove the track from `active`."""
     try:
         for sample in samples:
             yield track, sample
     except MediaError as error:
-        going.remove(track)
+        active.remove(track)
         yield track, error

@@ -1,4 +1,4 @@
-"""A file of video and sound: which of its streams are read, and in which way."""
+"""Opens a video or audio file, selects the streams to read, and chooses how to decode them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .source import Frame, Sound, Track, Wants
 from .track import FileTrack
 from .video import VideoTrack
 
-COVER = av.stream.Disposition.attached_pic
+COVER_ART = av.stream.Disposition.attached_pic
 DEFAULT = av.stream.Disposition.default
 
 
 class MediaFile:
-    """A file of any container and codec that FFmpeg reads. See `MediaSource`.
+    """A file in any container format and codec that FFmpeg reads. See `MediaSource`.
 
-    file: what PyAV opens: `file:PATH`, or an open binary file
+    file: the input for PyAV: `file:PATH`, or an open binary file
     Raises MediaError if FFmpeg cannot read the file.
     """
 
@@ -49,62 +49,68 @@ class MediaFile:
 
     @cached_property
     def video(self) -> VideoTrack:
-        """The first video stream that is not a song's cover."""
+        """The first video stream that is not cover art. Raises MediaError if there is none."""
         for stream in self.container.handle.streams.video:
-            if not stream.disposition & COVER:
+            if not stream.disposition & COVER_ART:
                 return VideoTrack(self.container, stream)
-        raise self._lacks("video")
+        raise self._missing_stream("video")
 
     @cached_property
     def audio(self) -> AudioTrack:
-        """The audio stream that FFmpeg's command takes: the default one; of several, that with the most channels."""
+        """The audio stream that the ffmpeg command selects.
+
+        This is the default stream with the most channels or, without a default stream, the one with the most channels.
+        Raises MediaError if there is no audio stream.
+        """
         streams = self.container.handle.streams.audio
         if not streams:
-            raise self._lacks("audio")
+            raise self._missing_stream("audio")
         best = max(streams, key=lambda stream: (bool(stream.disposition & DEFAULT), _channels(stream)))
         return AudioTrack(self.container, best)
 
     def samples(
         self, tracks: Collection[Track], wants: Wants | None = None
     ) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
-        going: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
-        for frame in self._frames_apart(tracks, wants):
-            going = [track for track in going if track is not self.video]  # which is read here, then
+        active: list[FileTrack[Any]] = [track for track in tracks if isinstance(track, FileTrack)]
+        for frame in self._selected_frames(tracks, wants):
+            active = [track for track in active if track is not self.video]  # already decoded by `_selected_frames`
             yield self.video, frame
-        yield from demux(self.container, tracks, going)
+        yield from demux(self.container, tracks, active)
 
-    def _frames_apart(self, tracks: Collection[Track], wants: Wants | None) -> Iterator[Frame | MediaError]:
-        """Those of the video that are wanted, or from the segment's start on, where they can be read without others.
+    def _selected_frames(self, tracks: Collection[Track], wants: Wants | None) -> Iterator[Frame | MediaError]:
+        """Yield only the wanted frames, or the frames from the segment's start on, if the file can be read like that.
 
-        In a reading of their own: sound is exact only from the file's beginning on, as its decoder, its resampling and
-        what fills its gaps depend on all that was before. To read it decodes no picture.
+        Yields nothing if the whole video has to be decoded.
+        These frames are read in a separate pass, because sound is exact only if it is decoded from the beginning of
+        the file: its decoder state, its resampling and the silence in its gaps depend on everything before. The pass
+        over the sound decodes no frames.
         """
-        if not any(isinstance(one, VideoTrack) for one in tracks):
+        if not any(isinstance(track, VideoTrack) for track in tracks):
             return
-        ways = [] if wants is None else [frames_wanted(self.video, self.segment, wants)]
+        readers = [] if wants is None else [frames_wanted(self.video, self.segment, wants)]
         if self.segment is not None and self.segment.start:
-            ways.append(frames_from(self.video, self.segment.start))
-        for way in ways:
-            with closing(way) as frames:
-                is_way = False
+            readers.append(frames_from(self.video, self.segment.start))
+        for reader in readers:
+            with closing(reader) as frames:
+                is_exact = False  # a reader that cannot be exact yields nothing
                 for frame in frames:
-                    is_way = True
+                    is_exact = True
                     yield frame
                     if self.video not in tracks:
                         return
-                if is_way:
+                if is_exact:
                     return
 
-    def _lacks(self, kind: str) -> MediaError:
-        streams = ", ".join(_in_words(stream) for stream in self.container.handle.streams)
+    def _missing_stream(self, kind: str) -> MediaError:
+        streams = ", ".join(_stream_name(stream) for stream in self.container.handle.streams)
         return MediaError(
             f"{self.location}: no {kind} stream in it, {f'only {streams}' if streams else 'nor any other'}"
         )
 
 
-def _in_words(stream: Any) -> str:
-    """`audio (aac)`"""
-    kind = "a cover" if stream.disposition & COVER else stream.type
+def _stream_name(stream: Any) -> str:
+    """Return the type and the codec of a stream: `audio (aac)`."""
+    kind = "a cover" if stream.disposition & COVER_ART else stream.type
     context = stream.codec_context
     return str(kind) if context is None else f"{kind} ({context.codec.canonical_name})"
 

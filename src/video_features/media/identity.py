@@ -1,4 +1,4 @@
-"""Which video a source is, told without opening it: what its outputs are called after, and what shows a change."""
+"""Identifies a source without decoding it: the name for its outputs, and the size and time that reveal a change."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError, in_one_line, with_kind
-from ..locations import WITHOUT_LISTS, is_remote, local_path, store_of
+from ..locations import WEB_SCHEMES, is_remote, local_path, store_of
 
 Source = str | PathLike[str] | npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-KINDS = {  # what else a path may lead to; some of these are read without an end, or until somebody writes to them
+# Reading one of these may never end, or may block until another process writes to it.
+SPECIAL_FILES = {
     stat.S_ISFIFO: "a named pipe",
     stat.S_ISSOCK: "a socket",
     stat.S_ISCHR: "a device",
@@ -31,14 +32,14 @@ KINDS = {  # what else a path may lead to; some of these are read without an end
 
 @dataclass(frozen=True)
 class Identity:
-    """A source as it is now.
+    """The identity of a source, and its current version.
 
-    name: what the outputs are called after (a file's name without its ending)
-    location: where it came from, as the user wrote it, for messages
-    address: the same for the record: an absolute path, a URL, or the digest of an array
-    size_bytes: of the file, all images, or the array; None where nobody says
-    modified_ns: when the file, or the newest image, was written, in nanoseconds since 1970; None where nobody says
-    is_stills: whether its rate is given and not its own
+    name: the name for the outputs: the file name without its suffix, or the folder or array name
+    location: the path or URL as the user wrote it, or the array name, for messages
+    address: the location for the record: an absolute path, a URL, or the digest of an array
+    size_bytes: size of the file, of all images together, or of the array; None if unknown
+    modified_ns: modification time of the file or of the newest image, in nanoseconds since 1970; None if unknown
+    is_stills: True for an image folder or an array, which have no frame rate of their own
     """
 
     name: str
@@ -50,9 +51,10 @@ class Identity:
 
 
 def identify(source: Source, *, array_name: str = "array") -> Identity:
-    """Which video a source is, see `open_source` for what it may be. Of a file nothing is read, of an array all.
+    """Return the identity of a source. See `open_source` for the possible sources.
 
-    Raises MediaError, naming the source, if there is nothing of the kind that can be read.
+    The content of a file is not read. The content of an array is hashed.
+    Raises MediaError, which names the source, if the source does not exist or is not of a supported kind.
     """
     if isinstance(source, np.ndarray):
         _check_array(source, array_name)
@@ -69,18 +71,18 @@ def identify(source: Source, *, array_name: str = "array") -> Identity:
         if stat.S_ISDIR(found.st_mode):
             return _identify_folder(path, location)
         absolute = path.resolve()
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
-        raise MediaError(f"{location}: {_why_not_there(path, error)}") from None
-    for is_of_kind, kind in KINDS.items():
-        if is_of_kind(found.st_mode):
-            raise MediaError(f"{location}: expected a file, and it is {kind}")
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise MediaError(f"{location}: {_why_missing(path, error)}") from None
+    for is_kind, kind in SPECIAL_FILES.items():
+        if is_kind(found.st_mode):
+            raise MediaError(f"{location}: expected a file, found {kind}")
     if found.st_size == 0:
         raise MediaError(f"{location}: an empty file")
     return Identity(path.stem, location, str(absolute), found.st_size, found.st_mtime_ns)
 
 
 def images_of(folder: Path, location: str) -> list[Path]:
-    """The images of a folder in natural order. Raises MediaError where there are none."""
+    """Return the images in a folder in natural order (2.jpg before 10.jpg). Raises MediaError if there are none."""
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     if not images:
         raise MediaError(
@@ -91,40 +93,41 @@ def images_of(folder: Path, location: str) -> list[Path]:
 
 
 def _check_array(rgb: npt.NDArray[Any], name: str) -> None:
-    """Raise MediaError where an array is not frames, uint8 (T, H, W, 3)."""
+    """Raise MediaError unless an array holds frames: uint8 (T, H, W, 3), T ≥ 1."""
     if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != np.uint8 or len(rgb) == 0:
         raise MediaError(f"{name}: expected frames as uint8 (T, H, W, 3) with T ≥ 1, found {rgb.dtype} {rgb.shape}")
 
 
 def open_remote(url: str) -> Any:
-    """A URL as a binary file that fsspec reads. Raises MediaError."""
+    """Open a URL with fsspec as a binary file. Raises MediaError if that fails."""
     store, path = store_of(url, error=MediaError)
     try:
         return store.open(path, "rb")
-    except Exception as error:  # each store raises its own kinds
+    except Exception as error:  # each fsspec implementation raises its own error types
         raise MediaError(f"{url}: cannot be opened ({with_kind(error)})") from error
 
 
 def _identify_remote(url: str) -> Identity:
     with open_remote(url) as file:
         size = getattr(file, "size", None)
-    if not url.lower().startswith(WITHOUT_LISTS):  # a `?` or `#` is of the name
+    if not url.lower().startswith(WEB_SCHEMES):  # `?` and `#` are part of the name
         return Identity(PurePosixPath(url).stem, url, url, size)
     parts = urllib.parse.urlsplit(url)
     name = PurePosixPath(urllib.parse.unquote(parts.path)).stem
-    address = parts._replace(query="", fragment="").geturl()  # a signature changes, and is nobody else's business
+    # Without the query, which may hold a signature: signatures change, and are secret.
+    address = parts._replace(query="", fragment="").geturl()
     return Identity(name, url, address, size)
 
 
 def _identify_folder(folder: Path, location: str) -> Identity:
     images, absolute = images_of(folder, location), folder.resolve()
-    found = [path.stat() for path in images]
+    stats = [path.stat() for path in images]
     return Identity(
         absolute.name,
         str(folder),
         str(absolute),
-        sum(one.st_size for one in found),
-        max(one.st_mtime_ns for one in found),
+        sum(image.st_size for image in stats),
+        max(image.st_mtime_ns for image in stats),
         is_stills=True,
     )
 
@@ -133,7 +136,7 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _why_not_there(path: Path, error: Exception) -> str:
+def _why_missing(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "a link to a file that is not there" if path.is_symlink() else "no such file"
     return getattr(error, "strerror", None) or in_one_line(error)

@@ -1,4 +1,4 @@
-"""Opens whatever frames and sound come from."""
+"""Opens a source of frames and sound: a file, a URL, an image folder or an array."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def open_source(
     identity: Identity | None = None,
     segment: Segment | None = None,
 ) -> MediaSource:
-    """Open what frames and sound come from; close it by `with`.
+    """Open a source of frames and sound. Use it in a `with` statement, which closes it.
 
-    source: path of a file of video or sound, or of a folder of images; a URL (`file://`, or what fsspec knows:
-        `https://`, `s3://` …); or an array uint8 (T, H, W, 3), RGB
-    fps: the rate of a folder of images or an array, which have none of their own; not used for videos
-    array_name: what an array is called, there being no file
-    identity: what `identify` says of the source, where that is known already
-    segment: the part that is wanted of it, by default the whole; see `MediaSource.samples`
-    Raises MediaError, naming the source, if there is nothing to read or no rate to read it at.
+    source: the path of a video or audio file or of an image folder; a URL (`file://`, or a scheme that fsspec supports,
+        such as `https://` or `s3://`); or an RGB array, uint8 (T, H, W, 3)
+    fps: frames per second of an image folder or an array, which have no rate of their own; ignored for other sources
+    array_name: the name of an array, as an array has no file name
+    identity: the result of `identify` for this source, if it is already known
+    segment: the part to read, by default the whole source; see `MediaSource.samples`
+    Raises MediaError, which names the source, if the source cannot be read or has no frame rate.
     """
     identity = identity or identify(source, array_name=array_name)
     if identity.is_stills:
@@ -36,10 +36,10 @@ def open_source(
         if isinstance(source, np.ndarray):
             return FrameArray(source, identity, fps=fps, segment=segment)
         return ImageFolder(identity, fps=fps, segment=segment)
-    from .file import MediaFile  # which imports FFmpeg's libraries
+    from .file import MediaFile  # deferred, because this imports the FFmpeg libraries
 
     if not is_remote(identity.location):
-        # `file:` keeps FFmpeg from taking a colon in the name for a protocol.
+        # Without the prefix `file:`, FFmpeg would take the part before a colon in the name for a protocol.
         return MediaFile(f"file:{local_path(identity.location)}", identity, segment)
     file = open_remote(identity.location)
     try:

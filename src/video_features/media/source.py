@@ -1,4 +1,4 @@
-"""Frames and pieces of sound with their times, and what every source of them offers: tracks, and one pass over them."""
+"""Defines timestamped frames and sound, and the interface of the sources that provide them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RGB = npt.NDArray[np.uint8]
 
 
 class Frame:
-    """One picture and when it is shown.
+    """A video frame and the time at which it is shown.
 
-    seconds, end_seconds: from when until when it is shown; the container's start is 0. Exact fractions.
-    rgb: uint8 (H, W, 3). Converted on first use, in whichever thread that is, so that a frame that nobody selects costs
-        no conversion.
+    seconds, end_seconds: start and end of the time in which the frame is shown, as exact fractions; the container's
+        start is 0
+    rgb: uint8 (H, W, 3), converted on first use in the calling thread, so that an unused frame costs no conversion
     """
 
     def __init__(self, seconds: Fraction, end_seconds: Fraction, to_rgb: Callable[[], RGB]) -> None:
@@ -32,27 +32,27 @@ class Frame:
         self.end_seconds = end_seconds
         self._to_rgb: Callable[[], RGB] | None = to_rgb
         self._rgb: RGB | None = None
-        self._converting = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def rgb(self) -> RGB:
-        with self._converting:
+        with self._lock:
             if self._to_rgb is not None:
                 self._rgb = self._to_rgb()
-                self._to_rgb = None  # and with it the decoder's buffer
+                self._to_rgb = None  # release the decoder's buffer
         assert self._rgb is not None
         return self._rgb
 
     def shown(self, seconds: Fraction, end_seconds: Fraction) -> Frame:
-        """The same picture at another time; converted once for both."""
+        """Return the same picture, shown at another time. The RGB conversion is shared."""
         return Frame(seconds, end_seconds, lambda: self.rgb)
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A piece of sound.
+    """A chunk of consecutive audio samples.
 
-    seconds, end_seconds: from when until when it is heard; the container's start is 0
+    seconds, end_seconds: start and end of the chunk, as exact fractions; the container's start is 0
     rate: samples per second, Hz
     samples: int16 (n, channels)
     """
@@ -63,13 +63,13 @@ class Sound:
     samples: npt.NDArray[np.int16]
 
 
-# Whether a frame would be taken that is shown from until when, in seconds, or one of several that are.
+# Called with two times in seconds: returns True if any frame that is shown between them is needed.
 Wants = Callable[[Fraction, Fraction], bool]
 
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """What a record states of a track: fps of frames; sample_rate (Hz) and channels of sound."""
+    """The properties of a track for the record: `fps` for video; `sample_rate` (Hz) and `channels` for sound."""
 
     fps: float | None = None
     sample_rate: int | None = None
@@ -77,49 +77,49 @@ class TrackRecord:
 
 
 class Track(Protocol):
-    """The frames of a source, or its sound: what can be told of them before they are read."""
+    """The video or sound of a source, with the properties that are known before decoding."""
 
     @property
     def start_seconds(self) -> Fraction:
-        """When it starts, as the source states it before it is decoded; the container's start is 0."""
+        """Start of the track as the source states it, in seconds; the container's start is 0."""
 
     @property
     def end_seconds(self) -> Fraction | None:
-        """When it ends, as the source states it before it is decoded; None where it does not say."""
+        """End of the track as the source states it, in seconds; None if the source does not state an end."""
 
     @property
     def is_length_stated(self) -> bool:
-        """Whether the source itself says how long it is; else its end is an estimate."""
+        """True if the source states the length of the track. Otherwise the end is an estimate."""
 
     def describe(self) -> TrackRecord:
-        """What a record states of it."""
+        """Return the properties of the track for the record."""
 
 
 class FrameTrack(Track, Protocol):
     """The frames of a source.
 
-    fps: frames per second, on average
+    fps: average frames per second
     """
 
     fps: Fraction
 
     def frame_count(self) -> int:
-        """How many there are: as stated, else from duration and rate, else counted."""
+        """Return the number of frames: as stated, else from duration and rate, else by counting packets."""
 
 
 class SoundTrack(Track, Protocol):
     """The sound of a source."""
 
     def duration(self) -> Fraction:
-        """How many seconds it lasts: as stated, else it is decoded for that."""
+        """Return the duration in seconds: as stated by the source, else measured by decoding all of the sound."""
 
 
 class MediaSource(Protocol):
-    """A file of video or sound, a folder of images or an array, opened; also a context manager that closes it.
+    """An open video or audio file, image folder or array. Also a context manager, which closes the source.
 
-    identity: which one it is
-    location: where it came from, as the user wrote it, for messages
-    segment: the part that is wanted of it; None: the whole
+    identity: the identity of the source
+    location: the path or URL as the user wrote it, or the array name, for messages
+    segment: the part to read; None means the whole source
     """
 
     identity: Identity
@@ -128,24 +128,27 @@ class MediaSource(Protocol):
 
     @property
     def video(self) -> FrameTrack:
-        """Its frames. Raises MediaError where it has none, with what it has."""
+        """The frames of the source. Raises MediaError, which lists the existing streams, if there are none."""
 
     @property
     def audio(self) -> SoundTrack:
-        """Its sound. Raises MediaError where it has none, with what it has."""
+        """The sound of the source. Raises MediaError, which lists the existing streams, if there is none."""
 
     def samples(
         self, tracks: Collection[Track], wants: Wants | None = None
     ) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
-        """Every frame and every piece of sound of these tracks, each track's in the order of their times; instead of
-        the rest of a track that cannot be decoded, or ends too early, a MediaError. A source is read so once.
+        """Yield the frames and the chunks of sound of these tracks. Can be called once per source.
 
-        Of a segment comes at the latest what is shown, or heard, at its start, and what follows as in the whole: who
-        reads takes what lies in it, and the track out of `tracks` when it is over.
+        The samples of each track are in order of time. If a track cannot be decoded or ends too early, a MediaError
+        takes the place of the rest of that track.
 
-        tracks: those that are taken out of it meanwhile are decoded no further
-        wants: which frames are taken, where that is known; the others may have no picture, and several that follow one
-            another come as one
+        With a segment, samples may start before the segment, at the latest with the sample at its start. They equal
+        those of the whole source. The caller selects the samples that lie in the segment, and removes a track from
+        `tracks` when the segment is over.
+
+        tracks: the tracks to read; decoding of a track stops when the caller removes it from this collection
+        wants: tells which frames are needed, if known. Other frames may have no picture, and several consecutive ones
+            may be merged into one
         """
 
     def __enter__(self) -> MediaSource: ...
@@ -156,12 +159,12 @@ class MediaSource(Protocol):
 
 
 def frames_of(source: MediaSource) -> Iterator[Frame]:
-    """Every frame of a source once, in the order shown. Raises MediaError where decoding fails or ends too early."""
+    """Yield every frame of a source in display order. Raises MediaError if decoding fails or ends too early."""
     return samples_of(source, source.video)
 
 
 def samples_of(source: MediaSource, track: Track) -> Iterator[Any]:
-    """Every frame or piece of sound of one track. Raises MediaError where decoding fails or ends too early."""
+    """Yield every frame or chunk of sound of one track. Raises MediaError if decoding fails or ends too early."""
     for _, sample in source.samples([track]):
         if isinstance(sample, MediaError):
             raise sample

@@ -1,4 +1,4 @@
-"""Frames that have no timestamps of their own: a folder of images, or an array. Frame k is shown at k / fps."""
+"""Reads image folders and arrays. These have no timestamps: frame k is shown at k / fps."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from .identity import Identity, images_of
 from .source import RGB, Frame, SoundTrack, Track, TrackRecord, Wants
 
 
-class _Stills:
-    """A known number of frames at a constant rate: a source, and its only track. See `MediaSource`, `FrameTrack`."""
+class Stills:
+    """Frames at a constant rate. Both a source and its only track: see `MediaSource` and `FrameTrack`.
+
+    Raises MediaError if `fps` is None.
+    """
 
     kind = "stills"
     start_seconds = Fraction(0)
@@ -37,7 +40,7 @@ class _Stills:
         self._count = count
         self.fps = as_fraction(fps)
 
-    def __enter__(self) -> _Stills:
+    def __enter__(self) -> Stills:
         return self
 
     def __exit__(
@@ -46,12 +49,12 @@ class _Stills:
         return None
 
     @property
-    def video(self) -> _Stills:
+    def video(self) -> Stills:
         return self
 
     @property
     def audio(self) -> SoundTrack:
-        raise MediaError(f"{self.location}: no sound in it: it is {self.kind}")
+        raise MediaError(f"{self.location}: {self.kind} has no sound")
 
     @property
     def end_seconds(self) -> Fraction:
@@ -73,8 +76,8 @@ class _Stills:
         raise NotImplementedError
 
 
-class ImageFolder(_Stills):
-    """The images of a folder in natural order (2.jpg before 10.jpg), EXIF orientation applied."""
+class ImageFolder(Stills):
+    """The images in a folder, in natural order (2.jpg before 10.jpg), with their EXIF orientation applied."""
 
     kind = "a folder of images"
 
@@ -86,12 +89,12 @@ class ImageFolder(_Stills):
         try:
             with PIL.Image.open(self._images[k]) as image:
                 return np.asarray(_eight_bits(PIL.ImageOps.exif_transpose(image), self._images[k]).convert("RGB"))
-        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:  # of EXIF, SyntaxError
+        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:  # SyntaxError: EXIF
             raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({in_one_line(error)})") from error
 
 
-class FrameArray(_Stills):
-    """Frames that are already in memory: uint8 (T, H, W, 3), RGB."""
+class FrameArray(Stills):
+    """Frames in memory: RGB, uint8 (T, H, W, 3)."""
 
     kind = "an array"
 
@@ -106,9 +109,15 @@ class FrameArray(_Stills):
 
 
 def _eight_bits(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:
-    """16-bit grey by its upper eight bits, which Pillow's own conversion would clip to white; the rest as it is."""
+    """Reduce a 16-bit grey image to its upper eight bits, and return any other image unchanged.
+
+    Pillow's own conversion would clip 16-bit values to white.
+    Raises MediaError if a channel has 32 bits.
+    """
     if image.mode.startswith("I;16"):
         return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise MediaError(f"{path}: expected 8 or 16 bits a channel, found 32 (mode {image.mode}): convert it first")
+        raise MediaError(
+            f"{path}: expected 8 or 16 bits per channel, found 32 (mode {image.mode}): convert the image first"
+        )
     return image

@@ -1,4 +1,4 @@
-"""When frames are shown and sound is heard: the container's timestamps, repaired where they cannot be right."""
+"""Converts the timestamps of frames and sound to seconds, and repairs implausible timestamps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from ..errors import MediaError, counted, printable
 
 log = logging.getLogger(__name__)
 
-# A frame this much before the one before it is not a small error of its timestamp: the clock has started anew, as it
-# does where transport streams were joined.
+# If a frame is this much earlier than the previous frame, the clock has restarted, as it does where transport streams
+# were joined. A smaller step back is an error in the timestamp.
 RESTART_SECONDS = Fraction(1, 2)
-# A piece of sound that starts this much after, or before, the end of the one before it is out of place by more than
-# rounding; as FFmpeg's aresample. A gap of more than an hour, or beyond the end, is an error of timestamps.
+# If a chunk of sound starts this much after or before the end of the previous chunk, the difference is a gap or an
+# overlap rather than rounding. FFmpeg's aresample uses the same limit. A gap of more than an hour, or a gap that leads
+# beyond the end of the sound, is a timestamp error.
 GAP_SECONDS = Fraction(1, 10)
 LONGEST_GAP_SECONDS = 3600
 
 
 class DisplayTimes:
-    """Turns the ticks of decoded frames, in the order shown, into seconds that never go back.
+    """Converts the ticks of decoded frames, in display order, to seconds that never decrease.
 
-    time_base: seconds a tick
+    time_base: seconds per tick
     start_ticks: the tick that is 0 s
     """
 
@@ -34,30 +35,31 @@ class DisplayTimes:
         self._faulty_pts = 0
         self._faulty_dts = 0
         self._last = Fraction(0)
-        self._restarted_by = Fraction(0)
-        self.are_doubtful = False  # a frame had no presentation timestamp, or one that is not after the one before it
+        self._clock_offset = Fraction(0)
+        self.are_unreliable = False  # True once a frame had no PTS, or a PTS not after the previous one
 
     def seconds(self, pts: int | None, dts: int | None, *, expected: Fraction) -> Fraction:
-        """The next frame's time, from its presentation and decoding timestamps.
+        """Return the time of the next frame in seconds, from its presentation and decoding timestamps.
 
-        expected: the end of the frame before it; its time, if it has no timestamp or the clock started anew
+        expected: the end of the previous frame; used if the frame has no timestamp or the clock restarted
         """
-        self.are_doubtful |= pts is None or (self._last_pts is not None and pts <= self._last_pts)
+        self.are_unreliable |= pts is None or (self._last_pts is not None and pts <= self._last_pts)
         ticks = self._best_effort(pts, dts)
         if ticks is None:
             self._last = expected
             return expected
-        seconds = (ticks - self._start_ticks) * self._time_base + self._restarted_by
+        seconds = (ticks - self._start_ticks) * self._time_base + self._clock_offset
         if self._last - seconds > RESTART_SECONDS:
-            self._restarted_by += expected - seconds
+            self._clock_offset += expected - seconds
             seconds = expected
         self._last = max(self._last, seconds)
         return self._last
 
     def _best_effort(self, pts: int | None, dts: int | None) -> int | None:
-        """As FFmpeg's `best_effort_timestamp`: the presentation timestamp, unless those went back more often.
+        """Return the more reliable timestamp, as FFmpeg's `best_effort_timestamp` does.
 
-        AVI stores decoding timestamps only; with B-frames they do not belong to the frames that carry them.
+        This is the presentation timestamp, unless presentation timestamps have gone back more often than decoding
+        timestamps. AVI stores only decoding timestamps; with B-frames they do not belong to the frames that carry them.
         """
         if dts is not None:
             self._faulty_dts += self._last_dts is not None and dts <= self._last_dts
@@ -76,15 +78,15 @@ class DisplayTimes:
 
 @dataclass
 class _Faults:
-    """Of one kind, in the timestamps of a sound: what they are, and what was done; how many, how long, where."""
+    """Timestamp faults of one kind: a noun and the repair for the message, and their count, total length and place."""
 
-    what: str
-    done: str
+    noun: str
+    repair: str
     count: int = 0
     total: Fraction = Fraction(0)
     first_at: Fraction = Fraction(0)
 
-    def note(self, at: Fraction, seconds: Fraction, *, is_new: bool = True) -> None:
+    def add(self, at: Fraction, seconds: Fraction, *, is_new: bool = True) -> None:
         self.first_at = self.first_at if self.count else at
         self.count += is_new
         self.total += seconds
@@ -92,71 +94,72 @@ class _Faults:
 
 @dataclass
 class SoundTimes:
-    """Places the pieces of a sound, so that each is heard when its timestamp says, as near as that can be.
+    """Aligns chunks of sound with their timestamps, and repairs gaps, overlaps and clock restarts.
 
-    location: of the file, for messages
-    end: of the sound, as far as that is known
-    in_step: whether pieces are heard when they say, so that one that starts where the one before it says that it ends
-        is, too, and `shift` need not be asked
+    location: the file, for messages
+    end: the end of the sound in seconds; None if unknown
+    is_aligned: True if the last chunk is aligned with its timestamp. A chunk that starts exactly where that chunk ends
+        is then aligned too, and needs no call of `shift`
     """
 
     location: str
     end: Fraction | None
-    in_step: bool = False
-    _gaps: _Faults = field(default_factory=lambda: _Faults("gap", "taken for silence"))
-    _overlaps: _Faults = field(default_factory=lambda: _Faults("overlap", "of which the later samples are left out"))
-    _restarts: _Faults = field(default_factory=lambda: _Faults("step back", "where what follows is joined"))
-    _restarted_by: Fraction = Fraction(0)
-    _is_late: bool = False  # a whole piece came too late, and the next ones do until they have caught up
+    is_aligned: bool = False
+    _gaps: _Faults = field(default_factory=lambda: _Faults("gap", "filled with silence"))
+    _overlaps: _Faults = field(default_factory=lambda: _Faults("overlap", "later samples are left out"))
+    _restarts: _Faults = field(default_factory=lambda: _Faults("backward jump", "later sound is joined on"))
+    _clock_offset: Fraction = Fraction(0)
+    _is_late: bool = False  # a whole chunk was too late; so are the next ones until they catch up
 
     def shift(self, seconds: Fraction, since: Fraction | None, reached: Fraction, length: Fraction) -> Fraction:
-        """Seconds of silence before the piece that starts at `seconds`; below 0, how much of it comes too late.
+        """Return the seconds of silence to insert before a chunk, or, if negative, the seconds to cut from its start.
 
-        since: how much later that is than the start of the piece before it; None where none said when it starts
-        reached: the end of the piece before it
-        length: its own, in seconds
-        Raises MediaError where its time cannot be.
+        seconds: the start of the chunk, according to its timestamp
+        since: seconds from the start of the previous chunk to the start of this one; None if no chunk had a timestamp
+        reached: the end of the previous chunk, in seconds
+        length: the length of the chunk, in seconds
+        Raises MediaError if the timestamps jump beyond the end of the sound, or by more than an hour.
         """
-        ahead = seconds + self._restarted_by - reached
-        self.in_step = False
+        ahead = seconds + self._clock_offset - reached
+        self.is_aligned = False
         if since is not None and -RESTART_SECONDS <= since <= 0:
-            return Fraction(0)  # a clock that stands still says nothing
-        if self._restarted_by and ahead >= GAP_SECONDS and abs(seconds - reached) < GAP_SECONDS:
-            self._restarted_by = Fraction(0)  # one timestamp was wrong, the clock is still the same
+            return Fraction(0)  # a clock that stands still carries no information
+        if self._clock_offset and ahead >= GAP_SECONDS and abs(seconds - reached) < GAP_SECONDS:
+            self._clock_offset = Fraction(0)  # a single timestamp was wrong; the clock has not restarted
             return Fraction(0)
         if -ahead > RESTART_SECONDS:
-            self._restarts.note(reached, -ahead)
-            self._restarted_by -= ahead
+            self._restarts.add(reached, -ahead)
+            self._clock_offset -= ahead
             return Fraction(0)
         if ahead < 0 and (self._is_late or -ahead >= GAP_SECONDS):
             late = min(-ahead, length)
-            self._overlaps.note(reached, late, is_new=not self._is_late)
+            self._overlaps.add(reached, late, is_new=not self._is_late)
             self._is_late = late == length
             return -late
         self._is_late = False
         if ahead < GAP_SECONDS:
-            self.in_step = True
+            self.is_aligned = True
             return Fraction(0)
         is_beyond_the_end = self.end is not None and reached <= self.end < seconds - 1
         if is_beyond_the_end or ahead > LONGEST_GAP_SECONDS:
             raise MediaError(
-                f"{self.location}: the timestamps of its sound jump from {float(reached):.2f} s to "
-                f"{float(reached + ahead):.2f} s; is it damaged?"
+                f"{self.location}: the audio timestamps jump from {float(reached):.2f} s to "
+                f"{float(reached + ahead):.2f} s; is the file damaged?"
             )
-        self._gaps.note(reached, ahead)
+        self._gaps.add(reached, ahead)
         return ahead
 
-    def tell(self) -> None:
-        """Warn of what was repaired."""
+    def warn(self) -> None:
+        """Log a warning for each kind of fault that was repaired."""
         for faults in (self._gaps, self._overlaps, self._restarts):
             if faults.count:
                 log.warning(
-                    "%s: the times of its sound have %s, %.2f s in all, the first at %.2f s, %s",
+                    "%s: the audio timestamps have %s, %.2f s in all, the first at %.2f s: %s",
                     *(
                         printable(self.location),
-                        counted(faults.count, faults.what),
+                        counted(faults.count, faults.noun),
                         faults.total,
                         faults.first_at,
-                        faults.done,
+                        faults.repair,
                     ),
                 )

@@ -1,4 +1,4 @@
-"""One stream of a container, decoded: its start and end, and whether it reaches the end that the file states."""
+"""Decodes one stream of a container, and checks that it reaches the end that the file states."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..errors import MediaError, printable
 from .container import (
     FFMPEG_ERRORS,
     Container,
-    broken,
     container_end,
     container_start,
-    latest,
+    decoding_error,
+    error_text,
+    latest_seconds,
     note_end,
-    reason,
     start_ticks,
 )
 from .source import TrackRecord
@@ -31,35 +31,38 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
-# A stream that ends this much before its stated end is taken for truncated.
+# A stream that ends this many seconds before its stated end counts as truncated.
 MISSING_SECONDS = 1
-# So much may be lost to decoding at its beginning and its end: recordings are cut in the middle of a packet, or a few.
+# This much may be undecodable at the start and at the end of a stream, as recordings are cut in the middle of packets.
 LOST_SECONDS = Fraction(1, 4)
 
 
 class FileTrack(Generic[S]):
     """A stream of a file, read once. See `Track`.
 
-    What cannot be decoded right at its beginning or its end is left out, with a warning.
+    Data at the very start or end of the stream that cannot be decoded is left out, with a warning.
 
-    stream: PyAV's
-    reached: the end of what was decoded so far, in seconds; None before anything was
+    stream: the PyAV stream
+    reached: the end of the decoded samples so far, in seconds; None before the first sample
+    kind: the kind of stream, for messages: `video` or `audio`
+    sample_noun: the noun for a decoded sample, for messages
+    Raises MediaError if FFmpeg has no decoder for the stream.
     """
 
     kind: ClassVar[str]
-    nothing: ClassVar[str]
+    sample_noun: ClassVar[str]
 
     def __init__(self, container: Container, stream: Any) -> None:
         if stream.codec_context is None:
-            raise MediaError(f"{container.location}: FFmpeg has no decoder for its {self.kind} stream")
+            raise MediaError(f"{container.location}: FFmpeg has no decoder for the {self.kind} stream")
         stream.thread_type = "AUTO"
         self.container = container
         self.stream = stream
         self.reached: Fraction | None = None
-        self._error: Exception | None = None  # the first since something was decoded
-        self._broke_at: int | None = None  # the tick of what could not be
-        self._ends: dict[Any, int] = {}  # of its packets, see `note_end`
-        self._has_timestamps = True  # of its own, and not such as FFmpeg counts
+        self._error: Exception | None = None  # the first error after the last decoded sample
+        self._failed_pts: int | None = None  # timestamp of the packet that failed
+        self._packet_ends: dict[Any, int] = {}  # {stream: tick} of its packets, see `note_end`
+        self._has_timestamps = True  # False if the file has none and FFmpeg counts them
 
     @property
     def start_seconds(self) -> Fraction:
@@ -72,7 +75,7 @@ class FileTrack(Generic[S]):
 
     @property
     def is_end_guessed(self) -> bool:
-        """Whether the end is only FFmpeg's guess, which is no reason to expect more."""
+        """True if the end is only FFmpeg's estimate. A stream that ends earlier then does not count as truncated."""
         return False
 
     @property
@@ -83,13 +86,13 @@ class FileTrack(Generic[S]):
         raise NotImplementedError
 
     def stated_end(self) -> Fraction | None:
-        """When the stream ends, as the file's header says; the container's start is 0."""
+        """Return the end of the stream in seconds as the file header states it, or None; the container's start is 0."""
         stream = self.stream
-        if self.container.format == "avi" and stream.frames:  # its duration is guessed anew where the file is cut
+        if self.container.format == "avi" and stream.frames:  # FFmpeg estimates the duration of a cut AVI file
             return Fraction(stream.frames * stream.time_base)
         if stream.duration and stream.time_base:
             return self.start_seconds + Fraction(stream.duration * stream.time_base)
-        try:  # Matroska: a tag with the end, such as 00:00:05.312000000, on the container's own clock
+        try:  # Matroska: a tag with the end on the container's clock, such as 00:00:05.312000000
             hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
             return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - container_start(self.container.handle)
         except ValueError:
@@ -97,49 +100,56 @@ class FileTrack(Generic[S]):
 
     @contextmanager
     def reopened(self) -> Iterator[Self]:
-        """The same stream from its file's beginning, read independently of this one."""
+        """Open the same stream at the beginning of the file, independently of this track."""
         with self.container.reopened() as again:
             yield type(self)(again, again.handle.streams[self.stream.index])
 
-    def take(self, packet: Packet[Any]) -> Iterator[S]:
-        """What the packet makes ready. Raises MediaError where one before it could not be decoded."""
+    def decode(self, packet: Packet[Any]) -> Iterator[S]:
+        """Decode a packet, and yield the samples that become available.
+
+        Raises MediaError if earlier packets could not be decoded and more was lost than is tolerated.
+        """
         if self._has_timestamps:
-            note_end(self._ends, packet)
+            note_end(self._packet_ends, packet)
         try:
             for decoded in packet.decode():
-                self._check_goes_on(decoded.pts)
-                yield from self._samples(decoded)
+                self._check_loss(decoded.pts)
+                yield from self._to_samples(decoded)
         except FFMPEG_ERRORS as error:
             if self._error is None:
-                self._error, self._broke_at = error, packet.pts
+                self._error, self._failed_pts = error, packet.pts
 
-    def stop(self, error: Exception) -> Iterator[S]:
-        """What the decoder holds back, where the file's own data break off, so that no last packet comes."""
+    def flush_after_error(self, error: Exception) -> Iterator[S]:
+        """Yield the samples that the decoder still holds when the file breaks off before the final flush packet.
+
+        error: the error of reading the file; `finish` decides whether to raise or to tolerate it
+        """
         with suppress(*FFMPEG_ERRORS):
             for decoded in self.stream.decode(None):
-                yield from self._samples(decoded)
+                yield from self._to_samples(decoded)
         self._error = self._error or error
 
-    def leave(self) -> None:
-        """No more of it is wanted, although there may be more."""
+    def cancel(self) -> None:
+        """End decoding before the end of the stream, because the caller needs no more samples."""
 
     def finish(self, file_reached: Fraction) -> Iterator[S]:
-        """What is left when all packets were taken. Raises MediaError where there was nothing, or it ends too early.
+        """Yield the remaining samples after the last packet.
 
-        file_reached: the end of the last packet of any stream
+        file_reached: the end of the last packet of any stream, in seconds
+        Raises MediaError if nothing was decoded, or if the stream ends too early.
         """
-        yield from self._rest()
+        yield from self._flush()
         location, stated = self.container.location, self.stated_end()
         if self._error is not None:
-            # What a guess takes for sound may be something else behind it.
-            may_lack = MISSING_SECONDS if self.is_end_guessed else LOST_SECONDS
-            if self.reached is None or self.reached + may_lack < max(self._packets_end, stated or 0):
-                raise broken(location, self.reached, self._error)
-            self._forgive(f"from {float(self.reached):.2f} s on")
+            # An estimated end may include data behind the sound that is not sound, so tolerate more.
+            tolerated = MISSING_SECONDS if self.is_end_guessed else LOST_SECONDS
+            if self.reached is None or self.reached + tolerated < max(self._packets_end, stated or 0):
+                raise decoding_error(location, self.reached, self._error)
+            self._warn_left_out(f"from {float(self.reached):.2f} s on")
         if self.reached is None:
-            raise MediaError(f"{location}: {self.nothing} in its {self.kind} stream could be decoded")
+            raise MediaError(f"{location}: no {self.sample_noun} in the {self.kind} stream could be decoded")
         reached = self.reached
-        if stated is None:  # then the container's end, which any of its streams may reach
+        if stated is None:  # use the end of the container, which any of its streams may reach
             stated, reached = container_end(self.container.handle), max(reached, file_reached)
         if stated is not None and not self.is_end_guessed and reached + MISSING_SECONDS < stated:
             raise MediaError(
@@ -147,49 +157,50 @@ class FileTrack(Generic[S]):
             )
         if stated is not None and not self.is_end_guessed and reached + LOST_SECONDS < stated:
             log.warning(
-                "%s: its %s ends at %.2f s of the %.2f s it states", printable(location), self.kind, reached, stated
+                "%s: the %s ends at %.2f s of the %.2f s it states", printable(location), self.kind, reached, stated
             )
 
-    def _check_goes_on(self, ticks: int | None) -> None:
-        """Raise where more could not be decoded than may be lost, or elsewhere than at the beginning and the end.
+    def _check_loss(self, ticks: int | None) -> None:
+        """Raise MediaError if undecodable data is too long, or is not at the start or the end of the stream.
 
-        ticks: of what was decoded now
+        ticks: timestamp of the sample that was just decoded
         """
-        # A decoder gives frames later than their packets come.
-        is_earlier = ticks is not None and self._broke_at is not None and ticks < self._broke_at
+        # Decoders delay their output, so this sample may come from a packet before the one that failed.
+        is_earlier = ticks is not None and self._failed_pts is not None and ticks < self._failed_pts
         if self._error is None or is_earlier:
             return
         stated = self.stated_end()
-        since = self.start_seconds if self.reached is None else self.reached
-        until = self._packets_end if ticks is None else self._seconds(ticks)
-        is_at_an_end = self.reached is None or (stated is not None and self.reached + LOST_SECONDS >= stated)
-        if not is_at_an_end or until - since > LOST_SECONDS:
-            raise broken(self.container.location, self.reached, self._error)
-        self._forgive(f"from {float(since):.2f} s to {float(until):.2f} s")
+        start = self.start_seconds if self.reached is None else self.reached
+        end = self._packets_end if ticks is None else self._seconds(ticks)
+        is_at_edge = self.reached is None or (stated is not None and self.reached + LOST_SECONDS >= stated)
+        if not is_at_edge or end - start > LOST_SECONDS:
+            raise decoding_error(self.container.location, self.reached, self._error)
+        self._warn_left_out(f"from {float(start):.2f} s to {float(end):.2f} s")
 
-    def _forgive(self, where: str) -> None:
+    def _warn_left_out(self, where: str) -> None:
+        """Log that a part of the stream is left out, and clear the error."""
         assert self._error is not None
-        what = f"its {self.kind} {where} cannot be decoded ({reason(self._error)}), and is left out"
-        log.warning("%s: %s", printable(self.container.location), what)
-        self._error = self._broke_at = None
+        message = f"the {self.kind} {where} cannot be decoded ({error_text(self._error)}) and is left out"
+        log.warning("%s: %s", printable(self.container.location), message)
+        self._error = self._failed_pts = None
 
     @property
     def _packets_end(self) -> Fraction:
-        return latest(self.container.handle, self._ends)
+        return latest_seconds(self.container.handle, self._packet_ends)
 
     def _seconds(self, ticks: int) -> Fraction:
-        return (ticks - self._zero) * self._tick
+        return (ticks - self._start_ticks) * self._tick
 
     @cached_property
-    def _zero(self) -> int:
+    def _start_ticks(self) -> int:
         return start_ticks(self.container.handle, self.stream)
 
     @cached_property
     def _tick(self) -> Fraction:
         return Fraction(self.stream.time_base or 0)
 
-    def _samples(self, decoded: Any) -> Iterator[S]:
+    def _to_samples(self, decoded: Any) -> Iterator[S]:
         raise NotImplementedError
 
-    def _rest(self) -> Iterator[S]:
+    def _flush(self) -> Iterator[S]:
         return iter(())

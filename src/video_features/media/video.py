@@ -1,4 +1,4 @@
-"""Frames of video, decoded by PyAV."""
+"""Decodes video frames with PyAV."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import MediaError
-from .container import FFMPEG_ERRORS, Container, broken, start_ticks
+from .container import FFMPEG_ERRORS, Container, decoding_error, start_ticks
 from .source import RGB, Frame, TrackRecord
 from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes
 from .track import MISSING_SECONDS, FileTrack
 
-# (a, b, c, d): a player shows the stored pixel (x, y) at (a·x + c·y, b·x + d·y).
+# A display matrix (a, b, c, d): players show the stored pixel (x, y) at (a·x + c·y, b·x + d·y).
 Matrix = tuple[int, int, int, int]
-# Of these FFmpeg has the end from the timestamps themselves, or from the rate.
+# For these formats FFmpeg derives the end from the timestamps or from the frame rate.
 WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
-SIDE_DATA_TYPES = 64  # more than FFmpeg has: 32 in version 8
+SIDE_DATA_TYPES = 64  # an upper bound: FFmpeg 8 has 32 types
 
 
 class VideoTrack(FileTrack[Frame]):
-    """A stream of video. See `FrameTrack`."""
+    """A video stream. See `FrameTrack`."""
 
     kind = "video"
-    nothing = "no frame"
+    sample_noun = "frame"
 
     def __init__(self, container: Container, stream: Any) -> None:
         super().__init__(container, stream)
         self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)
         self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(container.handle, stream))
-        self._held: tuple[VideoFrame, Fraction] | None = None  # a frame and its start, until the next one's is known
-        # Those that no thread is using: to share one would be to wait for it. No thread's own: a process that is
-        # forked frees what other threads had, and would wait for ever for the threads of FFmpeg in it.
+        # The last frame and its start. It is held back, because it ends where the next frame starts.
+        self._pending: tuple[VideoFrame, Fraction] | None = None
+        # Reformatters that no thread is using. Threads do not share one, because they would wait for each other. They
+        # are not thread-local either: a forked process frees the thread-local objects of the other threads, and would
+        # wait forever for FFmpeg's worker threads, which do not exist in that process.
         self._reformatters: deque[VideoReformatter] = deque()
-        self._display: tuple[int, Matrix] | None = None  # and the rotation for which it was read
+        self._display: tuple[int, Matrix] | None = None  # rotation, and the matrix read for it
 
     @property
     def codec(self) -> str:
-        """By FFmpeg's name."""
+        """FFmpeg's name for the codec."""
         return str(self.stream.codec_context.codec.canonical_name)
 
     @property
@@ -54,9 +56,9 @@ class VideoTrack(FileTrack[Frame]):
         return bool(self.stream.frames)
 
     @property
-    def are_times_doubtful(self) -> bool:
-        """Whether its timestamps so far are not simply those at which its frames are shown, but were repaired."""
-        return self._times.are_doubtful
+    def are_times_unreliable(self) -> bool:
+        """True if a timestamp so far was missing or out of order, so that display times had to be repaired."""
+        return self._times.are_unreliable
 
     def frame_count(self) -> int:
         if self.stream.frames:
@@ -67,60 +69,65 @@ class VideoTrack(FileTrack[Frame]):
                 try:
                     count = sum(1 for packet in packets if packet.size)
                 except FFMPEG_ERRORS as error:
-                    raise broken(self.container.location, None, error) from error
+                    raise decoding_error(self.container.location, None, error) from error
             if not count:
-                raise MediaError(f"{self.container.location}: no frame in its video stream")
+                raise MediaError(f"{self.container.location}: no frame in the video stream")
             return count
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
 
     def describe(self) -> TrackRecord:
         return TrackRecord(fps=float(self.fps))
 
-    def _samples(self, decoded: VideoFrame) -> Iterator[Frame]:
-        """The frame before: each is shown until the next one starts."""
+    def _to_samples(self, decoded: VideoFrame) -> Iterator[Frame]:
+        """Yield the previous frame. Its end is known only now, because it is shown until this frame starts."""
         start = self._times.seconds(decoded.pts, decoded.dts, expected=self.reached or Fraction(0))
-        if self._held is not None:
-            yield self.frame(*self._held, start)
-        self._held, self.reached = (decoded, start), start + self.shown_for(decoded)
+        if self._pending is not None:
+            yield self.frame(*self._pending, start)
+        self._pending, self.reached = (decoded, start), start + self.frame_duration(decoded)
 
-    def _rest(self) -> Iterator[Frame]:
-        if self._held is not None and self.reached is not None:
-            yield self.frame(*self._held, self.reached)
+    def _flush(self) -> Iterator[Frame]:
+        if self._pending is not None and self.reached is not None:
+            yield self.frame(*self._pending, self.reached)
 
-    def shown_for(self, frame: VideoFrame) -> Fraction:
-        """How many seconds, as it says itself."""
+    def frame_duration(self, frame: VideoFrame) -> Fraction:
+        """Return the duration of a frame in seconds as the frame states it, or 1 / fps."""
         if frame.duration and self.stream.time_base:
             return Fraction(frame.duration * self.stream.time_base)
         return 1 / self.fps
 
     def frame(self, decoded: VideoFrame, start: Fraction, end: Fraction) -> Frame:
-        """What was decoded, shown from `start` to `end`, in seconds. Raises MediaError where that cannot be."""
-        self._check_shown(start, end)
+        """Return a decoded frame that is shown from `start` to `end` (seconds).
+
+        Raises MediaError if the frame would be shown for an implausibly long time.
+        """
+        self._check_duration(start, end)
         matrix = self._matrix(decoded)
         return Frame(start, end, lambda: self._to_rgb(decoded, matrix))
 
     def _matrix(self, decoded: VideoFrame) -> Matrix:
-        # It is read anew only where the rotation changes: reading it keeps the frame in memory until the next garbage
-        # collection (PyAV's side data and frame hold each other).
+        # Read the matrix again only if the rotation changes. Reading it keeps the frame in memory until the next
+        # garbage collection, because PyAV's side data and frame refer to each other.
         if self._display is None or self._display[0] != decoded.rotation:
             self._display = (decoded.rotation, _display_matrix(decoded))
         return self._display[1]
 
-    def _check_shown(self, start: Fraction, end: Fraction) -> None:
-        """Raise MediaError where a frame is shown for so long that a constant rate would repeat it with hardly an end,
-        and the file's header knows of no such length."""
+    def _check_duration(self, start: Fraction, end: Fraction) -> None:
+        """Raise MediaError if a frame is shown for more than an hour and ends beyond the end that the header states.
+
+        A constant rate would repeat such a frame many thousands of times.
+        """
         if end - start <= LONGEST_GAP_SECONDS:
             return
         stated = None if self.container.format in WITHOUT_STATED_END else self.end_seconds
         if stated is None or end > stated + MISSING_SECONDS:
             raise MediaError(
-                f"{self.container.location}: by its timestamps one picture is shown from {float(start):.2f} s to "
-                f"{float(end):.2f} s; is it damaged?"
+                f"{self.container.location}: according to its timestamps, one picture is shown from "
+                f"{float(start):.2f} s to {float(end):.2f} s; is the file damaged?"
             )
 
     def _to_rgb(self, decoded: VideoFrame, matrix: Matrix) -> RGB:
-        # BT.601 whatever the stream's tag says: so does OpenCV before version 5, and with it the reference. PyAV's own
-        # default depends on its version.
+        # Always BT.601, regardless of the stream's colour tags, like OpenCV before version 5 and therefore like the
+        # reference implementation. PyAV's default depends on the PyAV version.
         try:
             reformatter = self._reformatters.pop()
         except IndexError:
@@ -136,16 +143,16 @@ class VideoTrack(FileTrack[Frame]):
 def _display_matrix(decoded: VideoFrame) -> Matrix:
     try:
         matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # there is something beside it that PyAV has no name for, such as EXIF
-        matrix = _without_the_unknown(decoded).side_data.get("DISPLAYMATRIX")
+    except ValueError:  # the frame has side data that PyAV does not know, such as EXIF
+        matrix = _without_unknown_side_data(decoded).side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 1, 0, 0, 1
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
     return a, b, c, d
 
 
-def _without_the_unknown(decoded: VideoFrame) -> VideoFrame:
-    """The same frame without the side data of which PyAV cannot make anything, nor of the rest where they are there."""
+def _without_unknown_side_data(decoded: VideoFrame) -> VideoFrame:
+    """Return the frame without side data of unknown types, whose presence keeps PyAV from reading any side data."""
     graph = Graph()
     nodes = [graph.add_buffer(width=decoded.width, height=decoded.height, format=decoded.format, time_base=Fraction(1))]
     for number in set(range(SIDE_DATA_TYPES)) - {known.value for known in Type}:
@@ -159,7 +166,7 @@ def _without_the_unknown(decoded: VideoFrame) -> VideoFrame:
 
 
 def _as_displayed(rgb: RGB, matrix: Matrix) -> RGB:
-    """The picture turned or mirrored as its display matrix says, by quarter turns."""
+    """Rotate an image by quarter turns, and mirror it, as its display matrix states."""
     a, b, c, d = matrix
     if abs(b) > abs(a):
         rgb, a, d = rgb.swapaxes(0, 1), c, b

@@ -1,1 +1,1 @@
-"""The families, one module each. `CONTRIBUTING.md` says what a module defines; nothing else is edited to add one."""
+"""The families, one module each. `CONTRIBUTING.md` describes how to add a family."""

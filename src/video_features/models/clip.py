@@ -1,8 +1,8 @@
-"""CLIP: OpenAI's networks and every other that open_clip lists, an image embedding a frame.
+"""CLIP: image embeddings of OpenAI's networks and all networks that open_clip lists, one vector per frame.
 
 Radford et al.: Learning Transferable Visual Models From Natural Language Supervision, 2021,
-https://arxiv.org/abs/2103.00020. Networks, weights and preprocessing (on a PIL image) are open_clip's; OpenAI's use
-QuickGELU, and so do those of others whose entry in open_clip says so.
+https://arxiv.org/abs/2103.00020. Networks, weights and preprocessing (on a PIL image) are open_clip's. OpenAI's
+networks use QuickGELU, as do other networks whose entry in open_clip says so.
 
     clip   float32 (N, D): the image embedding, not normalised
 """
@@ -35,7 +35,7 @@ from ..weights import Weights, load_strictly, obtain, read
 from ..weights.checkpoint import StateDict
 from ._kinetics import kinetics_400
 
-# OpenAI's own names → open_clip's architectures; their weights are tagged `openai` there.
+# OpenAI's model names → open_clip's architectures. open_clip tags the weights `openai`.
 OPENAI = {
     "RN50": "RN50",
     "RN101": "RN101",
@@ -49,22 +49,24 @@ OPENAI = {
 }
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 CUSTOM = "custom"
-OPENAI_CONFIG = get_pretrained_cfg("ViT-B-32", "openai")  # mean, std, interpolation: the same for all of OpenAI's
+OPENAI_CONFIG = get_pretrained_cfg(
+    "ViT-B-32", "openai"
+)  # mean, std and interpolation, the same for all of OpenAI's networks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(FrameSettings):
     model_name: str = setting(
         "ViT-B/32",
-        "OpenAI's RN50, RN101, RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px; "
-        "or MODEL/PRETRAINED of open_clip, such as ViT-B-32/laion2b_s34b_b79k; "
-        f"or {CUSTOM}: one in OpenAI's format that --weights gives",
+        "Network: OpenAI's RN50, RN101, RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14 or ViT-L/14@336px; "
+        "open_clip's MODEL/PRETRAINED, such as ViT-B-32/laion2b_s34b_b79k; "
+        f"or {CUSTOM}, for a checkpoint in OpenAI's format that --weights names.",
         metavar="NAME",
     )
     pred_texts: tuple[str, ...] | None = setting(
         None,
-        'with show_pred: texts to choose from, such as "[a dog, a cat]"; by default "a photo of CLASS" '
-        "for the classes of Kinetics-400",
+        'With show_pred: texts to classify by, such as "[a dog, a cat]".  [default: "a photo of CLASS" for each class '
+        "of Kinetics-400]",
         metavar="TEXTS",
     )
 
@@ -83,8 +85,8 @@ def published_weights(model_name: str) -> Weights:
         return replace(known, url=config["url"])
     repository, _, filename = config["hf_hub"].rpartition("/")
     if filename:
-        safer = str(Path(filename).with_suffix(".safetensors"))
-        return replace(known, repository=repository, filenames=(safer, filename))
+        safetensors = str(Path(filename).with_suffix(".safetensors"))
+        return replace(known, repository=repository, filenames=(safetensors, filename))
     filenames = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     return replace(known, repository=repository, filenames=filenames)
 
@@ -94,8 +96,8 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     texts = _texts(settings.pred_texts) if predict else {}
 
     weights = Weights(path=own) if own else published_weights(name)
-    if name == CUSTOM:  # only its tensors tell the architecture
-        custom = _custom(obtain(weights, model=name).path)
+    if name == CUSTOM:  # the architecture follows from the shapes of the tensors
+        custom = _load_openai_network(obtain(weights, model=name).path)
         image_size, embedding_size, config = custom.visual.image_size, custom.text_projection.shape[1], OPENAI_CONFIG
     else:
         config = _config(name)
@@ -103,7 +105,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         _check_text_library(name, predict=predict)
 
     def network(path: Path) -> nn.Module:
-        clip = custom if name == CUSTOM else _listed(name, path, own=own is not None)
+        clip = custom if name == CUSTOM else _load_listed_network(name, path, own=own is not None)
         head = ZeroShot(clip, list(texts.values()), _tokenizer(name)) if predict else None
         return WithHead(ImageEncoder(clip), head)
 
@@ -121,19 +123,24 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
 
 class ImageEncoder(nn.Module):
-    """CLIP's image tower: images (B, 3, h, w) → embeddings (B, D), not normalised."""
+    """CLIP's image encoder: images (B, 3, h, w) → embeddings (B, D), not normalised."""
 
     def __init__(self, clip: Any) -> None:
         super().__init__()
         self.clip = clip
 
     def forward(self, images: Tensor) -> Tensor:
-        embeddings: Tensor = self.clip.encode_image(images, normalize=False)  # CoCa's default is True
+        embeddings: Tensor = self.clip.encode_image(
+            images, normalize=False
+        )  # explicit, because CoCa normalises by default
         return embeddings
 
 
 class ZeroShot(nn.Module):
-    """Texts as classes: embeddings (B, D) → logits (B, texts), the cosine to each text times exp(logit_scale)."""
+    """Zero-shot classifier: embeddings (B, D) → logits (B, texts).
+
+    A logit is the cosine similarity of the image and the text, times exp(logit_scale).
+    """
 
     def __init__(self, clip: Any, texts: list[str], tokenizer: Callable[[list[str]], Tensor]) -> None:
         super().__init__()
@@ -148,7 +155,7 @@ class ZeroShot(nn.Module):
 
 
 def _texts(given: tuple[str, ...] | None) -> dict[str, str]:
-    """{label: text}"""
+    """Return {label: text} for the zero-shot classifier."""
     if given is not None:
         return {text: text for text in given}
     return {label: f"a photo of {label}" for label in kinetics_400()}
@@ -169,7 +176,7 @@ def _architecture_and_tag(name: str) -> tuple[str, str]:
 
 
 def _config(name: str) -> dict[str, Any]:
-    """open_clip's entry for these weights: where they are, how pictures are prepared, and whether QuickGELU is used."""
+    """Return open_clip's entry for the weights: location, preprocessing and QuickGELU. Raises SettingsError."""
     if name not in list_models():
         raise SettingsError(unknown("clip model_name", name, list_models()))
     config: dict[str, Any] = get_pretrained_cfg(*_architecture_and_tag(name))
@@ -177,27 +184,30 @@ def _config(name: str) -> dict[str, Any]:
 
 
 def _sizes(name: str) -> tuple[tuple[int, int], int]:
-    """Height and width of its pictures, and the length of its embeddings."""
+    """Return the network's image size (height, width) and the length of its embeddings."""
     architecture = open_clip.get_model_config(_architecture_and_tag(name)[0])
     size = architecture["vision_cfg"]["image_size"]
     return (size, size) if isinstance(size, int) else tuple(size), architecture["embed_dim"]
 
 
 def _check_text_library(name: str, *, predict: bool) -> None:
-    """Some text encoders and tokenizers of open_clip's list are Hugging Face's, a library of its own."""
+    """Raise SettingsError if the network needs Hugging Face's transformers and the library is not installed.
+
+    Some of open_clip's networks use a text encoder or tokenizer of transformers.
+    """
     text = open_clip.get_model_config(_architecture_and_tag(name)[0])["text_cfg"]
     needed = "hf_model_name" in text or (predict and "hf_tokenizer_name" in text)
     if needed and importlib.util.find_spec("transformers") is None:
         raise SettingsError(f"clip {name} needs an extra: pip install 'video_features[transformers]'")
 
 
-def _listed(name: str, path: Path, *, own: bool) -> Any:
-    """A network of open_clip's list. own: the weights are the user's file, not the published one."""
-    with _no_warning_of_random_weights():  # they are loaded next
+def _load_listed_network(name: str, path: Path, *, own: bool) -> Any:
+    """Load a network that open_clip lists. own: `path` is the user's own file instead of the published one."""
+    with _random_weights_warning_suppressed():  # the weights are loaded below
         clip = open_clip.create_model(
             _architecture_and_tag(name)[0],
             pretrained_text=False,
-            force_quick_gelu=_config(name).get("quick_gelu", False),  # open_clip itself only warns where these differ
+            force_quick_gelu=_config(name).get("quick_gelu", False),  # open_clip only warns about a mismatch
         )
     if own:
         load_strictly(clip, convert_state_dict(clip, _read(path)), path)
@@ -209,14 +219,14 @@ def _listed(name: str, path: Path, *, own: bool) -> Any:
     return clip
 
 
-def _custom(path: Path) -> Any:
-    """A network in OpenAI's format, its architecture read from the tensors' shapes."""
+def _load_openai_network(path: Path) -> Any:
+    """Load a network in OpenAI's format. The shapes of the tensors determine the architecture."""
     state = _read(path)
     try:
         clip = build_model_from_openai_state_dict(dict(state)).float()
     except (KeyError, RuntimeError, AssertionError, ZeroDivisionError) as error:
         raise WeightsError(f"{path}: not a CLIP network in OpenAI's format; {in_one_line(error)}") from error
-    load_strictly(clip, state, path)  # once more: open_clip rounded them to float16
+    load_strictly(clip, state, path)  # load again, because open_clip rounded the weights to float16
     return clip
 
 
@@ -225,7 +235,7 @@ def _read(path: Path) -> StateDict:
         state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
     else:
         state = read(path)
-    # Numbers, not weights, that OpenAI's networks carry along.
+    # OpenAI's checkpoints also contain these numbers, which are not weights.
     return {name: tensor for name, tensor in state.items() if name not in OPENAI_EXTRAS}
 
 
@@ -237,13 +247,14 @@ def _is_torchscript(path: Path) -> bool:
 
 
 @contextmanager
-def _no_warning_of_random_weights() -> Iterator[None]:
-    quiet = logging.NullHandler()  # else the first warning would set up the root logger for everybody
-    before = logging.root.manager.disable
-    logging.root.addHandler(quiet)
+def _random_weights_warning_suppressed() -> Iterator[None]:
+    """Suppress open_clip's warning that a network is created without pretrained weights."""
+    handler = logging.NullHandler()  # without a handler, open_clip's first log call would configure the root logger
+    disabled_level = logging.root.manager.disable
+    logging.root.addHandler(handler)
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logging.disable(before)
-        logging.root.removeHandler(quiet)
+        logging.disable(disabled_level)
+        logging.root.removeHandler(handler)

@@ -1,15 +1,16 @@
-"""I3D: clip features of Kinetics-400 networks, a vector a stack of frames for each stream.
+"""I3D: clip features of Kinetics-400 networks, one vector per stack of frames and stream.
 
 Carreira, Zisserman: Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, 2017,
-https://arxiv.org/abs/1705.07750. Inception-v1, inflated; weights as hassony2 converted them from DeepMind's
-(https://github.com/hassony2/kinetics_i3d_pytorch) and the reference tool, v-iashin/video_features at a2f61b7a4cf0,
-publishes them; windows and preprocessing are that tool's.
+https://arxiv.org/abs/1705.07750. The network is an inflated Inception-v1. The weights were converted from DeepMind's by
+hassony2 (https://github.com/hassony2/kinetics_i3d_pytorch) and are published by the reference tool,
+v-iashin/video_features at a2f61b7a4cf0, whose windows and preprocessing this module follows.
 
-    rgb    float32 (N, 1024): the last map, averaged over its area and then over time
-    flow   the same of a network of its own, which sees the optical flow, RAFT's or PWC-Net's, as colours of 8 bits
+    rgb    float32 (N, 1024): the last feature map, averaged over space and then over time
+    flow   float32 (N, 1024): the same from a second network, whose input is the optical flow of RAFT or PWC-Net,
+           quantised to 8 bits
 
-A row's stack is one frame longer than `stack_size`, so that the flow between its frames fills one too; the stream of
-colours sees all but the last.
+A stack has one frame more than `stack_size`, so that there are `stack_size` flow fields between the frames. The rgb
+stream ignores the last frame.
 """
 
 from __future__ import annotations
@@ -36,46 +37,46 @@ from ._kinetics import kinetics_400
 
 log = logging.getLogger(__name__)
 
-RAFT = "sintel"  # of its weights
+RAFT_WEIGHTS = "sintel"
 GIT_BLOBS = {
     "i3d_rgb": "2a7c22e23e6c74f50a0166ce61110bccd2ab48bb",
     "i3d_flow": "5d552d2206f41089c428b0d9d8de3b1fccc85b5a",
 }
 STREAMS = ("rgb", "flow")
 FLOW_TYPES = ("raft", "pwc")
-LEAST_FRAMES = 10  # the last map is two deep then, and so is its pooling
-CROPPED = 224
-resize = Resize(256)
-LARGEST_FLOW = 20  # pixels; longer ones are cut
+MIN_FRAMES = 10  # the last map then has two time steps, the size of the pooling window
+CROP_SIZE = 224
+RESIZE = Resize(256)
+MAX_FLOW_PIXELS = 20  # the flow is clipped to ±20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ClipSettings):
-    weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # several networks, several files
+    weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # one file per network
         None,
-        "checkpoints to use instead of the published ones, as their authors publish them: weights.rgb, "
-        "weights.flow, weights.raft, weights.pwc",
+        "Checkpoints to load instead of the published ones, in the authors' own formats, one per network: weights.rgb, "
+        "weights.flow, weights.raft, weights.pwc.",
         metavar="FILE",
         parts=(*STREAMS, *FLOW_TYPES),
     )
-    streams: str | None = setting(None, "rgb or flow; by default both", metavar="NAME")
-    flow_type: str = setting("raft", "which flow the stream of flow sees: raft or pwc", metavar="raft|pwc")
+    streams: str | None = setting(None, "Streams to compute: rgb or flow.  [default: both]", metavar="NAME")
+    flow_type: str = setting("raft", "Optical flow for the flow stream: raft or pwc.", metavar="raft|pwc")
     stack_size: int = setting(
-        64, f"frames in a row's window, at least {LEAST_FRAMES}; a row takes one more, for its flow", metavar="N"
+        64, f"Frames per clip, at least {MIN_FRAMES}; each clip takes one more frame for its flow.", metavar="N"
     )
-    step_size: int = setting(64, "frames from one window's start to the next one's", metavar="N")
+    step_size: int = setting(64, "Frames from the start of one clip to the start of the next.", metavar="N")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streams not in (None, *STREAMS):
-            raise SettingsError(f"{unknown('i3d streams', self.streams, STREAMS)}; both are the default, null")
+            raise SettingsError(f"{unknown('i3d streams', self.streams, STREAMS)}; null (the default) computes both")
         if self.flow_type not in FLOW_TYPES:
             raise SettingsError(unknown("i3d flow_type", self.flow_type, FLOW_TYPES))
-        if self.stack_size < LEAST_FRAMES:
-            raise SettingsError(f"i3d needs a stack_size of at least {LEAST_FRAMES}, and it is {self.stack_size}")
+        if self.stack_size < MIN_FRAMES:
+            raise SettingsError(f"i3d needs a stack_size of at least {MIN_FRAMES}, got {self.stack_size}")
         if self.weights and "" in self.weights and self.streams != "rgb":
             raise SettingsError(
-                f"i3d has several networks: give each its own file, weights.rgb=…, weights.flow=…, "
+                f"i3d has several networks: give a file for each, weights.rgb=…, weights.flow=…, "
                 f"weights.{self.flow_type}=…, instead of weights={self.weights['']}"
             )
 
@@ -86,7 +87,7 @@ def list_models() -> list[str]:
 
 def published_weights(model_name: str) -> Weights:
     if model_name == "raft":
-        return raft.published_weights(RAFT)
+        return raft.published_weights(RAFT_WEIGHTS)
     if model_name == "pwc":
         return pwc.published_weights(pwc.NETWORK)
     if model_name not in GIT_BLOBS:
@@ -100,78 +101,85 @@ def published_weights(model_name: str) -> Weights:
 
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
-    own = settings.weights or {}
-    make = {"rgb": rgb_stream, "flow": flow_stream}
-    chosen = STREAMS if settings.streams is None else (settings.streams,)
+    own_weights = settings.weights or {}
+    factories = {"rgb": rgb_stream, "flow": flow_stream}
+    keys = STREAMS if settings.streams is None else (settings.streams,)
     labels = kinetics_400() if predict else None
-    streams = [make[key](settings, own, labels) for key in chosen]
+    streams = [factories[key](settings, own_weights, labels) for key in keys]
     extractor = Extractor(feature="i3d", settings=settings, streams=streams)
-    with_these = settings.streams or "null", settings.flow_type
     used = {stream.weights_setting for stream in extractor.all_streams()}
-    for part in sorted(part for part in own if part and f"weights.{part}" not in used):
-        log.warning("i3d does not use weights.%s with streams=%s and flow_type=%s", part, *with_these)
+    for part in sorted(part for part in own_weights if part and f"weights.{part}" not in used):
+        log.warning(
+            "i3d does not use weights.%s with streams=%s and flow_type=%s",
+            *(part, settings.streams or "null", settings.flow_type),
+        )
     return extractor
 
 
-def rgb_stream(settings: Settings, own: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
+def rgb_stream(settings: Settings, own_weights: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
     return Stream(
         key="rgb",
         model="i3d_rgb",
-        weights=own_or_published(own.get("rgb") or own.get(""), published_weights("i3d_rgb")),
+        weights=own_or_published(own_weights.get("rgb") or own_weights.get(""), published_weights("i3d_rgb")),
         weights_setting="weights.rgb",
         build_network=partial(_network, 3),
         row_shape=(1024,),
         preprocess=preprocess_rgb,
         window=Window(settings.stack_size + 1, settings.step_size, settings.tail),
-        collate=all_but_the_last,
+        collate=drop_last_frame,
         labels=labels,
     )
 
 
-def flow_stream(settings: Settings, own: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
-    if settings.flow_type == "raft":  # what the frames are padded with has its flow, too
-        between = raft.stream(RAFT, own.get("raft"), resize, keeps_padding=True, weights_setting="weights.raft")
+def flow_stream(settings: Settings, own_weights: Mapping[str, Path], labels: Sequence[str] | None) -> Stream:
+    if settings.flow_type == "raft":  # the flow of the padding is kept: the centre crop is taken from the padded flow
+        flow = raft.stream(
+            RAFT_WEIGHTS, own_weights.get("raft"), RESIZE, keeps_padding=True, weights_setting="weights.raft"
+        )
     else:
-        between = pwc.stream(own.get("pwc"), resize, weights_setting="weights.pwc")
+        flow = pwc.stream(own_weights.get("pwc"), RESIZE, weights_setting="weights.pwc")
     return Stream(
         key="flow",
         model="i3d_flow",
-        weights=own_or_published(own.get("flow"), published_weights("i3d_flow")),
+        weights=own_or_published(own_weights.get("flow"), published_weights("i3d_flow")),
         weights_setting="weights.flow",
         build_network=partial(_network, 2),
         row_shape=(1024,),
         preprocess=preprocess_flow,
         window=Window(settings.stack_size, settings.step_size, settings.tail),
         collate=as_clip,
-        over=between,
+        over=flow,
         labels=labels,
     )
 
 
 def preprocess_rgb(rgb: RGB) -> Tensor:
-    """uint8 (H, W, 3) → float32 (3, 224, 224) in −1 … 1: the smaller side at 256, then the centre."""
-    return around_zero(centre(channels_first(resize(rgb)), CROPPED).float())
+    """Resize the smaller side to 256 and crop the centre: uint8 (H, W, 3) → float32 (3, 224, 224) in −1 … 1."""
+    return scale_to_signed_unit(centre_crop(channels_first(RESIZE(rgb)), CROP_SIZE).float())
 
 
 def preprocess_flow(flow: Tensor) -> Tensor:
-    """float32 (2, H, W), pixels → (2, 224, 224) in −1 … 1: the centre, ±20 pixels in 256 steps, as colours have."""
-    short = centre(flow, CROPPED).clamp(-LARGEST_FLOW, LARGEST_FLOW)
-    return around_zero(torch.round(128 + 255 / (2 * LARGEST_FLOW) * short))
+    """Crop the centre, clip to ±20 pixels and quantise to 256 levels, like an 8-bit image.
+
+    float32 (2, H, W) in pixels → float32 (2, 224, 224) in −1 … 1
+    """
+    clipped = centre_crop(flow, CROP_SIZE).clamp(-MAX_FLOW_PIXELS, MAX_FLOW_PIXELS)
+    return scale_to_signed_unit(torch.round(128 + 255 / (2 * MAX_FLOW_PIXELS) * clipped))
 
 
-def around_zero(levels: Tensor) -> Tensor:
-    """0 … 255 → −1 … 1"""
+def scale_to_signed_unit(levels: Tensor) -> Tensor:
+    """Scale 0 … 255 to −1 … 1."""
     return levels * 2 / 255 - 1
 
 
-def centre(image: Tensor, side: int) -> Tensor:
-    """(C, H, W) → (C, side, side); where the margin is odd, the larger part is cut after."""
+def centre_crop(image: Tensor, side: int) -> Tensor:
+    """(C, H, W) → (C, side, side). If the margin is odd, the extra pixel is cut at the bottom or right."""
     top, left = ((size - side) // 2 for size in image.shape[1:])
     return image[:, top : top + side, left : left + side]
 
 
-def all_but_the_last(window: Sequence[Tensor]) -> Tensor:
-    """Frames (C, H, W) of a stack → a clip (C, stack_size, H, W)."""
+def drop_last_frame(window: Sequence[Tensor]) -> Tensor:
+    """Frames (C, H, W) of a stack → clip (C, stack_size, H, W), without the last frame."""
     return as_clip(window[:-1])
 
 
@@ -182,9 +190,10 @@ def _network(channels: int, path: Path) -> nn.Module:
 
 
 class InceptionI3d(nn.Module):
-    """The network under its published names: (B, channels, T, 224, 224) → features (B, 1024); T at least 10.
+    """Inflated Inception-v1 with the published parameter names.
 
-    conv3d_0c_1x1: its classifier, which the features do not go through
+    forward: (B, channels, T, 224, 224), T ≥ 10 → features (B, 1024)
+    conv3d_0c_1x1: the classifier, which `forward` does not apply
     """
 
     def __init__(self, channels: int, classes: int = 400) -> None:
@@ -215,11 +224,11 @@ class InceptionI3d(nn.Module):
 
 
 class Unit3d(nn.Module):
-    """Convolution padded as TensorFlow's `SAME` for an even size, batch norm, ReLU."""
+    """3D convolution, batch norm and ReLU. The padding is TensorFlow's `SAME` padding of an even input size."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
-        self.pads = same_pads((kernel,) * 3, (stride,) * 3)
+        self.pads = same_padding((kernel,) * 3, (stride,) * 3)
         self.conv3d = nn.Conv3d(channels_in, channels_out, kernel, stride, bias=False)
         self.batch3d = nn.BatchNorm3d(channels_out)
 
@@ -228,16 +237,14 @@ class Unit3d(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Inception's block: four branches over one input, their channels side by side."""
+    """Inception block: four branches on the same input, with their outputs concatenated along the channels."""
 
-    def __init__(
-        self, channels: int, one: int, three: tuple[int, int], other_three: tuple[int, int], pooled: int
-    ) -> None:
+    def __init__(self, channels: int, out_0: int, out_1: tuple[int, int], out_2: tuple[int, int], out_3: int) -> None:
         super().__init__()
-        self.branch_0 = Unit3d(channels, one, 1)
-        self.branch_1 = nn.Sequential(Unit3d(channels, three[0], 1), Unit3d(*three, 3))
-        self.branch_2 = nn.Sequential(Unit3d(channels, other_three[0], 1), Unit3d(*other_three, 3))
-        self.branch_3 = nn.Sequential(MaxPool3x3(), Unit3d(channels, pooled, 1))
+        self.branch_0 = Unit3d(channels, out_0, 1)
+        self.branch_1 = nn.Sequential(Unit3d(channels, out_1[0], 1), Unit3d(*out_1, 3))
+        self.branch_2 = nn.Sequential(Unit3d(channels, out_2[0], 1), Unit3d(*out_2, 3))
+        self.branch_3 = nn.Sequential(MaxPool3x3(), Unit3d(channels, out_3, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.branch_0(x), self.branch_1(x), self.branch_2(x), self.branch_3(x)], dim=1)
@@ -252,12 +259,15 @@ Size = tuple[int, int, int]
 
 
 def max_pool(x: Tensor, kernel: Size, stride: Size) -> Tensor:
-    """Padded with zeros as the convolutions are; what is left at the end is a window too."""
-    return max_pool3d(pad(x, same_pads(kernel, stride)), kernel, stride, ceil_mode=True)
+    """Max pooling with the zero padding of the convolutions. A partial window at the end is pooled too (ceil mode)."""
+    return max_pool3d(pad(x, same_padding(kernel, stride)), kernel, stride, ceil_mode=True)
 
 
-def same_pads(kernel: Size, stride: Size) -> list[int]:
-    """Zeros before and after each axis, the last axis first, as `pad` takes them: kernel − stride in all, the odd one
-    after. TensorFlow's own rule depends on the size; the published weights' network does not."""
+def same_padding(kernel: Size, stride: Size) -> list[int]:
+    """Return the zero padding before and after each axis, last axis first, as `pad` expects it.
+
+    An axis gets kernel − stride zeros in total; an odd zero goes after. TensorFlow's `SAME` also depends on the input
+    size, but the network that the weights were published with does not.
+    """
     totals = [max(k - s, 0) for k, s in zip(kernel, stride, strict=True)]
     return [zeros for total in reversed(totals) for zeros in (total // 2, total - total // 2)]

@@ -1,11 +1,12 @@
-"""PWC-Net: optical flow, a field for each frame and the next one.
+"""PWC-Net: optical flow, one flow field per pair of consecutive frames.
 
 Sun et al.: PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume, 2018,
-https://arxiv.org/abs/1709.02371. Network and weights (trained on Sintel) as sniklaus converted them
-(https://github.com/sniklaus/pytorch-pwc) and the reference tool, v-iashin/video_features at bd827df5e543, publishes
-them; here with PyTorch's operations alone, on any device.
+https://arxiv.org/abs/1709.02371. The network and its weights (trained on Sintel) were converted by sniklaus
+(https://github.com/sniklaus/pytorch-pwc) and are published by the reference tool, v-iashin/video_features at
+bd827df5e543. This implementation only uses PyTorch operations, so it runs on any device.
 
-    pwc   float32 (N − 1, 2, H, W): how many pixels each one moves to the right and down, until the next frame
+    pwc   float32 (N − 1, 2, H, W): the displacement of each pixel to the right (x) and down (y) until the next frame,
+          in pixels
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from ..settings import unknown
 from ..weights import Weights, load_strictly, own_or_published, read
 from ._flow import PAIRS, FlowSettings
 
-URL = (  # the reference tool dropped it later
+URL = (  # an earlier commit, because the reference tool has since removed the file
     "https://github.com/v-iashin/video_features/raw/bd827df5e543ef3270946bcf63e47e18abcdd9ab/"
     "models/pwc/checkpoints/pwc_net_sintel.pt"
 )
 NETWORK = "pwc_net_sintel"
-MULTIPLE = 64  # of which the sides of the pictures are, so that all six levels of the pyramid are whole
-RADIUS = 4  # of the neighbourhood in which a pixel is looked for
-NEIGHBOURS = (2 * RADIUS + 1) ** 2
-TRAINED_SCALE = 20.0  # the network was trained on flow divided by this
-SLOPE = 0.1  # of the leaky ReLUs
-CHANNELS = {1: 16, 2: 32, 3: 64, 4: 96, 5: 128, 6: 196}  # of the pyramid's levels, each half as large as the one before
-GROWTH = (128, 128, 96, 64, 32)  # channels that a decoder's layers add, one after another
+SIDE_MULTIPLE = 64  # images are resized to multiples of 64, so that all six pyramid levels have whole sizes
+SEARCH_RADIUS = 4  # of the correlation window, in pixels of a level
+NEIGHBOURS = (2 * SEARCH_RADIUS + 1) ** 2
+FLOW_SCALE = 20.0  # the network was trained on flow divided by 20
+NEGATIVE_SLOPE = 0.1  # of the leaky ReLUs
+CHANNELS = {1: 16, 2: 32, 3: 64, 4: 96, 5: 128, 6: 196}  # by pyramid level; each level halves the size of the maps
+GROWTH = (128, 128, 96, 64, 32)  # channels that each layer of a decoder adds
 
 Pyramid = tuple[Tensor, ...]
 
@@ -63,7 +64,7 @@ def published_weights(model_name: str) -> Weights:
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     flow = stream(settings.weights, settings.resize, dtype=settings.dtype)
-    return Extractor(feature="pwc", settings=settings, streams=[flow], previews=settings.preview)
+    return Extractor(feature="pwc", settings=settings, streams=[flow])
 
 
 def stream(
@@ -73,7 +74,7 @@ def stream(
     dtype: type[np.floating[Any]] = np.float32,
     weights_setting: str = "weights",
 ) -> Stream:
-    """Flow between neighbours, of the size of the resized frames."""
+    """Build the stream of flow between consecutive frames, in the size of the resized frames."""
     return Stream(
         key="pwc",
         model=NETWORK,
@@ -91,20 +92,22 @@ def stream(
 
 
 def in_pixels(flow: Tensor, frame: torch.Size) -> Tensor:
-    """What the network gives, (B, 2, h, w) → flow (B, 2, H, W), in pixels of the frame, (3, H, W)"""
+    """Resize and scale the network's output (B, 2, h, w) → flow (B, 2, H, W) in pixels of the frame.
+
+    frame: the shape of the frame, (3, H, W)
+    """
     _, height, width = frame
-    scale = torch.tensor([width / rounded_up(width), height / rounded_up(height)], device=flow.device)
-    return interpolate(TRAINED_SCALE * flow, (height, width), mode="bilinear", align_corners=False) * scale.view(
-        2, 1, 1
-    )
+    scale = torch.tensor([width / round_up(width), height / round_up(height)], device=flow.device)
+    return interpolate(FLOW_SCALE * flow, (height, width), mode="bilinear", align_corners=False) * scale.view(2, 1, 1)
 
 
-def rounded_up(side: int) -> int:
-    return -(-side // MULTIPLE) * MULTIPLE
+def round_up(side: int) -> int:
+    """Round a side up to a multiple of 64."""
+    return -(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE
 
 
 class PwcNet(nn.Module):
-    """The network under its published names."""
+    """PWC-Net with the published parameter names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,14 +120,17 @@ class PwcNet(nn.Module):
         self.moduleRefiner = Refiner()
 
     def encode(self, frames: Tensor) -> Pyramid:
-        """frames uint8 (B, 3, H, W), RGB → their pyramid, of pictures resized to (H', W')"""
-        size = [rounded_up(side) for side in frames.shape[2:]]
+        """Frames uint8 (B, 3, H, W), RGB → feature pyramid of the frames resized to (H', W')."""
+        size = [round_up(side) for side in frames.shape[2:]]
         bgr = frames.flip(1).float() / 255
         pyramid: Pyramid = self.moduleExtractor(interpolate(bgr, size, mode="bilinear", align_corners=False))
         return pyramid
 
     def forward(self, pair: tuple[Pyramid, Pyramid]) -> tuple[Tensor, None]:
-        """Both frames' pyramids → a 20th of the flow, in pixels of (H', W'): (B, 2, H'/4, W'/4); and no logits"""
+        """Pyramids of both frames → flow (B, 2, H'/4, W'/4), and None instead of logits.
+
+        The flow is in pixels of (H', W'), divided by 20.
+        """
         decoders = (self.moduleSix, self.moduleFiv, self.moduleFou, self.moduleThr, self.moduleTwo)
         flow = features = None
         for first, second, decoder in zip(*map(reversed, pair), decoders, strict=True):
@@ -133,7 +139,7 @@ class PwcNet(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """(B, 3, H', W') → levels 2 to 6, level k (B, CHANNELS[k], H' / 2^k, W' / 2^k)"""
+    """Images (B, 3, H', W') → levels 2 to 6; level k has the shape (B, CHANNELS[k], H' / 2^k, W' / 2^k)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,14 +159,14 @@ class FeaturePyramid(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Flow of one level from its maps and the flow of the level above, which is half as large."""
+    """Computes the flow of a level from the level's maps and the flow of the level above, which has half the size."""
 
     def __init__(self, level: int) -> None:
         super().__init__()
-        self.warp_scale = TRAINED_SCALE / 2**level  # from what the network gives to pixels of this level
-        channels = decoded_channels(level)
+        self.warp_scale = FLOW_SCALE / 2**level  # network output → pixels of this level
+        channels = decoder_channels(level)
         if level < 6:
-            above = decoded_channels(level + 1) + sum(GROWTH)
+            above = decoder_channels(level + 1) + sum(GROWTH)
             self.moduleUpflow = nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1)
             self.moduleUpfeat = nn.ConvTranspose2d(above, 2, 4, stride=2, padding=1)
         self.moduleOne = _layer(channels, GROWTH[0])
@@ -173,24 +179,29 @@ class Decoder(nn.Module):
     def forward(
         self, first: Tensor, second: Tensor, flow: Tensor | None, features: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Maps (B, D, h, w), flow (B, 2, h/2, w/2) and features of the level above → flow and features of this one"""
+        """Decode one level.
+
+        first, second: maps (B, D, h, w) of both frames
+        flow, features: output of the level above, with flow (B, 2, h/2, w/2); None at the top level
+        Returns the flow (B, 2, h, w) and the features of this level.
+        """
         if flow is None:
-            x = leaky_relu(correlation(first, second), SLOPE)
+            x = leaky_relu(correlation(first, second), NEGATIVE_SLOPE)
         else:
             flow, features = self.moduleUpflow(flow), self.moduleUpfeat(features)
-            volume = leaky_relu(correlation(first, warped(second, flow * self.warp_scale)), SLOPE)
-            x = torch.cat([volume, first, flow, features], dim=1)
+            cost_volume = leaky_relu(correlation(first, warp(second, flow * self.warp_scale)), NEGATIVE_SLOPE)
+            x = torch.cat([cost_volume, first, flow, features], dim=1)
         for layer in (self.moduleOne, self.moduleTwo, self.moduleThr, self.moduleFou, self.moduleFiv):
             x = torch.cat([layer(x), x], dim=1)
         return self.moduleSix(x), x
 
 
 class Refiner(nn.Module):
-    """What is added to the last flow, from a wide neighbourhood: convolutions whose dilation grows."""
+    """Computes a correction of the final flow from a wide context, with dilated convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
-        channels = (decoded_channels(2) + sum(GROWTH), 128, 128, 128, 96, 64, 32)
+        channels = (decoder_channels(2) + sum(GROWTH), 128, 128, 128, 96, 64, 32)
         dilations = (1, 2, 4, 8, 16, 1)
         layers = [
             layer
@@ -200,12 +211,16 @@ class Refiner(nn.Module):
         self.moduleMain = nn.Sequential(*layers, nn.Conv2d(channels[-1], 2, 3, padding=1))
 
     def forward(self, features: Tensor) -> Tensor:
-        change: Tensor = self.moduleMain(features)
-        return change
+        correction: Tensor = self.moduleMain(features)
+        return correction
 
 
-def decoded_channels(level: int) -> int:
-    """What a decoder starts with: correlations, and below the top its first map, the flow, and features, from above."""
+def decoder_channels(level: int) -> int:
+    """Return the number of input channels of a decoder.
+
+    The top level only has correlations. All other levels also have the first frame's map, and the upsampled flow and
+    features (2 channels each) of the level above.
+    """
     return NEIGHBOURS if level == 6 else NEIGHBOURS + CHANNELS[level] + 2 + 2
 
 
@@ -219,29 +234,34 @@ def _level(channels_in: int, channels_out: int) -> nn.Sequential:
 
 def _layer(channels_in: int, channels_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride, padding=dilation, dilation=dilation), nn.LeakyReLU(SLOPE)
+        nn.Conv2d(channels_in, channels_out, 3, stride, padding=dilation, dilation=dilation),
+        nn.LeakyReLU(NEGATIVE_SLOPE),
     )
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Maps (B, D, h, w) → (B, 81, h, w): the mean over D of a pixel of the first times each one of the second in its
-    neighbourhood, row by row; zero outside"""
+    """Compute the cost volume of two maps (B, D, h, w) → (B, 81, h, w).
+
+    Each channel is the mean over D of the product of `first` and a shifted `second`. Shifts reach up to 4 pixels on
+    both axes, in row-major order. Pixels outside `second` are zero.
+    """
     height, width = first.shape[2:]
-    around = pad(second, (RADIUS,) * 4)
+    padded = pad(second, (SEARCH_RADIUS,) * 4)
     return torch.stack(
         [
-            (first * around[:, :, top : top + height, left : left + width]).mean(dim=1)
-            for top in range(2 * RADIUS + 1)
-            for left in range(2 * RADIUS + 1)
+            (first * padded[:, :, top : top + height, left : left + width]).mean(dim=1)
+            for top in range(2 * SEARCH_RADIUS + 1)
+            for left in range(2 * SEARCH_RADIUS + 1)
         ],
         dim=1,
     )
 
 
-def warped(maps: Tensor, flow: Tensor) -> Tensor:
-    """Maps (B, D, h, w), each pixel taken from where flow (B, 2, h, w) points; zero where that is not wholly inside.
+def warp(maps: Tensor, flow: Tensor) -> Tensor:
+    """Warp maps (B, D, h, w) with flow (B, 2, h, w): each pixel is sampled at the position that its flow points to.
 
-    The grid is one for `align_corners=True` and sampled without, as the network was trained.
+    Pixels whose position is not fully inside the maps are zero. The grid is built for `align_corners=True` but sampled
+    with `align_corners=False`, because the network was trained this way.
     """
     batch, _, height, width = maps.shape
     x = torch.linspace(-1, 1, width, device=maps.device).view(1, 1, width).expand(batch, height, width)

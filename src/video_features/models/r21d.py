@@ -1,10 +1,10 @@
-"""R(2+1)D: clip features of Kinetics-400 networks, a vector a stack of frames.
+"""R(2+1)D: clip features of Kinetics-400 networks, one vector per stack of frames.
 
 Tran et al.: A Closer Look at Spatiotemporal Convolutions for Action Recognition, 2018,
 https://arxiv.org/abs/1711.11248; the 34-layer networks: Ghadiyaram et al.: Large-scale Weakly-supervised Pre-training
 for Video Action Recognition, 2019, https://arxiv.org/abs/1905.00561, converted from Caffe2 by
-https://github.com/moabitcoin/ig65m-pytorch (release v1.0.0). All are torchvision's `VideoResNet`; the preprocessing is
-that of the reference tool, v-iashin/video_features at a2f61b7a4cf0.
+https://github.com/moabitcoin/ig65m-pytorch (release v1.0.0). All networks are built from torchvision's `VideoResNet`.
+The preprocessing follows the reference tool, v-iashin/video_features at a2f61b7a4cf0.
 
     r21d   float32 (N, 512): the pooled vector before `fc`
 """
@@ -28,7 +28,7 @@ from ..weights import Weights, digits_in_name, load_strictly, own_or_published, 
 from ._kinetics import kinetics_400
 
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
-FRAMES = {  # a clip, as each network was trained
+CLIP_LENGTHS = {  # in frames, as each network was trained
     "r2plus1d_18_16_kinetics": 16,
     "r2plus1d_34_32_ig65m_ft_kinetics": 32,
     "r2plus1d_34_8_ig65m_ft_kinetics": 8,
@@ -43,12 +43,14 @@ MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ClipSettings):
-    model_name: str = setting("r2plus1d_18_16_kinetics", ", ".join(FRAMES), metavar="NAME")
+    model_name: str = setting("r2plus1d_18_16_kinetics", f"Network: {', '.join(CLIP_LENGTHS)}.", metavar="NAME")
     stack_size: int | None = setting(
-        None, "frames in a row's window; by default the 16, 32 or 8 of the model's name", metavar="N"
+        None, "Frames per clip; each clip gives one row.  [default: 16, 32 or 8, as in the model's name]", metavar="N"
     )
     step_size: int | None = setting(
-        None, "frames from one window's start to the next one's; by default the same number", metavar="N"
+        None,
+        "Frames from the start of one clip to the start of the next.  [default: as in the model's name]",
+        metavar="N",
     )
 
 
@@ -71,7 +73,7 @@ def published_weights(model_name: str) -> Weights:
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
     published = published_weights(name)
-    size, step = settings.stack_size or FRAMES[name], settings.step_size or FRAMES[name]
+    size, step = settings.stack_size or CLIP_LENGTHS[name], settings.step_size or CLIP_LENGTHS[name]
     stream = Stream(
         key="r21d",
         model=name,
@@ -87,8 +89,11 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
 
 def preprocess(rgb: RGB) -> Tensor:
-    """uint8 (H, W, 3) → float32 (3, 112, 112): resized to 128×171 whatever its shape, normalised, centre crop."""
-    cropped: Tensor = center_crop(resize_bilinear(unit_range(rgb), (128, 171)), 112)  # from row 8 and column 30
+    """Resize to 128×171, ignoring the aspect ratio, crop the centre and normalise.
+
+    uint8 (H, W, 3) → float32 (3, 112, 112)
+    """
+    cropped: Tensor = center_crop(resize_bilinear(unit_range(rgb), (128, 171)), 112)  # starts at row 8, column 30
     normalised: Tensor = normalize(cropped, MEAN, STD)
     return normalised
 
@@ -101,15 +106,16 @@ def _network(name: str, path: Path) -> nn.Module:
 
 
 def r2plus1d_34() -> VideoResNet:
-    """Caffe2's network of 34 layers: (B, 3, T, H, W) → logits (B, 400)."""
+    """Build Caffe2's 34-layer network: (B, 3, T, H, W) → logits (B, 400)."""
     network = VideoResNet(BasicBlock, [Conv2Plus1D] * 4, [3, 4, 6, 3], R2Plus1dStem)
-    # Where torchvision keeps the middle channels of a block's two convolutions equal, Caffe2 counts them for each.
-    for layer, channels, middle in (
+    # torchvision uses the same number of middle channels in both convolutions of a block. Caffe2 computes the number
+    # for each convolution, so the second convolution in the first block of these layers differs.
+    for layer, channels, mid_channels in (
         (network.layer2, 128, 288),
         (network.layer3, 256, 576),
         (network.layer4, 512, 1152),
     ):
-        layer[0].conv2[0] = Conv2Plus1D(channels, channels, middle)
+        layer[0].conv2[0] = Conv2Plus1D(channels, channels, mid_channels)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.eps = 1e-3

@@ -1,12 +1,13 @@
-"""RAFT: optical flow, a field for each frame and the next one.
+"""RAFT: optical flow, one flow field per pair of consecutive frames.
 
 Teed, Deng: RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, 2020, https://arxiv.org/abs/2003.12039. The
-networks' parts are torchvision's `raft_large` and `raft_small`, and so are the weights: those without `v2` in their
-name are the authors' own (https://github.com/princeton-vl/RAFT), converted. A checkpoint of the large network as the
-authors publish it, whose names begin with `module.`, can be given too. Preprocessing, padding and the number of updates
-are those of the reference tool, v-iashin/video_features at a2f61b7a4cf0.
+networks and weights are torchvision's `raft_large` and `raft_small`. Weights without `v2` in their name are converted
+from the authors' (https://github.com/princeton-vl/RAFT). A checkpoint of the large network in the authors' own format,
+with tensor names that begin with `module.`, can be given too. Preprocessing, padding and the number of updates follow
+the reference tool, v-iashin/video_features at a2f61b7a4cf0.
 
-    raft   float32 (N − 1, 2, H, W): how many pixels each one moves to the right and down, until the next frame
+    raft   float32 (N − 1, 2, H, W): the displacement of each pixel to the right (x) and down (y) until the next frame,
+           in pixels
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ TRAINED_ON = {
     "things": "FlyingChairs, FlyingThings3D",
     "raft_small": "FlyingChairs, FlyingThings3D",
 }
-UPDATES = 20
-REDUCED = 8  # how many times smaller than the frames the maps are
-LEAST_PADDED = 128  # the coarsest correlations are two by two then; of one row, sampling between rows gives NaN
-LEAST = LEAST_PADDED - REDUCED + 1  # is padded to that
+DEFAULT_UPDATES = 20
+STRIDE = 8  # of the feature maps, in pixels of the frame
+# At 128 pixels the coarsest correlation map is 2×2. In a map with a single row or column, bilinear sampling gives NaN.
+MIN_PADDED_SIDE = 128
+MIN_SIDE = MIN_PADDED_SIDE - STRIDE + 1  # the smallest side that is padded to MIN_PADDED_SIDE
 
-# torchvision's names of the parts → the authors', replaced one after another. In torchvision's `convnormrelu`, 0 is a
-# convolution and 1 its norm.
+# Patterns of torchvision's names → the authors' names, replaced in this order. In torchvision's `convnormrelu`, layer 0
+# is a convolution and layer 1 is its norm.
 PUBLISHED_NAMES = {
     r"feature_encoder\.": "module.fnet.",
     r"context_encoder\.": "module.cnet.",
@@ -72,7 +74,7 @@ PUBLISHED_NAMES = {
     r"mask_predictor\.convrelu\.0\.": "module.update_block.mask.0.",
     r"mask_predictor\.conv\.": "module.update_block.mask.2.",
 }
-# Tensors that the authors' checkpoints hold twice, and under which name they are read.
+# {alias: name} of tensors that the authors' checkpoints contain twice. The tensor is read under the second name.
 ALIASES = {
     f"module.cnet.layer{layer}.0.norm3.{tensor}": f"module.cnet.layer{layer}.0.downsample.1.{tensor}"
     for layer in (2, 3)
@@ -84,12 +86,15 @@ ALIASES = {
 class Settings(FlowSettings):
     finetuned_on: str = setting(
         "sintel",
-        "sintel, kitti or things: the authors' weights; sintel_v2, kitti_v2 or things_v2: torchvision's own training; "
-        "raft_small or raft_small_v2: the small network, on things; with weights, only whether the network is small",
+        "Published weights: sintel, kitti or things (the authors'); sintel_v2, kitti_v2 or things_v2 (trained by "
+        "torchvision); raft_small or raft_small_v2 (the small network, trained on things). With --weights, this only "
+        "selects the large or the small network.",
         metavar="NAME",
         names_network=True,
     )
-    num_flow_updates: int = setting(UPDATES, "updates of the flow: time grows with them, the error falls", metavar="N")
+    num_flow_updates: int = setting(
+        DEFAULT_UPDATES, "Iterative updates of the flow; more updates are slower and more accurate.", metavar="N"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,7 +125,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         updates=settings.num_flow_updates,
         dtype=settings.dtype,
     )
-    return Extractor(feature="raft", settings=settings, streams=[flow], previews=settings.preview)
+    return Extractor(feature="raft", settings=settings, streams=[flow])
 
 
 def stream(
@@ -128,12 +133,15 @@ def stream(
     own_weights: Path | None,
     resize: Resize,
     *,
-    updates: int = UPDATES,
+    updates: int = DEFAULT_UPDATES,
     dtype: type[np.floating[Any]] = np.float32,
     keeps_padding: bool = False,
     weights_setting: str = "weights",
 ) -> Stream:
-    """Flow between neighbours, of the size of the resized frames, or with `keeps_padding` as the network sees them."""
+    """Build the stream of flow between consecutive frames, in the size of the resized frames.
+
+    keeps_padding: keep the flow of the padding, so that both sides are multiples of 8
+    """
 
     def row_shape(height: int, width: int) -> tuple[int, ...]:
         check_size(height, width, resize)
@@ -144,7 +152,7 @@ def stream(
         check_size(height, width, resize)
         return channels_first(resize(rgb))
 
-    def without_padding(flow: Tensor, frame: torch.Size) -> Tensor:
+    def crop_padding(flow: Tensor, frame: torch.Size) -> Tensor:
         _, height, width = frame
         left, _, top, _ = padding(height, width)
         return flow[:, :, top : top + height, left : left + width]
@@ -160,32 +168,35 @@ def stream(
         encodes=True,
         window=PAIRS,
         collate=list,
-        postprocess=identity if keeps_padding else without_padding,
+        postprocess=identity if keeps_padding else crop_padding,
         dtype=dtype,
     )
 
 
 def check_size(height: int, width: int, resize: Resize) -> None:
-    """Raise MediaError where pictures of that size are too small once they are resized."""
+    """Raise MediaError if frames of this size are too small for RAFT after the resize."""
     resized = resize.size(height, width)
-    if min(resized) >= LEAST:
+    if min(resized) >= MIN_SIDE:
         return
-    enough = LEAST if resize.smaller else -(-LEAST * max(height, width) // min(height, width))
-    by = "" if resize.side is None else f" with side_size={resize.side}"
+    min_side_size = MIN_SIDE if resize.smaller else -(-MIN_SIDE * max(height, width) // min(height, width))
+    with_side_size = "" if resize.side is None else f" with side_size={resize.side}"
     raise MediaError(
-        f"frames of {resized[1]}×{resized[0]} pixels{by} are too small for raft, which needs {LEAST} on each side: "
-        f"side_size={enough} (--side-size {enough}) would do"
+        f"frames of {resized[1]}×{resized[0]} pixels{with_side_size} are too small for raft, which needs at least "
+        f"{MIN_SIDE} pixels on each side: set side_size={min_side_size} (--side-size {min_side_size}) or more"
     )
 
 
 def padding(height: int, width: int) -> tuple[int, int, int, int]:
-    """Pixels to the left, right, top and bottom that make both sides multiples of 8; the odd one is after."""
-    across, down = -width % REDUCED, -height % REDUCED
-    return across // 2, across - across // 2, down // 2, down - down // 2
+    """Return the padding (left, right, top, bottom) in pixels that makes both sides multiples of 8.
+
+    An odd pixel goes to the right or bottom.
+    """
+    horizontal, vertical = -width % STRIDE, -height % STRIDE
+    return horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2
 
 
 class Raft(nn.Module):
-    """torchvision's network, by whose parts a frame is encoded once although it is in two pairs."""
+    """torchvision's network, split so that each frame is encoded only once although it is part of two pairs."""
 
     def __init__(self, parts: Any, updates: int) -> None:
         super().__init__()
@@ -193,36 +204,41 @@ class Raft(nn.Module):
         self.updates = updates
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """frames uint8 (B, 3, H, W) → what they look like, and the context, each (B, D, H'/8, W'/8)"""
+        """Frames uint8 (B, 3, H, W) → features and context, each (B, D, H'/8, W'/8). H' and W' include the padding."""
         height, width = frames.shape[2:]
         images = pad(frames.float() / 255 * 2 - 1, padding(height, width), mode="replicate")
         return self.parts.feature_encoder(images), self.parts.context_encoder(images)
 
     def forward(self, pair: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, None]:
-        """Both frames' codes → flow (B, 2, H', W') in pixels, and no logits"""
+        """Encodings of both frames → flow (B, 2, H', W') in pixels, and None instead of logits."""
         (first, context), (second, _) = pair
-        update, correlations = self.parts.update_block, copy(self.parts.corr_block)  # which keeps the pair's, large
+        # The correlation block keeps the pair's correlation pyramid, which is large. A copy is freed after each pair.
+        update, correlations = self.parts.update_block, copy(self.parts.corr_block)
         correlations.build_pyramid(first, second)
         hidden, context = context[:, : update.hidden_state_size].tanh(), context[:, update.hidden_state_size :].relu()
-        origin = target = pixels(first)  # (B, 2, H'/8, W'/8), of the maps
+        origin = target = coords_grid(first)  # (B, 2, H'/8, W'/8), in pixels of the feature maps
         for _ in range(self.updates):
-            hidden, change = update(hidden, context, correlations.index_pyramid(target), target - origin)
-            target = target + change
+            hidden, delta_flow = update(hidden, context, correlations.index_pyramid(target), target - origin)
+            target = target + delta_flow
         return self._upsampled(target - origin, hidden), None
 
     def _upsampled(self, flow: Tensor, hidden: Tensor) -> Tensor:
-        """(B, 2, h, w) → (B, 2, 8 h, 8 w): each pixel a mean of the nine around it, weighted as the network says"""
+        """Upsample flow (B, 2, h, w) → (B, 2, 8 h, 8 w).
+
+        Each fine pixel is a convex combination of its 3×3 coarse neighbours, with weights that the network predicts.
+        The small network does not predict weights and upsamples bilinearly.
+        """
         if self.parts.mask_predictor is None:
-            return interpolate(REDUCED * flow, scale_factor=REDUCED, mode="bilinear", align_corners=True)
+            return interpolate(STRIDE * flow, scale_factor=STRIDE, mode="bilinear", align_corners=True)
         batch, _, height, width = flow.shape
-        weights = self.parts.mask_predictor(hidden).view(batch, 1, 9, REDUCED, REDUCED, height, width).softmax(dim=2)
-        around = unfold(REDUCED * flow, 3, padding=1).view(batch, 2, 9, 1, 1, height, width)
-        fine: Tensor = (weights * around).sum(dim=2)  # (B, 2, 8, 8, h, w)
-        return fine.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2, REDUCED * height, REDUCED * width)
+        weights = self.parts.mask_predictor(hidden).view(batch, 1, 9, STRIDE, STRIDE, height, width).softmax(dim=2)
+        neighbours = unfold(STRIDE * flow, 3, padding=1).view(batch, 2, 9, 1, 1, height, width)
+        upsampled: Tensor = (weights * neighbours).sum(dim=2)  # (B, 2, 8, 8, h, w)
+        return upsampled.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2, STRIDE * height, STRIDE * width)
 
 
-def pixels(maps: Tensor) -> Tensor:
-    """The coordinates, x then y, of every pixel of maps (B, D, h, w): float32 (B, 2, h, w)"""
+def coords_grid(maps: Tensor) -> Tensor:
+    """Return the coordinates (x, y) of each pixel of the maps (B, D, h, w): float32 (B, 2, h, w)."""
     batch, _, height, width = maps.shape
     y, x = torch.meshgrid(
         torch.arange(height, device=maps.device), torch.arange(width, device=maps.device), indexing="ij"
@@ -242,7 +258,7 @@ def _network(name: str, updates: int, path: Path) -> nn.Module:
 
 
 def published_name(name: str) -> str:
-    """torchvision's name of a tensor → its name in the authors' checkpoint."""
-    for ours, theirs in PUBLISHED_NAMES.items():
-        name = re.sub(ours, theirs, name)
+    """Map torchvision's name of a tensor to the tensor's name in the authors' checkpoint."""
+    for pattern, replacement in PUBLISHED_NAMES.items():
+        name = re.sub(pattern, replacement, name)
     return name

@@ -1,8 +1,9 @@
-"""ResNet: torchvision's ImageNet networks, a vector a frame.
+"""ResNet: torchvision's ImageNet networks, one vector per frame.
 
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385.
-Networks and weights (`IMAGENET1K_V1`) are torchvision's, and so is the preprocessing, on a PIL image: bilinear resize
-of the smaller side to 256, centre crop 224, ImageNet mean and standard deviation.
+Networks, weights (`IMAGENET1K_V1`) and preprocessing are torchvision's. The input is a PIL image: its
+smaller side is resized to 256 (bilinear), its centre is cropped to 224, and ImageNet's mean and standard deviation
+normalise it.
 
     resnet   float32 (N, 512) for resnet18 and resnet34, else (N, 2048): the pooled vector before `fc`
 """
@@ -26,7 +27,7 @@ NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(FrameSettings):
-    model_name: str = setting("resnet50", f"{NAMES[0]}, {', '.join(name[6:] for name in NAMES[1:])}", metavar="NAME")
+    model_name: str = setting("resnet50", f"Network: {', '.join(NAMES)}.", metavar="NAME")
 
 
 def list_models() -> list[str]:

@@ -1,11 +1,11 @@
-"""S3D: clip features of a Kinetics-400 network, a vector a stack of frames.
+"""S3D: clip features of a Kinetics-400 network, one vector per stack of frames.
 
 Xie et al.: Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video Classification, 2018,
-https://arxiv.org/abs/1712.04851. Weights as kylemin converted them (https://github.com/kylemin/S3D) and the reference
-tool, v-iashin/video_features at a2f61b7a4cf0, publishes them; so is the preprocessing. The network is torchvision's
-`s3d`, which has the same tensors in the same order under other names.
+https://arxiv.org/abs/1712.04851. The weights were converted by kylemin (https://github.com/kylemin/S3D) and are
+published by the reference tool, v-iashin/video_features at a2f61b7a4cf0, whose preprocessing this module follows. The
+network is torchvision's `s3d`, which has the same tensors in the same order under different names.
 
-    s3d   float32 (N, 1024): the last map, averaged over its area and then over time
+    s3d   float32 (N, 1024): the last feature map, averaged over space and then over time
 """
 
 from __future__ import annotations
@@ -28,24 +28,27 @@ from ..weights import Weights, load_strictly, own_or_published, read
 from ..weights.obtain import REFERENCE_FILES
 from ._kinetics import kinetics_400
 
-LEAST_FRAMES = 13  # the last map is two deep then, and so is its pooling
+MIN_FRAMES = 13  # the last map then has two time steps, the size of the pooling window
 SIDE = 224
-# Layers within a block, where torchvision numbers them. A separable convolution is one in space, then one in time.
+# torchvision's layer numbers within a block → the published names. A separable convolution is a convolution in space
+# (s) followed by a convolution in time (t).
 LAYERS = {"0": "conv", "1": "bn", "0.0": "conv_s", "0.1": "bn_s", "1.0": "conv_t", "1.1": "bn_t"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ClipSettings):
     extraction_fps: float | None = setting(
-        25.0, "frames per second to take, as FFmpeg's fps filter does; null: every frame", metavar="FPS"
+        25.0,
+        "Frames per second to sample, with the same result as FFmpeg's fps filter; null: every frame.",
+        metavar="FPS",
     )
-    stack_size: int = setting(64, f"frames in a row's window, at least {LEAST_FRAMES}", metavar="N")
-    step_size: int = setting(64, "frames from one window's start to the next one's", metavar="N")
+    stack_size: int = setting(64, f"Frames per clip, at least {MIN_FRAMES}; each clip gives one row.", metavar="N")
+    step_size: int = setting(64, "Frames from the start of one clip to the start of the next.", metavar="N")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stack_size < LEAST_FRAMES:
-            raise SettingsError(f"s3d needs a stack_size of at least {LEAST_FRAMES}, and it is {self.stack_size}")
+        if self.stack_size < MIN_FRAMES:
+            raise SettingsError(f"s3d needs a stack_size of at least {MIN_FRAMES}, got {self.stack_size}")
 
 
 def list_models() -> list[str]:
@@ -79,13 +82,16 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
 
 def preprocess(rgb: RGB) -> Tensor:
-    """uint8 (H, W, 3) → float32 (3, 224, 224) in 0 … 1: the smaller side at 224, centre crop; no mean or deviation."""
+    """Resize the smaller side to 224 and crop the centre, without mean or standard deviation.
+
+    uint8 (H, W, 3) → float32 (3, 224, 224) in 0 … 1
+    """
     height, width = rgb.shape[:2]
     scale = SIDE / min(height, width)
     scaled = math.floor(height * scale), math.floor(width * scale)
     if min(scaled) >= SIDE:
         resized = resize_bilinear(unit_range(rgb), scale=scale)
-    else:  # rounding made the side 223, as at height 568, too small for the crop; the reference leaves it so
+    else:  # floor gives 223 at some sizes, such as height 568: too small for the crop, but the reference keeps it
         resized = resize_bilinear(unit_range(rgb), (max(SIDE, scaled[0]), max(SIDE, scaled[1])))
     cropped: Tensor = center_crop(resized, SIDE)
     return cropped
@@ -99,11 +105,11 @@ def _network(path: Path) -> nn.Module:
 
 
 def published_name(name: str) -> str:
-    """torchvision's name of a tensor → its name in the published checkpoint."""
+    """Map torchvision's name of a tensor to the tensor's name in the published checkpoint."""
     match = re.fullmatch(r"features\.(\d+(?:\.branch\d(?:\.[01])?)?)\.([01](?:\.[01])?)\.(\w+)", name)
     if match is None:
         return name.replace("classifier.1.", "fc.0.")
-    place, layer, tensor = match.groups()
-    if place.endswith("branch0"):  # of one layer, which torchvision does not number
-        place += ".0"
-    return f"base.{place}.{LAYERS[layer]}.{tensor}"
+    block, layer, tensor = match.groups()
+    if block.endswith("branch0"):  # a branch with a single layer, which torchvision does not number
+        block += ".0"
+    return f"base.{block}.{LAYERS[layer]}.{tensor}"

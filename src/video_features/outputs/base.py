@@ -1,4 +1,4 @@
-"""What every output offers, and the one that writes nothing."""
+"""Defines the interface of sinks, and the sink that writes nothing."""
 
 from __future__ import annotations
 
@@ -19,41 +19,44 @@ from .rows import Array, Staging
 
 
 class Sink(Protocol):
-    """Takes the features of one video after another."""
+    """Stores the features of videos, one video at a time."""
 
     @property
     def root(self) -> Location | None:
-        """Where their files are; None where there are none."""
+        """The folder or URL of the files; None if there are no files."""
 
     def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
-        """What this run would write, if it is there already and whole; else None.
+        """Return the outputs that this run would write if they exist and are complete, else None.
 
-        Raises OutputError if what is there was made with other settings, or from another video.
+        Raises OutputError if the outputs were written with other settings or weights, or for another video.
         """
 
     def record_path(self, name: str, provenance: Provenance) -> Path | None:
-        """The file that vouches for the others, and is written last; None where there are no files."""
+        """Return the path of the record, which is written last and marks the outputs as complete.
+
+        None if the outputs are not local files.
+        """
 
     def stage(self, name: str, provenance: Provenance, extras: Extras) -> Staging:
-        """Where the features of one video gather until they are written."""
+        """Return the staging area for the features of one video."""
 
     def write(self, name: str, features: Features, staging: Staging) -> Saved:
-        """Write the features of one video, gathered in `staging`, and return them as saved. Raises OutputError."""
+        """Write the features of one video, partly staged in `staging`. Raises OutputError if writing fails."""
 
     def stored(self, name: str, features: Features) -> Features:
-        """The same features, that were written here or found: to be read from their files once they are asked for."""
+        """Return written or existing features in a form that reads the arrays from the files on first access."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Features and their files, if there are any."""
+    """Features and the files that hold them, if any."""
 
     features: Features
     files: tuple[Location, ...]
 
 
 class NoSink:
-    """Writes nothing: the features go to the caller alone."""
+    """Writes nothing; only the caller gets the features."""
 
     root = None
 
@@ -74,10 +77,10 @@ class NoSink:
 
 
 class StoredFeatures(Features):
-    """Features that are read from their files when one of their arrays is asked for, and then kept.
+    """Features that are read from files on first access to an array, and then kept in memory.
 
-    load: reads them. Raises OutputError where the files are gone or damaged by then
-    record, predictions: as `Features` has them
+    load: reads the features; raises OutputError if the files are missing or damaged
+    record, predictions: see `Features`
     """
 
     def __init__(
@@ -122,9 +125,9 @@ class StoredFeatures(Features):
 
 
 def as_features(values: Mapping[str, Array], arrays: Mapping[str, Array], record: dict[str, Any]) -> Features:
-    """Features from their files' arrays and record.
+    """Build features from the arrays and the record of their files.
 
-    arrays: those that are no values, as `Features.arrays` names them
+    arrays: at least the arrays other than the values, with the keys of `Features.arrays`
     """
     return Features(
         values=values,

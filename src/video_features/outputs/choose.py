@@ -1,4 +1,4 @@
-"""Which output a run writes to."""
+"""Chooses the sink of a run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from ..errors import OutputError, SettingsError
 from ..settings import RunSettings
 from .base import NoSink, Sink
 from .files import FileSink
-from .layout import NUMPY, PICKLE
+from .formats import find_format
+
+DEFAULT_FORMAT = "save_numpy"
 
 
 def choose_sink(run: RunSettings, *, lists: bool = False) -> Sink:
-    """Where a run's features go. Raises OutputError where that cannot be written.
+    """Return the sink for a run's features.
 
-    lists: whether it is to be asked about many videos; see `StoreSink`
+    lists: True if the run looks up many videos; see `StoreSink`
+    Raises SettingsError if there is no output_path to write to, OutputError if the output_path cannot be written.
     """
     if not run.writes_files:
         return NoSink()
     if run.output_path is None:
         raise SettingsError(f"on_extraction={run.on_extraction} needs an output_path")
-    format = PICKLE if run.on_extraction == "save_pickle" else NUMPY
+    format = find_format(run.on_extraction or DEFAULT_FORMAT)
     if isinstance(run.output_path, str):
         from .store import StoreSink
 

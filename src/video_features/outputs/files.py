@@ -1,4 +1,4 @@
-"""Features as `.npy` or `.pkl` files. Files appear whole, or not at all."""
+"""Writes features as files, one for each array. Files appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..errors import OutputError, WriteError, with_kind
 from ..features import Features, Values
 from ..media import Frame
 from .base import Saved, StoredFeatures, as_features
-from .layout import Extras, Format, Part, Paths, dump_predictions, load_predictions, temporary_path, write_together
+from .formats import Format
+from .layout import Extras, Part, Paths, dump_predictions, load_predictions, temporary_path, write_together
 from .provenance import OutputRecord, Provenance, SourceRecord, check_same_settings, check_same_source
 from .rows import Array, Rows, RowsInFile, Staging
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class FileSink:
-    """One file a key, in the reference tool's layout:
+    """Writes one file for each array, in the layout of the reference tool:
 
-        {root}/{feature}/{model_name with / as _}/{name}_{key}{suffix}
+        {root}/{feature}/{model_name, with / and : as _}/{name}_{key}{suffix}
 
-    and beside them `{name}_{feature}.json`, the record, written last; where there are predictions,
-    `{name}_{feature}_pred.jsonl`, a line a row; and where one was asked for, `{name}_{feature}_preview.mp4`.
+    The same folder holds the record, `{name}_{feature}.json`, which is written last. Predictions go to
+    `{name}_{feature}_pred.jsonl`, one line for each row, and a preview to `{name}_{feature}_preview.mp4`.
     """
 
     def __init__(self, root: Path, format: Format, *, overwrite: bool = False) -> None:
@@ -41,7 +42,7 @@ class FileSink:
 
     def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
         paths = Paths(self.root, name, provenance)
-        paths.check_length()
+        paths.check_length(self._format)
         try:
             found = OutputRecord.from_json(json.loads(paths.record.read_text(encoding="utf-8")))
             check_same_source(paths.record, found.source, source)
@@ -51,15 +52,16 @@ class FileSink:
             if self._overwrite:
                 return None
             raise
-        except Exception:  # any way in which files can be damaged or gone: made again
+        except Exception:  # the files are missing or damaged in any way: extract again
             return None
 
     def stage(self, name: str, provenance: Provenance, extras: Extras) -> Staging:
         path = self.record_path(name, provenance)
-        return _FileStaging(path, rows_in_files=self._format.grows, with_preview=extras.preview)
+        return _FileStaging(path, rows_in_files=self._format.is_npy, with_preview=extras.preview)
 
     def write(self, name: str, features: Features, staging: Staging) -> Saved:
-        gathered = features.values.files if isinstance(features.values, Values) else {}  # while the video was read
+        # Arrays whose files grew row by row while the video was read.
+        gathered = features.values.files if isinstance(features.values, Values) else {}
         arrays = {key: array for key, array in features.arrays().items() if key not in gathered}
         record = replace(
             OutputRecord.from_json(features.record),
@@ -90,31 +92,32 @@ class FileSink:
         return Saved(features, tuple(parts))
 
     def stored(self, name: str, features: Features) -> Features:
-        load = partial(self._load_again, name, OutputRecord.from_json(features.record).provenance)
+        load = partial(self._load_stored, name, OutputRecord.from_json(features.record).provenance)
         return StoredFeatures(load, features.record, features.predictions)
 
-    def _load_again(self, name: str, provenance: Provenance) -> Features:
+    def _load_stored(self, name: str, provenance: Provenance) -> Features:
         paths = Paths(self.root, name, provenance)
         try:
             record = OutputRecord.from_json(json.loads(paths.record.read_text(encoding="utf-8")))
             return self._load(paths, record, Extras()).features
-        except Exception as error:  # any way in which files can be damaged or gone
-            raise OutputError(f"{paths.record}: its features cannot be read ({with_kind(error)})") from error
+        except Exception as error:  # the files are missing or damaged in any way
+            raise OutputError(f"{paths.record}: features cannot be read ({with_kind(error)})") from error
 
     def _stale(self, paths: Paths, record: OutputRecord) -> set[Path]:
-        """Files of another run, for which the new record would vouch."""
+        """Return files of an earlier run that would wrongly count as outputs of the new record."""
         try:
             earlier = json.loads(paths.record.read_text(encoding="utf-8"))["arrays"]
-        except Exception:  # there is no record, or a damaged one
+        except Exception:  # the record is missing or damaged
             earlier = None
         if self._overwrite:
             return paths.all_of({*record.arrays, *(earlier or ())})
-        return {paths.predictions, paths.preview} if earlier is None else set()  # arrays may be another tool's
+        # Without a record, another tool may have written the arrays: keep them.
+        return {paths.predictions, paths.preview} if earlier is None else set()
 
     def _load(self, paths: Paths, record: OutputRecord, extras: Extras) -> Saved:
-        """Everything that the record promises; an error of any kind where it is not there or not whole."""
+        """Load the outputs that the record lists; raises an error of any type if an output is missing or incomplete."""
         files = {key: paths.array(key, self._format) for key in record.arrays}
-        in_files = record.gathered if self._format.grows else []
+        in_files = record.gathered if self._format.is_npy else []
         values = Values({key: files[key] if key in in_files else self._read(files[key]) for key in record.shapes})
         arrays = {key: self._read(path) for key, path in files.items() if key not in record.shapes}
         for key, shape in record.shapes.items():
@@ -124,10 +127,9 @@ class FileSink:
         if extras.predictions:
             predictions = load_predictions(paths.predictions.read_text(encoding="utf-8"))
             features = replace(features, predictions=predictions)
-        others = [paths.predictions] * extras.predictions + [paths.preview] * extras.preview + [paths.record]
         if extras.preview and paths.preview.stat().st_size != record.preview_bytes:
-            raise ValueError("the preview is not whole")
-        return Saved(features, (*files.values(), *others))
+            raise ValueError("the preview is incomplete")
+        return Saved(features, (*files.values(), *paths.extras(extras), paths.record))
 
     def _read(self, path: Path) -> Array:
         with path.open("rb") as file:
@@ -135,35 +137,35 @@ class FileSink:
 
 
 class _FileStaging(Staging):
-    """Rows and a preview as files under temporary names, in the folder of the outputs, which they become.
+    """Stages rows and a preview as temporary files in the output folder, to be renamed when the outputs are complete.
 
-    record: the path of the record that will vouch for them
+    record: the path of the record of these outputs
     """
 
     def __init__(self, record: Path, *, rows_in_files: bool, with_preview: bool) -> None:
         self._record = record
         self._rows_in_files = rows_in_files
         self._with_preview = with_preview
-        self._made: list[RowsInFile | Preview] = []
-        self._drawn: Preview | None = None
+        self._staged: list[RowsInFile | Preview] = []
+        self._preview_rows: Preview | None = None
 
     def show(self, frame: Frame) -> None:
-        if self._drawn is not None:
-            self._drawn.show(frame)
+        if self._preview_rows is not None:
+            self._preview_rows.show(frame)
 
     def rows(self, key: str, dtype: type[np.generic]) -> Rows:
         rows = super().rows(key, dtype)
         if self._rows_in_files:
             rows = RowsInFile(temporary_path(self._record), dtype)
-            self._made.append(rows)
+            self._staged.append(rows)
         if self._with_preview:
-            from .preview import Preview  # which loads torchvision and FFmpeg
+            from .preview import Preview  # imports torchvision and FFmpeg
 
-            rows = self._drawn = Preview(temporary_path(self._record), rows)
+            rows = self._preview_rows = Preview(temporary_path(self._record), rows)
             self.preview = rows.path
-            self._made.append(rows)
+            self._staged.append(rows)
         return rows
 
     def close(self) -> None:
-        for made in self._made:
-            made.close()
+        for rows in self._staged:
+            rows.close()

@@ -1,11 +1,10 @@
-"""The files of one feature of one video: their formats, their names, and writing them together."""
+"""Names the output files of one feature of one video, and writes the files as a unit."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import pickle
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -15,38 +14,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from ..errors import OutputError
 from ..features import Class, Prediction
+from .formats import Format, all_formats
 from .provenance import Provenance
-from .rows import Array
-
-
-@dataclass(frozen=True)
-class Format:
-    """A file format for one array. grows: whether a file may be written row by row, and read in parts."""
-
-    suffix: str
-    dump: Callable[[Array, IO[bytes]], None]
-    load: Callable[[IO[bytes]], Array]
-    grows: bool
-
-
-def _save(array: Array, file: IO[bytes]) -> None:
-    np.save(file, array)
-
-
-NUMPY = Format(".npy", _save, np.load, grows=True)
-PICKLE = Format(".pkl", pickle.dump, pickle.load, grows=False)
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What is written beside the arrays where it was asked for.
+    """Optional files beside the arrays.
 
-    predictions: the likeliest classes of each row, as JSON lines
-    preview: flow as a video to look at
+    predictions: True to write the likeliest classes of each row, as JSON lines
+    preview: True to write flow as a video
     """
 
     predictions: bool = False
@@ -55,9 +34,9 @@ class Extras:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the outputs of one feature of one video go.
+    """The paths of the outputs of one feature of one video.
 
-    name: the video's; below a folder, `folder/name`
+    name: the video's name; `folder/name` puts the outputs into a subfolder
     """
 
     root: Path
@@ -69,12 +48,12 @@ class Paths:
         model = self.provenance.model_name.replace("/", "_").replace(":", "_")
         return self.root / self.provenance.feature / model / self.name.rpartition("/")[0]
 
-    def check_length(self) -> None:
-        """Raise OutputError where the names of the files would be longer than file systems take."""
-        if (length := len(os.fsencode(self.array("end_timestamps_ms", NUMPY).name))) > LONGEST_NAME:
+    def check_length(self, format: Format) -> None:
+        """Raise OutputError if a file name would be longer than file systems allow."""
+        if (length := len(os.fsencode(self.array("end_timestamps_ms", format).name))) > MAX_NAME_BYTES:
             raise OutputError(
-                f"the names of its outputs would have up to {length} bytes, and file systems take {LONGEST_NAME}; "
-                "rename it, or give it a short id (a CSV with the columns path and id)"
+                f"the names of the outputs would be up to {length} bytes long, and file systems allow "
+                f"{MAX_NAME_BYTES}; rename the video or give it a short id (a CSV with the columns path and id)"
             )
 
     def array(self, key: str, format: Format) -> Path:
@@ -92,9 +71,14 @@ class Paths:
     def preview(self) -> Path:
         return self._of_feature("_preview.mp4")
 
+    def extras(self, extras: Extras) -> list[Path]:
+        """Return the paths of the requested extras."""
+        wanted = {self.predictions: extras.predictions, self.preview: extras.preview}
+        return [path for path, is_wanted in wanted.items() if is_wanted]
+
     def all_of(self, keys: Iterable[str]) -> set[Path]:
-        """Every file that there may be where the arrays have these keys, in any format; but not the record."""
-        arrays = {self.array(key, format) for key in (*keys, "padded_frames") for format in (NUMPY, PICKLE)}
+        """Return the paths of all possible outputs for arrays with these keys, in every format, without the record."""
+        arrays = {self.array(key, format) for key in (*keys, "padded_frames") for format in all_formats()}
         return {*arrays, self.predictions, self.preview}
 
     def _of_feature(self, ending: str) -> Path:
@@ -104,40 +88,42 @@ class Paths:
         return self.folder / f"{self.name.rpartition('/')[2]}{ending}"
 
 
-LONGEST_NAME = 255
-Part = Callable[[IO[bytes]], object] | Path  # what writes a file, or a file that is whole under a temporary name
+MAX_NAME_BYTES = 255
+Part = Callable[[IO[bytes]], object] | Path  # writes a file, or the path of a complete temporary file
 
 
 def temporary_path(record: Path) -> Path:
-    """A name for a file that is to become one of those beside `record`."""
-    return record.with_name(f"{_temporary_start(record)}-{uuid.uuid4().hex}.tmp")
+    """Return a new temporary path in the folder of `record` for one of its outputs."""
+    return record.with_name(f"{_temporary_prefix(record)}-{uuid.uuid4().hex}.tmp")
 
 
 def remove_temporary(*records: Path) -> None:
-    """Remove what was to become files beside these, when its process was killed. Looks through each folder once."""
-    starts: defaultdict[Path, set[str]] = defaultdict(set)
+    """Remove the temporary files that a killed process left for these records. Lists each folder once."""
+    prefixes: defaultdict[Path, set[str]] = defaultdict(set)
     for record in records:
-        starts[record.parent].add(_temporary_start(record))
-    for folder, its in starts.items():
+        prefixes[record.parent].add(_temporary_prefix(record))
+    for folder, folder_prefixes in prefixes.items():
         for path in folder.glob(".*.tmp"):
-            if path.name.partition("-")[0] in its:
-                with suppress(OSError):  # the next one that takes it tries again
+            if path.name.partition("-")[0] in folder_prefixes:
+                with suppress(OSError):  # the next run of the video tries again
                     path.unlink(missing_ok=True)
 
 
-def _temporary_start(record: Path) -> str:
+def _temporary_prefix(record: Path) -> str:
     return f".{digest(record.name)}"
 
 
 def digest(text: str) -> str:
-    """A short name for a text of any length."""
+    """Return a short name for a text of any length: 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def write_together(parts: Mapping[Path, Part], *, commit: Path, stale: set[Path]) -> None:
-    """Write all parts under temporary names, then rename them, `commit` last: it vouches for the others.
+    """Write all parts under temporary names, then rename the files, `commit` last.
 
-    stale: files of an earlier run that these replace
+    parts: {path: content}, in the order in which the files are renamed
+    commit: the record, whose existence marks the other files as complete; also the last key of `parts`
+    stale: files of an earlier run to remove
     """
     commit.parent.mkdir(parents=True, exist_ok=True)
     temporary = {path: part if isinstance(part, Path) else temporary_path(commit) for path, part in parts.items()}
@@ -156,15 +142,17 @@ def write_together(parts: Mapping[Path, Part], *, commit: Path, stale: set[Path]
 
 
 def dump_predictions(predictions: Mapping[str, list[Prediction]], file: IO[bytes]) -> None:
+    """Write predictions as JSON lines, one line for each row."""
     for key, rows in predictions.items():
-        for k, row in enumerate(rows):
-            file.write((json.dumps({"row": k, "key": key, **row.as_json()}) + "\n").encode())
+        for index, row in enumerate(rows):
+            file.write((json.dumps({"row": index, "key": key, **row.as_json()}) + "\n").encode())
 
 
 def load_predictions(text: str) -> dict[str, list[Prediction]]:
+    """Parse the JSON lines of `dump_predictions`. Raises ValueError, KeyError or TypeError for damaged text."""
     rows: dict[str, list[Prediction]] = {}
     for line in text.splitlines():
         row = json.loads(line)
-        classes = tuple(Class(**one) for one in row["classes"])
+        classes = tuple(Class(**fields) for fields in row["classes"])
         rows.setdefault(row["key"], []).append(Prediction(row["start_seconds"], row["end_seconds"], classes))
     return rows

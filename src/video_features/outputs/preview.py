@@ -1,4 +1,4 @@
-"""Flow as a video to look at: each frame above its flow, as the usual colour wheel shows it."""
+"""Renders optical flow as an MP4 video: each frame above its flow in the usual colour coding."""
 
 from __future__ import annotations
 
@@ -19,85 +19,85 @@ from ..errors import WriteError, in_one_line
 from ..media import RGB, Frame
 from .rows import Array, Rows
 
-CODECS = ("libx264", "mpeg4")  # the better one that this FFmpeg has
-TIME_BASE = Fraction(1, 60000)  # in which all usual rates are whole, and MPEG-4 takes no finer one
-NOMINAL_FPS = 25  # the codecs want one; frames are shown by their own times
+CODECS = ("libx264", "mpeg4")  # in order of preference; FFmpeg may lack the first
+TIME_BASE = Fraction(1, 60000)  # common frame rates are whole numbers of ticks; MPEG-4 allows no finer time base
+NOMINAL_FPS = 25  # the codecs need a rate; frames are shown by their pts
 
 
 class Preview:
-    """Rows of flow that are also shown: an MP4 file grows with the frames and the rows, and `finish` makes it whole.
+    """Stores rows of flow and also encodes them as an MP4 file, which `finish` completes.
 
-    Hue is the direction and saturation the length, relative to the longest of the same field (torchvision's
-    `flow_to_image`). Row k is shown with frame k, when that is.
+    Hue shows the direction of the flow. Saturation shows the length, relative to the longest vector of the same row
+    (torchvision's `flow_to_image`). Row k is shown below frame k, at the time of frame k.
     """
 
     def __init__(self, path: Path, rows: Rows) -> None:
         self.path = path
         self._rows = rows
-        self._waiting: deque[Frame] = deque()  # for their rows
-        self._ticks = -1  # of the last frame
-        self._shown_ticks = 0
+        self._waiting: deque[Frame] = deque()  # frames whose rows have not been appended
+        self._pts = -1  # pts of the last frame
+        self._duration = 0  # duration of the last frame, in ticks
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
 
     def show(self, frame: Frame) -> None:
-        """Take the next frame that rows are made of."""
+        """Add the next frame from which rows are computed."""
         self._waiting.append(frame)
 
     def append(self, row: Array) -> None:
-        """Take the next row, flow (2, H, W) in pixels. Raises OutputError where a file cannot be written."""
+        """Add the next row, flow (2, H, W) in pixels. Raises OutputError if a file cannot be written."""
         self._rows.append(row)
         frame = self._waiting.popleft()
-        picture = self._picture(frame.rgb, row)
+        image = self._render(frame.rgb, row)
         try:
             if self._container is None or self._stream is None:
-                self._container, self._stream = self._open(picture)
-            encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            self._ticks = max(self._ticks + 1, round(frame.seconds / TIME_BASE))
-            encoded.pts, encoded.time_base = self._ticks, TIME_BASE
+                self._container, self._stream = self._open(image)
+            encoded = av.VideoFrame.from_ndarray(image, format="rgb24")
+            self._pts = max(self._pts + 1, round(frame.seconds / TIME_BASE))
+            encoded.pts, encoded.time_base = self._pts, TIME_BASE
             self._container.mux(self._stream.encode(encoded))
-            self._shown_ticks = round((frame.end_seconds - frame.seconds) / TIME_BASE)
+            self._duration = round((frame.end_seconds - frame.seconds) / TIME_BASE)
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def finish(self, count: int) -> Array | Path:
         assert self._container is not None and self._stream is not None
         try:
             for packet in self._stream.encode():
-                if packet.pts == self._ticks:  # nothing after it says how long it is shown
-                    packet.duration = self._shown_ticks
+                if packet.pts == self._pts:  # no later frame gives the duration of the last frame
+                    packet.duration = self._duration
                 self._container.mux(packet)
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
         return self._rows.finish(count)
 
     def close(self) -> None:
-        """Remove the file, if it is still there under its name."""
+        """Remove the file if it still has its temporary name."""
         if self._container is not None:
             with suppress(av.error.FFmpegError, OSError):
                 self._container.close()
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
-    def _open(self, picture: RGB) -> tuple[OutputContainer, VideoStream]:
+    def _open(self, image: RGB) -> tuple[OutputContainer, VideoStream]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         container = av.open(str(self.path), "w", format="mp4")
         codec = next(name for name in CODECS if name in av.codecs_available)
         stream: VideoStream = container.add_stream(codec, rate=NOMINAL_FPS)  # type: ignore[assignment]
-        stream.height, stream.width = picture.shape[:2]
+        stream.height, stream.width = image.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = TIME_BASE
         return container, stream
 
     @staticmethod
-    def _picture(rgb: RGB, flow: Array) -> RGB:
-        """uint8 (H, W, 3) and (2, h, w) → uint8 (2 h, w, 3), by a pixel more where that is odd, as the codec needs."""
+    def _render(rgb: RGB, flow: Array) -> RGB:
+        """uint8 (H, W, 3) and (2, h, w) → uint8 (2 h, w, 3). An odd w grows by a pixel: the codec needs even sizes."""
         height, width = flow.shape[1:]
         frame = np.asarray(PIL.Image.fromarray(rgb).resize((width, height), PIL.Image.Resampling.BILINEAR))
         colours = flow_to_image(torch.from_numpy(flow.astype(np.float32))).permute(1, 2, 0).numpy()
         return np.pad(np.concatenate([frame, colours]), ((0, 0), (0, width % 2), (0, 0)), mode="edge")
 
-    def _failed(self, error: Exception) -> WriteError:
+    def _write_error(self, error: Exception) -> WriteError:
         reason = getattr(error, "strerror", None) or in_one_line(error)
         return WriteError(f"{self.path.parent}: the preview cannot be written ({reason})")

@@ -1,4 +1,4 @@
-"""What is written beside features so that they can be traced and compared: settings, weights, versions, the source."""
+"""Records the provenance of features (settings, weights, versions, source), and compares it with a run's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIBRARIES = ("video_features", "torch", "torchvision", "timm", "open_clip_torch"
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """The checkpoint used: the file's SHA-256, where it came from, and what its publishers state."""
+    """The checkpoint used: the SHA-256 and origin of the file, and the facts that its publishers state."""
 
     sha256: str
     source: str = ""
@@ -44,11 +44,11 @@ class WeightsRecord:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What decides the numbers of a feature, and what helps to trace them.
+    """The feature, settings, weights and versions that the values depend on.
 
-    settings: those that change the numbers, by name, as JSON values
-    weights: {stream: its checkpoint}
-    versions: of Python and of the libraries that the numbers depend on
+    settings: {name: JSON value} of the settings that change the values
+    weights: {stream key: checkpoint}
+    versions: {name: version} of Python and of the libraries that the values depend on
     """
 
     feature: str
@@ -58,7 +58,7 @@ class Provenance:
 
     @property
     def model_name(self) -> str:
-        """The setting of this name; empty for a feature without one."""
+        """The setting `model_name`; empty for a feature without this setting."""
         return str(self.settings.get("model_name", ""))
 
     def as_json(self) -> dict[str, Any]:
@@ -67,17 +67,20 @@ class Provenance:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Provenance:
         """Raises KeyError, TypeError, ValueError or AttributeError for a damaged record."""
-        weights = {key: _only_known(WeightsRecord, one) for key, one in found["weights"].items()}
+        weights = {key: _from_known_keys(WeightsRecord, record) for key, record in found["weights"].items()}
         return cls(found["feature"], dict(found["settings"]), weights, dict(found.get("versions", {})))
 
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """A video: what tells whether it is still the same, the part of it, and the track that was read.
+    """A source: its identity, to detect changes, the segment, and the track that was read.
 
-    path: its absolute path, its URL, or the digest of an array
-    modified_ns: when the file was written, in nanoseconds since 1970
-    fps: of its frames; sample_rate (Hz), channels: of its sound
+    path: the absolute path, the URL, or the digest of an array
+    modified_ns: modification time of the file in nanoseconds since 1970
+    segment: the segment that was read; None for the whole source
+    duration_seconds: the end of the track; the container starts at 0
+    fps: frames per second, for frames
+    sample_rate, channels: sample rate in Hz and number of channels, for sound
     """
 
     path: str
@@ -91,7 +94,10 @@ class SourceRecord:
 
     @classmethod
     def of(cls, identity: Identity, segment: Segment | None, stills_fps: float | None = None) -> SourceRecord:
-        """What is known before the video is opened. stills_fps: the rate given for stills, which have none."""
+        """Return the record of a source before it is opened.
+
+        stills_fps: the frame rate given for stills, which have no frame rate of their own
+        """
         has_given_fps = identity.is_stills and stills_fps is not None
         fps = float(as_fraction(stills_fps)) if has_given_fps and stills_fps is not None else None
         return cls(identity.address, identity.size_bytes, identity.modified_ns, segment, fps=fps)
@@ -116,17 +122,19 @@ class SourceRecord:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> SourceRecord:
         segment = found.get("segment")
-        return replace(_only_known(cls, found), segment=None if segment is None else segment_of(**segment))
+        return replace(_from_known_keys(cls, found), segment=None if segment is None else segment_of(**segment))
 
 
 @dataclass(frozen=True)
 class OutputRecord:
-    """The JSON file beside the outputs of one feature of one video, which vouches for them.
+    """The JSON file beside the outputs of one feature of one video. Its existence marks the outputs as complete.
 
-    runtime: {stream: what its network ran in}
     shapes: {key: (N, …)} of the values
-    arrays: the keys of all arrays that were written; gathered: of those that grew row by row
-    preview_bytes, bytes: the sizes of the preview and, in a store, of every object by its name
+    runtime: {stream key: name of the runtime}
+    arrays: keys of all arrays that were written
+    gathered: keys of the arrays whose files grew row by row
+    preview_bytes: size of the preview
+    bytes: {object name: size} of all objects, for outputs in a store
     """
 
     provenance: Provenance
@@ -157,15 +165,15 @@ class OutputRecord:
     def from_json(cls, found: Mapping[str, Any]) -> OutputRecord:
         """Raises KeyError, TypeError, ValueError or AttributeError for a damaged record."""
         return replace(
-            _only_known(cls, {**found, "provenance": None}),
+            _from_known_keys(cls, {**found, "provenance": None}),
             provenance=Provenance.from_json(found),
             source=SourceRecord.from_json(found["source"]),
         )
 
 
-def _only_known(cls: type[T], found: Mapping[str, Any]) -> T:
-    """A record of what an older or a newer version wrote: unknown keys are left out."""
-    known = {one.name for one in fields(cls)}  # type: ignore[arg-type]  # every record is a dataclass
+def _from_known_keys(cls: type[T], found: Mapping[str, Any]) -> T:
+    """Build a dataclass from the JSON of an older or newer version; unknown keys are ignored."""
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # every record is a dataclass
     return cls(**{name: value for name, value in found.items() if name in known})
 
 
@@ -175,7 +183,7 @@ def _segment_as_json(segment: Segment) -> dict[str, float | None]:
 
 
 def value_settings(settings: Any) -> dict[str, Any]:
-    """The settings that change the numbers, by name, as JSON values; `weights` are compared by their digest instead."""
+    """Return {name: JSON value} of the settings that change the values, except `weights`, compared by their digest."""
     chosen = {
         field.name: getattr(settings, field.name)
         for field in fields(settings)
@@ -186,39 +194,40 @@ def value_settings(settings: Any) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that the numbers depend on."""
+    """Return {name: version} of Python and of the libraries that the values depend on."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
 
 
 def check_same_source(sidecar: Location, found: SourceRecord, ours: SourceRecord) -> None:
-    """Raise OutputError where `found`, the source in the record at `sidecar`, is not ours.
+    """Raise OutputError if `found`, the source in the record at `sidecar`, is not the source of this run, `ours`.
 
-    A file that was moved, and has the same size and time, is the same.
+    A file that was moved counts as the same if the size and the modification time are the same.
     """
     then, now = (found.size_bytes, found.modified_ns), (ours.size_bytes, ours.modified_ns)
-    if found.path != ours.path and (then != now or None in now or _are_two(found.path, ours.path)):
+    if found.path != ours.path and (then != now or None in now or _are_different_files(found.path, ours.path)):
         raise OutputError(
-            f"the outputs of its name are of another video, {found.path} (says {sidecar}); "
-            "rename one of the two or give it an id (a CSV with the columns path and id), keep their folders apart "
-            "(--layout mirror --input-root DIR), give another output_path, or overwrite (--overwrite) to replace them"
+            f"the outputs of this name belong to another video, {found.path} (see {sidecar}); rename one of the videos "
+            "or give it an id (a CSV with the columns path and id), mirror the input folders "
+            "(--layout mirror --input-root DIR), choose another output_path, or set overwrite (--overwrite) to replace "
+            "the outputs"
         )
     if found.segment != ours.segment:
         raise OutputError(
-            f"the outputs of its name are of another part of it, {_in_words(found.segment)} and not "
-            f"{_in_words(ours.segment)} (says {sidecar}); give each part an id, or overwrite (--overwrite) to "
-            "replace them"
+            f"the outputs of this name belong to another segment: expected {_describe(ours.segment)}, found "
+            f"{_describe(found.segment)} (see {sidecar}); give each segment an id, or set overwrite (--overwrite) to "
+            "replace the outputs"
         )
-    if any(one != other for one, other in zip(then, now, strict=True) if None not in (one, other)):
+    if any(old != new for old, new in zip(then, now, strict=True) if None not in (old, new)):
         raise OutputError(
-            f"has changed since {sidecar} was written (then {_version(*then)}, now {_version(*now)}); overwrite "
-            "(--overwrite) makes its features anew"
+            f"has changed since {sidecar} was written (then {_version(*then)}, now {_version(*now)}); set overwrite "
+            "(--overwrite) to extract the features again"
         )
 
 
-def _are_two(one: str, other: str) -> bool:
-    """Whether both paths exist, and lead to different files."""
+def _are_different_files(path: str, other: str) -> bool:
+    """Return True if both paths exist and are different files."""
     try:
-        return not Path(one).samefile(other)
+        return not Path(path).samefile(other)
     except OSError:
         return False
 
@@ -227,22 +236,23 @@ def _version(size_bytes: int | None, modified_ns: int | None) -> str:
     if modified_ns is None:
         return f"{size_bytes} bytes"
     when = datetime.fromtimestamp(modified_ns / 1e9, timezone.utc)
-    return f"{size_bytes} bytes of {when:%Y-%m-%d %H:%M:%S.%f} UTC"
+    return f"{size_bytes} bytes written {when:%Y-%m-%d %H:%M:%S.%f} UTC"
 
 
-def _in_words(segment: Segment | None) -> str:
-    return "the whole" if segment is None else segment.in_words()
+def _describe(segment: Segment | None) -> str:
+    return "the whole video" if segment is None else segment.in_words()
 
 
 def check_same_settings(sidecar: Location, found: OutputRecord, provenance: Provenance, source: SourceRecord) -> None:
-    """Raise OutputError where `found`, the record at `sidecar`, has other settings or weights than ours.
+    """Raise OutputError if `found`, the record at `sidecar`, has other settings or weights than this run.
 
-    source: ours, with `fps` only where the rate was given, as it is for stills: the rate of a video cannot differ
+    provenance: the provenance of this run
+    source: the source of this run; `fps` is set only for stills. Other videos have a fixed rate, which is not compared
     """
 
     def compared(provenance: Provenance, fps: float | None) -> dict[str, Any]:
         stills = {} if source.fps is None else {"source_fps": fps}
-        weights = {f"weights of {key}": one.sha256 for key, one in provenance.weights.items()}
+        weights = {f"weights of {key}": record.sha256 for key, record in provenance.weights.items()}
         return {**provenance.settings, **stills, **weights}
 
     then, now = compared(found.provenance, found.source.fps), compared(provenance, source.fps)
@@ -250,6 +260,6 @@ def check_same_settings(sidecar: Location, found: OutputRecord, provenance: Prov
     if differing:
         changes = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in differing)
         raise OutputError(
-            f"has features made with other settings ({changes}; says {sidecar}); "
-            "give another output_path, or overwrite (--overwrite) to replace them"
+            f"has features that were extracted with other settings ({changes}; see {sidecar}); choose another "
+            "output_path, or set overwrite (--overwrite) to replace the features"
         )

@@ -1,4 +1,4 @@
-"""Where the rows of one output gather while a video is read: in memory, or in a `.npy` file as they come."""
+"""Collects the rows of one output while a video is read: in memory, or in a `.npy` file that grows row by row."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Array = npt.NDArray[Any]
 
 
 class Rows(Protocol):
-    """Takes the rows of one output, one after another."""
+    """Collects the rows of one output."""
 
     def append(self, row: Array) -> None:
-        """Take the next row; all have one shape. Raises OutputError where it cannot be kept."""
+        """Add the next row. All rows have the same shape. Raises OutputError if the row cannot be stored."""
 
     def finish(self, count: int) -> Array | Path:
-        """The first `count` rows, one at least: an array (count, …), or a whole `.npy` file of it."""
+        """Return the first `count` rows, at least one: an array (count, …), or the path of a complete `.npy` file."""
 
 
 class RowsInMemory:
-    """Rows as a list until they are all there."""
+    """Collects rows in a list."""
 
     def __init__(self, dtype: type[np.generic]) -> None:
         self._dtype = dtype
@@ -38,14 +38,14 @@ class RowsInMemory:
 
     def finish(self, count: int) -> Array:
         values = np.empty((count, *self._rows[0].shape), self._dtype)
-        for k in range(count):
-            values[k] = self._rows[k]
-            self._rows[k] = values[k]  # lets go of the other: together they may not fit in memory
+        for index in range(count):
+            values[index] = self._rows[index]
+            self._rows[index] = values[index]  # frees the original row: both copies may not fit in memory
         return values
 
 
 class RowsInFile:
-    """A `.npy` file that grows by a row at a time, at constant memory; `finish` makes it whole."""
+    """Writes rows to a `.npy` file as they arrive, in constant memory. `finish` completes the file."""
 
     def __init__(self, path: Path, dtype: type[np.generic]) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class RowsInFile:
                 self._write_header(self._file, 0)
             self._file.write(np.ascontiguousarray(row, self._dtype).data)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def finish(self, count: int) -> Path:
         assert self._file is not None
@@ -72,43 +72,43 @@ class RowsInFile:
                 self._write_header(file, count)
                 file.truncate(file.tell() + count * int(np.prod(self._shape)) * self._dtype.itemsize)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
         return self.path
 
     def close(self) -> None:
-        """Remove the file, if it is still there under its name."""
+        """Remove the file if it still has its temporary name."""
         if self._file is not None:
-            with suppress(OSError):  # of a full disk, told before
+            with suppress(OSError):  # a full disk was reported by `append` or `finish`
                 self._file.close()
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
-    def _failed(self, error: OSError) -> WriteError:
+    def _write_error(self, error: OSError) -> WriteError:
         return WriteError(f"{self.path.parent}: cannot be written ({error.strerror or error})")
 
     def _write_header(self, file: IO[bytes], count: int) -> None:
-        # NumPy leaves room in it for any count, so that it is as long when it is written again.
+        # NumPy pads the header for any count, so the final header is as long as this one.
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": (count, *self._shape)}
         np.lib.format.write_array_header_1_0(file, header)
 
 
 class Staging:
-    """Where the outputs of one feature of one video are made before they are written; here, rows gather in memory.
+    """Staging area for the outputs of one feature of one video until they are written. This class stages in memory.
 
-    preview: the temporary file of the preview, if one is made
+    preview: the temporary file of the preview, if there is a preview
     """
 
     preview: Path | None = None
 
     def show(self, frame: Frame) -> None:
-        """Take the next frame that rows are made of."""
+        """Add the next frame from which rows are computed, for a preview."""
 
     def rows(self, key: str, dtype: type[np.generic]) -> Rows:
-        """Where the rows of `key` gather, which may not fit in memory."""
+        """Return a store for the rows of `key`, which may not fit in memory."""
         return RowsInMemory(dtype)
 
     def close(self) -> None:
-        """Remove what was not made into outputs."""
+        """Remove the staged files that have not become outputs."""
 
     def __enter__(self) -> Staging:
         return self

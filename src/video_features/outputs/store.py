@@ -1,4 +1,4 @@
-"""Features as objects of a store that fsspec writes to: S3, GCS and others. Objects appear whole, the record last."""
+"""Writes features to object stores through fsspec: S3, GCS and others. Objects appear complete, the record last."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ..locations import store_of
 from ..media import Frame
 from .base import Saved, StoredFeatures, as_features
 from .files import FileSink
-from .layout import Extras, Format, Paths, load_predictions
+from .formats import Format
+from .layout import Extras, Paths, load_predictions
 from .provenance import OutputRecord, Provenance, SourceRecord, check_same_settings, check_same_source
 from .rows import Rows, Staging
 
 
 class StoreSink:
-    """The files of `FileSink` under the same names below a URL. See `Sink`.
+    """Writes the files of `FileSink` under the same names below a URL. See `Sink`.
 
-    Each video's are made in a folder of this machine, and put into the store as whole objects, the record last, with
-    the sizes of the others in it. Nothing is claimed there: stores have no locks.
+    The files of a video are written to a local temporary folder and then uploaded as whole objects. The record is
+    uploaded last and holds the sizes of the other objects. There are no claims: stores have no locks.
 
-    lists: whether to list what is there, once a folder, and from then on only to ask for what was there then; else each
-        record is asked for
+    lists: True to list each folder once and to look up records in that listing only; False to request each record
     """
 
     def __init__(self, url: str, format: Format, *, overwrite: bool = False, lists: bool = False) -> None:
@@ -41,15 +41,15 @@ class StoreSink:
         self._overwrite = overwrite
         self._lists = lists
         self._store, self._base = store_of(url, error=OutputError)
-        self._listed: dict[str, dict[str, int]] = {}  # by folder, the sizes by name
-        self._replaced: dict[str, set[str]] = {}  # by the address of a record that is not to stay, what it vouches for
+        self._listed: dict[str, dict[str, int]] = {}  # {folder: {object name: bytes}}
+        self._replaced: dict[str, set[str]] = {}  # {address of a record to replace: names of its objects}
 
     def record_path(self, name: str, provenance: Provenance) -> Path | None:
         return None
 
     def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
         paths = Paths(Path(), name, provenance)
-        paths.check_length()
+        paths.check_length(self._format)
         if self._lists and paths.record.name not in self._listing(paths):
             return None
         try:
@@ -63,21 +63,26 @@ class StoreSink:
             if self._overwrite:
                 return None
             raise
-        except (FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):  # gone, or damaged: made again
+        except (
+            FileNotFoundError,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # missing or damaged: extract again
             return None
         except Exception as error:
-            raise OutputError(_why(f"{self._url(paths.record)}: cannot be read", error)) from error
+            raise OutputError(_with_cause(f"{self._url(paths.record)}: cannot be read", error)) from error
         del self._replaced[self._address(paths.record)]
         return saved
 
     def _saved(self, paths: Paths, record: OutputRecord, extras: Extras) -> Saved:
-        """What the record promises; ValueError or the like where it is not there or not whole."""
+        """Return the objects that the record lists. Raises ValueError or KeyError if one is missing or incomplete."""
         if record.bytes is None:
-            raise ValueError("a record without sizes")
-        wanted = {paths.predictions.name: extras.predictions, paths.preview.name: extras.preview}
-        for name in (*record.bytes, *(name for name, is_wanted in wanted.items() if is_wanted)):
+            raise ValueError("the record has no sizes")
+        for name in (*record.bytes, *(path.name for path in paths.extras(extras))):
             if self._size(paths, name) != record.bytes[name]:
-                raise ValueError(f"{name} is not whole")
+                raise ValueError(f"{name} is incomplete")
         predictions = load_predictions(self._cat(paths.predictions).decode()) if extras.predictions else None
         files = (*(self._url(paths.folder / name) for name in record.bytes), self._url(paths.record))
         return Saved(self._stored(paths.name, record, predictions), files)
@@ -97,7 +102,7 @@ class StoreSink:
         paths = Paths(Path(), name, record.provenance)
         addresses = [self._address(paths.folder / Path(path).name) for path in others]
         with self._writing(paths):
-            self._forget(paths, sizes)
+            self._remove_replaced(paths, sizes)
             self._store.put([str(path) for path in others], addresses)
             self._store.put_file(str(record_path), self._address(paths.record))
         urls = tuple(self._url(paths.folder / Path(path).name) for path in saved.files)
@@ -113,8 +118,11 @@ class StoreSink:
             partial(load_stored, self.root, self._format, name, record), record.as_json(), predictions
         )
 
-    def _forget(self, paths: Paths, new: dict[str, int]) -> None:
-        """Remove a record that is to be replaced, so that it does not vouch for new objects, and what goes with it."""
+    def _remove_replaced(self, paths: Paths, new: dict[str, int]) -> None:
+        """Remove a record and its stale objects before new objects are uploaded.
+
+        The old record must not mark the new objects as complete.
+        """
         earlier = self._replaced.pop(self._address(paths.record), None)
         if earlier is not None:
             self._store.rm_file(self._address(paths.record))
@@ -126,13 +134,13 @@ class StoreSink:
         folder = paths.folder.as_posix()
         if folder not in self._listed:
             try:
-                self._store.invalidate_cache(f"{self._base}/{folder}")  # others have written there
-                found = self._store.ls(f"{self._base}/{folder}", detail=True)
+                self._store.invalidate_cache(f"{self._base}/{folder}")  # other processes may have written there
+                entries = self._store.ls(f"{self._base}/{folder}", detail=True)
             except FileNotFoundError:
-                found = []
+                entries = []
             except Exception as error:
-                raise OutputError(_why(f"{self._url(paths.folder)}: cannot be listed", error)) from error
-            self._listed[folder] = {one["name"].rpartition("/")[2]: one["size"] for one in found}
+                raise OutputError(_with_cause(f"{self._url(paths.folder)}: cannot be listed", error)) from error
+            self._listed[folder] = {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries}
         return self._listed[folder]
 
     def _size(self, paths: Paths, name: str) -> int | None:
@@ -145,8 +153,8 @@ class StoreSink:
             return None
 
     def _cat(self, path: Path) -> bytes:
-        found: bytes = self._store.cat_file(self._address(path))
-        return found
+        content: bytes = self._store.cat_file(self._address(path))
+        return content
 
     def _address(self, path: Path) -> str:
         return f"{self._base}/{path.as_posix()}"
@@ -158,12 +166,12 @@ class StoreSink:
     def _writing(self, paths: Paths) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # each store raises its own kinds
-            raise WriteError(_why(f"{self._url(paths.folder)}: cannot be written", error)) from error
+        except Exception as error:  # each store raises its own types
+            raise WriteError(_with_cause(f"{self._url(paths.folder)}: cannot be written", error)) from error
 
 
 class _StoreStaging(Staging):
-    """The files of one video, made in a temporary folder of this machine before they are put into the store."""
+    """Stages the files of one video in a local temporary folder for upload to the store."""
 
     def __init__(self, format: Format, name: str, provenance: Provenance, extras: Extras) -> None:
         self._folder = TemporaryDirectory(prefix="video_features-")
@@ -186,21 +194,21 @@ class _StoreStaging(Staging):
 
 
 def load_stored(url: str, format: Format, name: str, record: OutputRecord) -> Features:
-    """A video's features from the objects below a URL. Raises OutputError where they are gone or damaged."""
+    """Load a video's features from objects below a URL. Raises OutputError if the objects are missing or damaged."""
     store, base = store_of(url, error=OutputError)
     paths = Paths(Path(), name, record.provenance)
     addresses = {key: f"{base}/{paths.array(key, format).as_posix()}" for key in record.arrays}
     try:
-        with ThreadPoolExecutor(len(addresses)) as pool:  # `cat` of several would take names for patterns
-            found = dict(zip(addresses, pool.map(store.cat_file, addresses.values()), strict=True))
-        arrays = {key: format.load(io.BytesIO(content)) for key, content in found.items()}
+        with ThreadPoolExecutor(len(addresses)) as pool:  # `cat` of several paths would expand them as glob patterns
+            contents = dict(zip(addresses, pool.map(store.cat_file, addresses.values()), strict=True))
+        arrays = {key: format.load(io.BytesIO(content)) for key, content in contents.items()}
         for key, shape in record.shapes.items():
             if list(arrays[key].shape) != shape:
                 raise ValueError(f"{key} has shape {arrays[key].shape}, recorded as {shape}")
         return as_features({key: arrays[key] for key in record.shapes}, arrays, record.as_json())
     except Exception as error:
-        raise OutputError(_why(f"{url}/{paths.record.as_posix()}: its features cannot be read", error)) from error
+        raise OutputError(_with_cause(f"{url}/{paths.record.as_posix()}: features cannot be read", error)) from error
 
 
-def _why(what: str, error: Exception) -> str:
-    return f"{what} ({with_kind(error)})"
+def _with_cause(message: str, error: Exception) -> str:
+    return f"{message} ({with_kind(error)})"

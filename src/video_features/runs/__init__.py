@@ -1,1 +1,1 @@
-"""Which videos, in what order, and what is recorded."""
+"""Runs: schedule many videos, record their outcomes, and report the progress."""

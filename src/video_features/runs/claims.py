@@ -1,4 +1,4 @@
-"""Which process does which video: a claim is a file beside the outputs, with a host, a process and a heartbeat."""
+"""Share out videos among processes with claims: files beside the outputs that name a host and a process."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from ..outputs.layout import digest, remove_temporary
 
 
 class Claims:
-    """Claims on outputs, by the paths of their records.
+    """Claims on outputs, which are identified by the paths of their records.
 
-    A claim whose process is gone from this host is taken over at once, one of another host after `seconds` without a
-    heartbeat. So two processes never work on the same outputs unless one of them stood still for that long; and even
-    then what they write is whole, as every file appears at once.
+    The holder of a claim touches the file as a heartbeat. If the holder has ended on this host, its claim is taken over
+    at once. A claim of another host is taken over after `seconds` without a heartbeat. Two processes therefore work on
+    the same outputs only if one of them was suspended for that long. Even then no file is damaged, because each file is
+    written under a temporary name and then renamed.
 
-    root: the folder of the outputs, which the processes share
-    seconds: the same for all of them
+    root: the output folder, which the processes share
+    seconds: how long a claim without a heartbeat lasts; the same for all processes
     """
 
     def __init__(self, root: Path, seconds: float) -> None:
         self._root = root
         self._seconds = seconds
         self._has_folder = False
-        self._watched: dict[Path, SoftFileLease] = {}  # claims of others: how long one was still, the lease remembers
+        self._watched: dict[Path, SoftFileLease] = {}  # claims of others: a lease tracks their heartbeats
         self._empty_since: dict[Path, float] = {}
 
     def claim(self, records: Iterable[Path]) -> Claim | None:
-        """A claim on all of these outputs; None where another process has one of them.
+        """Claim all of these outputs. Returns None if another process has a claim on any of them.
 
-        Raises WriteError where claims cannot be written, SettingsError where others reckon with other seconds.
+        Raises WriteError if claims cannot be written, and SettingsError if another process uses other `seconds`.
         """
         held: list[SoftFileLease] = []
         for record in sorted(records):
@@ -65,18 +66,18 @@ class Claims:
             return None
         except LeaseSettingsMismatch as error:
             raise SettingsError(
-                f"claim_seconds is {self._seconds:g} here, and another one for a process that shares {self._root} "
-                f"({error}); give all of them the same"
+                f"claim_seconds={self._seconds:g} differs from that of another process that shares {self._root} "
+                f"({error}); give all processes the same value"
             ) from error
         except OSError as error:
             raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
         self._watched.pop(path, None)
-        if was_there:  # its process may have been killed in the midst of it
+        if was_there:  # the process that had it may have been killed while it wrote the outputs
             remove_temporary(record)
         return lease
 
     def _break_empty(self, path: Path, lease: SoftFileLease) -> None:
-        """Remove a claim whose process was killed before it wrote who it is, which filelock would leave for ever."""
+        """Remove a claim that has stayed empty for `seconds`: its process was killed, and filelock never breaks it."""
         with suppress(FileNotFoundError):
             if path.stat().st_size > 0:
                 self._empty_since.pop(path, None)
@@ -92,13 +93,13 @@ class Claims:
 
 
 class Claim:
-    """Outputs that this process alone works on, until it is released; also a context manager that does that."""
+    """The exclusive right to work on outputs, until it is released. As a context manager, it is released on exit."""
 
     def __init__(self, leases: Iterable[SoftFileLease]) -> None:
         self._leases = list(leases)
 
     def release(self) -> None:
-        """Leave them to others."""
+        """Let other processes claim the outputs."""
         for lease in self._leases:
             lease.release()
 
@@ -110,24 +111,24 @@ class Claim:
 
 
 def claim_path(root: Path, record: Path) -> Path:
-    """The file of the claim on the outputs whose record is at `record`."""
+    """The path of the claim on the outputs whose record is at `record`."""
     return root / ".video_features" / "claims" / f"{digest(record.relative_to(root).as_posix())}.claim"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that has a claim. silent_seconds: since its last heartbeat"""
+    """The process that has a claim. silent_seconds: the time since its last heartbeat"""
 
     host: str
     process: int
     silent_seconds: float
 
     def __str__(self) -> str:
-        return f"{self.host}, process {self.process}, last sign of life {self.silent_seconds:.0f} s ago"
+        return f"{self.host}, process {self.process}, last heartbeat {self.silent_seconds:.0f} s ago"
 
 
 def holder_of(root: Path, record: Path) -> Holder | None:
-    """The process that has the claim on the outputs whose record is at `record`; None where no living one has."""
+    """The process with a claim on the outputs whose record is at `record`; None if no live process has one."""
     path = claim_path(root, record)
     try:
         silent_seconds = max(0.0, time.time() - path.stat().st_mtime)
@@ -140,7 +141,7 @@ def holder_of(root: Path, record: Path) -> Holder | None:
 
 
 def _is_gone(host: str, process: int) -> bool:
-    """Whether a process of this host has ended, as far as the system says."""
+    """Whether the process ran on this host and has ended; False if that cannot be determined."""
     if sys.platform == "win32" or host != socket.gethostname():
         return False
     try:

@@ -1,4 +1,4 @@
-"""Many videos: resolve the settings, and do what they say with every video. `extract` and `load`."""
+"""The functions `extract` and `load`: resolve the settings, then extract features from videos."""
 
 from __future__ import annotations
 
@@ -38,24 +38,27 @@ def extract(
     progress: bool = False,
     **settings: Any,
 ) -> Iterator[Outcome]:
-    """Extract features from videos, lazily: an outcome a video and feature, in the order of `paths`; with several
-    processes as they end.
+    """Extract features from videos, lazily. Yields one outcome per video and feature.
+
+    Outcomes come in the order of `paths`, or with several processes in the order in which videos end.
 
         for outcome in extract(["a.mp4", "b.mp4"], "clip", model_name="ViT-B/32", extraction_fps=1):
             if outcome.status != "failed":
                 print(outcome.location, outcome.features.values["clip"].shape)
 
-    paths: videos or sounds (path, `file://` or other URL, `Video` for a part of one), folders of images, arrays uint8
-        (T, H, W, 3) RGB; one or many, and patterns of URLs, `s3://bucket/videos/*.mp4`. Arrays are called `array`, or
-        by their place `array_0`, `array_1` …; `{name: source}` names the outputs.
-    features: a feature's name, or several, as a list or joined by commas; several share one decoding of each video
-    progress: show a bar on standard error
-    settings: those of the run (`device`, `devices`, `output_path`, `on_extraction`, `show_pred`, `overwrite` …, see
+    paths: one or more videos or audio files (a path, a `file://` or other URL, or a `Video` for a part of a video),
+        folders of images, or arrays uint8 (T, H, W, 3) RGB. A URL may be a pattern, `s3://bucket/videos/*.mp4`.
+        The outputs of a single array are named `array`; arrays in a list are named by their index, `array_0`,
+        `array_1` …; `{name: source}` gives other names.
+    features: the name of a feature, or several names in a list or joined by commas; several features share one decoding
+        of each video
+    progress: whether to show a progress bar on standard error
+    settings: settings of the run (`device`, `devices`, `output_path`, `on_extraction`, `show_pred`, `overwrite` …, see
         docs/settings.md) and of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `stack_size` …).
-        With several features, `clip={"model_name": "RN50"}` is for that one alone; the others go to each.
+        With several features, `clip={"model_name": "RN50"}` applies to clip only; other settings apply to all features.
 
-    Raises SettingsError or WeightsError at once if nothing can be extracted so. A video that fails does not raise: its
-    outcome says why, and the next one follows.
+    Raises SettingsError or WeightsError at once if the settings or the weights cannot be used. A video that fails does
+    not raise: its outcome gives the reason, and extraction continues with the next video.
     """
     job = Job(paths, features, settings)
     if not progress:
@@ -66,44 +69,46 @@ def extract(
 
 
 def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
-    """An extractor with its network in memory, for many calls of `extractor.extract(video)`.
+    """Load the network of a feature into memory, for many calls of `extractor.extract(video)`.
 
-    Raises SettingsError for an unknown feature, model or setting; WeightsError where the weights cannot be had.
+    Raises SettingsError for an unknown feature, model or setting, and WeightsError if the weights cannot be obtained.
     """
     if misplaced := settings.keys() & RUN_SETTINGS:
         raise SettingsError(
-            f"load takes no {' and no '.join(sorted(misplaced))}: source_fps goes to the extractor's own method, "
-            "load(…).extract(video, source_fps=…), and the others to the function video_features.extract"
+            f"load does not take {' or '.join(sorted(misplaced))}: give source_fps to the method of the extractor, "
+            "load(…).extract(video, source_fps=…), and other settings of a run to the function video_features.extract"
         )
     run, by_feature = resolve_settings([feature], {**settings, "device": device, "show_pred": show_pred})
-    (extractor,) = _built(WorkerConfig(by_feature, run))
+    (extractor,) = _build_extractors(WorkerConfig(by_feature, run))
     if extractor.extras.preview:
-        raise SettingsError("load writes no files, and so no preview: use extract, with preview and an output_path")
+        raise SettingsError(
+            "load writes no files, so it cannot write a preview: use extract with preview and an output_path"
+        )
     return extractor.on(choose_device(run.device))
 
 
 class Job:
-    """One call of `extract`, with its settings resolved. Nothing is extracted before `outcomes`.
+    """One call of `extract`, with its settings resolved. Extraction starts with `outcomes`.
 
-    videos: the list, each once; or as they come, where the list streams
-    total: how many of them are this run's part; None where that is not known
-    features: their names
-    root: the folder of the outputs, or their URL; None where there are none
+    videos: all videos, each once; an iterator if the list is streamed
+    total: the number of videos in this run's shard; None if unknown
+    features: the names of the features
+    root: the folder or URL of the outputs; None if no files are written
     """
 
     def __init__(self, paths: Paths, features: str | Sequence[str], settings: Mapping[str, Any]) -> None:
         self._run, by_feature = resolve_settings(split(features), settings)
         self.features = list(by_feature)
         self._config = WorkerConfig(by_feature, self._run)
-        devices = devices_of(self._run)  # a device that is not here is an error at once
+        devices = devices_of(self._run)  # fail at once if a device is not available
         self._check_can_retry()
-        sink = choose_sink(self._run, lists=True)  # before the weights, which take longer
+        sink = choose_sink(self._run, lists=True)  # before the weights, which take longer to check
         self.root: Location | None = sink.root
         check_root(self._run, self.root)
-        self._bookkeeping = Bookkeeping(_built(self._config), sink, self._run.source_fps)
+        self._bookkeeping = Bookkeeping(_build_extractors(self._config), sink, self._run.source_fps)
         for extractor in self._bookkeeping.extractors:
             for device in devices:
-                extractor.placement(device)  # so is a runtime that is not for the device
+                extractor.placement(device)  # fail at once if the runtime does not support the device
         if self.root is None:
             self._check_needs_no_files()
         self._ledger = None if self.root is None else choose_ledger(self.root)
@@ -113,19 +118,19 @@ class Job:
             self.videos: Iterable[Video] = _files_only(each_video(paths, self._run.pattern, self._run.output_path))
             return
         if self._ledger is not None:
-            self._ledger.read()  # what others record from now on belongs to this run, too
+            self._ledger.read()  # outcomes that other processes add from now on count as part of this run
         self.videos = videos = self._listed(paths)
         part, parts = self._run.part
         self.total = len(videos[part::parts])
         if not self.total:
-            nothing_listed = f"shard {self._run.shard} is empty" if self._run.shard else "none is listed"
-            log.warning("there is no video to do: %s", "nothing failed" if self._run.retry_failed else nothing_listed)
+            why_empty = f"shard {self._run.shard} is empty" if self._run.shard else "the list is empty"
+            log.warning("no videos to extract: %s", "none has failed" if self._run.retry_failed else why_empty)
         first = next(tasks(videos, self._run), None)
         if first is not None and devices and not self._run.in_processes and not self._bookkeeping.is_finished(first):
-            self._work.load(devices[0])  # weights that do not fit are an error at once
+            self._work.load(devices[0])  # fail at once if the weights do not fit
 
     def outcomes(self, observer: Observer | None = None) -> Iterator[Outcome]:
-        """How every video ended, as it ends. Raises WriteError once nothing can be written any more."""
+        """Yield the outcomes of each video as it ends. Raises WriteError once nothing can be written any more."""
         run, observer = self._run, observer or Observer()
         claims = None
         if self._ledger is not None and not run.retry_failed:
@@ -151,7 +156,7 @@ class Job:
     def _check_can_retry(self) -> None:
         path = self._run.output_path
         if self._run.retry_failed and path is not None and not choose_ledger(path).exists():
-            raise SettingsError(f"retry_failed: nothing has been extracted into {path}; is it the right folder?")
+            raise SettingsError(f"retry_failed: no outcomes are recorded in {path}; check the output_path")
 
     def _check_needs_no_files(self) -> None:
         if any(extractor.extras.preview for extractor in self._bookkeeping.extractors):
@@ -164,7 +169,7 @@ class Job:
 
 
 def print_features(features: Features) -> None:
-    """Print every key, its array, then its largest, mean and smallest value, as the reference tool does."""
+    """Print each key and its array, then the maximum, mean and minimum of the array, as the reference tool does."""
     for key, array in features.arrays().items():
         print(key)
         print(array)
@@ -173,14 +178,14 @@ def print_features(features: Features) -> None:
 
 
 def _files_only(videos: Iterable[Video]) -> Iterator[Video]:
-    """Raises SettingsError for an array, which no other machine has."""
+    """Yield the videos. Raises SettingsError for an array, which no other machine can read."""
     for video in videos:
         if isinstance(video.source, np.ndarray):
-            raise SettingsError(f"{video.path}: engine=ray takes paths and URLs, and no arrays")
+            raise SettingsError(f"{video.path}: engine=ray takes paths and URLs, not arrays")
         yield video
 
 
-def _built(config: WorkerConfig) -> list[Extractor]:
+def _build_extractors(config: WorkerConfig) -> list[Extractor]:
     extractors = config.extractors()
     for extractor in extractors:
         if config.run.show_pred and not extractor.predicts:

@@ -1,4 +1,4 @@
-"""What an extraction would give, told without one: a video's length and rate, and each feature's rows and shape."""
+"""Plan an extraction without running it: the length and rate of each video, and the rows and shape of each feature."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..tasks.videos import Paths, Video, videos_of
 
 @dataclass(frozen=True)
 class Plan:
-    """What one video would give.
+    """What the extraction of one video would give.
 
-    seconds: its length, as it states it; None where it does not, or cannot be read
-    fps: its average rate, where its frames are taken
-    is_estimate: whether the file does not state its number of frames, or how long its sound is, so that the numbers
-        here are estimates
-    frames: {feature: how many frames it would take}
-    sound_seconds: {feature: how many seconds of sound it would take}
+    seconds: the length that the file states; None if it states none or cannot be read
+    fps: the average frame rate; None if no feature needs frames
+    is_estimate: whether the numbers are estimates, because the file does not state its number of frames or the length
+        of its sound
+    frames: {feature: the number of frames that it would use}
+    sound_seconds: {feature: the seconds of sound that it would use}
     shapes: {feature: {key: (N, …)}}, the shapes of its values
     reasons: {feature: why it would fail}
     """
@@ -40,13 +40,17 @@ class Plan:
 
 
 def plan(paths: Paths, features: str | Sequence[str], **settings: Any) -> Iterator[Plan]:
-    """What `extract` with these features and settings would give: a plan a video, lazily. Nothing is decoded, but the
-    first picture where the shape of a row depends on it, as that of flow does.
+    """Plan what `extract` would give with these features and settings. Yields one plan per video, lazily.
 
-    The numbers follow from what a file's header says of its length and rate; a damaged file, or at a rate one whose own
-    varies, may give other ones. No weights are needed, but for clip's `custom`, whose file tells its shape. What
-    decides where a network runs and where features go (`device`, `output_path` …) is not looked at.
-    Raises at once SettingsError for a feature or a setting that cannot be, WeightsError for `weights` that are no file.
+    Nothing is decoded, except the first frame if the shape of a row depends on the frame size, as for optical flow. The
+    numbers are computed from the length and the rate in the header of the file. They may be wrong for a damaged file,
+    or with `extraction_fps` for a file with a variable frame rate.
+
+    No weights are needed, except for the model `custom` of clip, where the file determines the shape. Settings that
+    decide where a network runs and where features are written (`device`, `output_path` …) are not checked.
+
+    Raises SettingsError at once for an unknown feature or an invalid setting, and WeightsError if `weights` is not a
+    file.
     """
     run, by_feature = resolve_settings(split(features), settings)
     extractors = [family(name).build(chosen, predict=run.show_pred) for name, chosen in by_feature.items()]
@@ -60,13 +64,13 @@ def _plan(video: Video, extractors: list[Extractor], source_fps: float | None) -
     try:
         with open_source(video.source, fps=source_fps, array_name=video.path, segment=video.segment) as opened:
             return _plan_opened(name, opened, extractors)
-    except Exception as error:  # whatever it is, the other videos go on
+    except Exception as error:  # any error fails this video only
         return Plan(name, reasons={extractor.feature: reason_of(error, name) for extractor in extractors})
 
 
 def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) -> Plan:
     @cache
-    def picture_size() -> tuple[int, int]:
+    def frame_size() -> tuple[int, int]:
         height, width, _ = next(frames_of(source)).rgb.shape
         return height, width
 
@@ -76,19 +80,19 @@ def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) ->
         feature = extractor.feature
         try:
             track, sampler = extractor.track(source), extractor.sampler(source)
-            taken = sampler.expected()
+            count = sampler.expected()  # of frames, or of samples of sound
             seconds = max(filter(None, (seconds, track.end_seconds)), default=None)
             is_estimate = is_estimate or not track.is_length_stated
             if extractor.sound is None:
-                fps, found.frames[feature] = source.video.fps, taken
+                fps, found.frames[feature] = source.video.fps, count
             else:
-                found.sound_seconds[feature] = taken / extractor.sound.rate
-            if not taken:
+                found.sound_seconds[feature] = count / extractor.sound.rate
+            if not count:
                 sampler.check_start(track.end_seconds)
-            check_length(feature, extractor.streams, sampler, taken)
-            rows = rows_of(extractor.streams, sampler.items(taken))
+            check_length(feature, extractor.streams, sampler, count)
+            rows = rows_of(extractor.streams, sampler.items(count))
             found.shapes[feature] = {
-                stream.key: (rows, *_row_shape(stream, picture_size)) for stream in extractor.streams
+                stream.key: (rows, *_row_shape(stream, frame_size)) for stream in extractor.streams
             }
         except MediaError as error:
             found.reasons[feature] = reason_of(error, name)
@@ -96,5 +100,5 @@ def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) ->
     return replace(found, seconds=length, fps=None if fps is None else float(fps), is_estimate=is_estimate)
 
 
-def _row_shape(stream: Stream, picture_size: Callable[[], tuple[int, int]]) -> tuple[int, ...]:
-    return stream.row_shape(*picture_size()) if callable(stream.row_shape) else stream.row_shape
+def _row_shape(stream: Stream, frame_size: Callable[[], tuple[int, int]]) -> tuple[int, ...]:
+    return stream.row_shape(*frame_size()) if callable(stream.row_shape) else stream.row_shape

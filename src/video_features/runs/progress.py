@@ -1,4 +1,4 @@
-"""How far a run is, on a terminal: a bar for all videos, and a line for each process with the video that it is at."""
+"""Show the progress of a run on a terminal: a bar for all videos, and a line per process with its current video."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..engines.base import Observer
 from ..errors import printable
 from ..tasks.videos import Task
 
-BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total_fmt} videos, {rate_fmt}, {elapsed} gone, {remaining} left"
-COUNT = "{desc}: {n:.1f} videos, {rate_fmt}, {elapsed} gone"
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total_fmt} videos, {rate_fmt}, {elapsed} elapsed, {remaining} left"
+COUNT = "{desc}: {n:.1f} videos, {rate_fmt}, {elapsed} elapsed"
 
 
 class Bars(Observer):
-    """A bar over the videos of a run, and a line below it for each process; nothing where it is no terminal.
+    """A bar for the videos of a run, and below it a line per process. Shows nothing if standard error is no terminal.
 
-    total: the number of videos; None where that is not known
+    total: the number of videos; None if unknown
     """
 
     def __init__(self, total: int | None) -> None:
@@ -28,7 +28,7 @@ class Bars(Observer):
         self._run: tqdm[Any] = tqdm(total=total, desc="all", unit="video", bar_format=bar, leave=False, disable=None)
         self._lines: dict[str, tqdm[Any]] = {}
         self._ended = 0
-        self._parts: dict[str, float] = {}  # of the videos under way, how much is done
+        self._parts: dict[str, float] = {}  # {worker: fraction of its current video}
 
     def progress(self, worker: str, task: Task, seconds: float, length: float | None) -> None:
         line = self._lines.get(worker)
@@ -38,7 +38,7 @@ class Bars(Observer):
         name = printable(PurePath(task.location).name)
         of = "" if length is None else f" of {length:.1f}"
         line.set_description_str(f"{worker}: {name}: {seconds:.1f}{of} s")
-        if not self._ended and not self._parts:  # what came before, such as loading, is no measure of a video
+        if not self._ended and not self._parts:  # leave the time before the first video out of the rate
             self._run.start_t = self._run.last_print_t = time.time()
         self._parts[worker] = min(seconds / length, 1.0) if length else 0.0
         self._show()

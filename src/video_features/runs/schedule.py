@@ -1,4 +1,4 @@
-"""Which video is done next: those that are not done yet and that no other process is at; and the record of each end."""
+"""Schedule the videos that are not finished and that no other process works on, and record every outcome."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from ..features import Outcome
 from ..tasks.bookkeeping import Bookkeeping
 from ..tasks.videos import Task
 from .claims import Claim, Claims
-from .ledger.base import End, Ledger, as_json
+from .ledger.base import Ledger, RecordedOutcome, as_json
 
 log = logging.getLogger(__name__)
 
-RECORD_EVERY_SECONDS = 1.0  # what was finished before it began
-MOST_WAITING = 256  # tasks, for another one of their name
-POLL_SECONDS = 0.5  # for videos that other processes are at
+RECORD_EVERY_SECONDS = 1.0  # for outcomes without a claim, such as videos that were finished before the run
+MAX_DEFERRED = 256  # tasks that wait for another task of the same name
+POLL_SECONDS = 0.5  # between attempts to claim videos that other processes work on
 
 
 class Schedule:
-    """Gives tasks to an executor, and yields how they ended.
+    """Gives tasks to an executor, and yields their outcomes.
 
-    bookkeeping: tells which tasks are finished already
-    executor: does the others
-    claims, ledger: of the outputs; None where there are none. Without claims no other process is looked at
-    observer: told of every end
+    bookkeeping: checks which tasks are finished already
+    executor: runs the other tasks
+    claims: on the outputs; None if the outputs have no claims, in which case other processes are ignored
+    ledger: of the outputs; None if no files are written
+    observer: notified when a task has ended
     """
 
     def __init__(
@@ -46,106 +47,108 @@ class Schedule:
         self._executor = executor
         self._claims = claims
         self._ledger = ledger
-        self._held: dict[str, Claim] = {}  # by a task's name
-        self._under_way: set[str] = set()  # by a task's name, where those that are to come are not known
-        self._busy: deque[Task] = deque()  # other processes are at these, or at another of their name this one is
-        # Where the executor keeps the order, by a task's number: it, and its outcomes once they wait to be told.
-        self._line: dict[int, tuple[Task, list[Outcome] | None]] = {}
-        self._has_told = False
-        self._lines: list[dict[str, Any]] = []  # of outcomes that are not recorded yet
-        self._recorded = 0.0
+        self._claims_held: dict[str, Claim] = {}  # {name of a task: its claim}
+        self._running_names: set[str] = set()  # of tasks in progress without a claim, in case a later name is the same
+        self._deferred: deque[Task] = deque()  # claimed by other processes, or named like a task in progress
+        # If the executor keeps the order: {number: (task, its outcomes if they wait for those of an earlier task)}.
+        self._in_progress: dict[int, tuple[Task, list[Outcome] | None]] = {}
+        self._has_logged_wait = False
+        self._unrecorded: list[dict[str, Any]] = []  # lines for the ledger
+        self._recorded_at = 0.0  # on the monotonic clock
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
-        """How every task ended, as it ends. Raises WriteError once nothing can be written any more."""
-        coming = iter(tasks)
+        """Yield the outcomes of each task as it ends. Raises WriteError once nothing can be written any more."""
+        remaining = iter(tasks)
         try:
             while True:
-                while self._takes_more() and (task := next(coming, None)) is not None:
-                    yield from self._told(task, self._offer(task))
-                    yield from self._ended(0)
-                for task in self._again():
-                    yield from self._told(task, self._offer(task))
-                if self._executor.is_idle() and not self._busy:
+                while self._accepts_more() and (task := next(remaining, None)) is not None:
+                    yield from self._report(task, self._start(task))
+                    yield from self._completed(0)
+                for task in self._take_deferred():
+                    yield from self._report(task, self._start(task))
+                if self._executor.is_idle() and not self._deferred:
                     return
-                yield from self._ended(POLL_SECONDS if self._busy else None)
+                yield from self._completed(POLL_SECONDS if self._deferred else None)
         finally:
-            with ExitStack() as stack:  # each, whatever becomes of the others
+            with ExitStack() as stack:  # runs every callback even if others raise, the last one first
                 stack.callback(self._observer.close)
                 if self._ledger is not None:
                     stack.callback(self._ledger.close)
                 stack.callback(self._record)
-                for claim in self._held.values():
+                for claim in self._claims_held.values():
                     stack.callback(claim.release)
                 stack.callback(self._executor.shutdown)
 
-    def _takes_more(self) -> bool:
-        """Whether to take one more task; not where too many wait for others of their name."""
-        return self._executor.has_room() and (self._claims is not None or len(self._busy) < MOST_WAITING)
+    def _accepts_more(self) -> bool:
+        """Whether to take another task from the list. Without claims, the number of deferred tasks is limited."""
+        return self._executor.has_room() and (self._claims is not None or len(self._deferred) < MAX_DEFERRED)
 
-    def _offer(self, task: Task) -> list[Outcome]:
-        """The task's outcomes where it is finished; else it begins, or waits for the process that is at it."""
-        if task.name in self._under_way:  # the list streams, so that this was not known
-            self._busy.append(task)
+    def _start(self, task: Task) -> list[Outcome]:
+        """Return the outcomes of a finished task. Otherwise submit the task, or defer it, and return no outcomes."""
+        if task.name in self._running_names:  # in a streamed list, two videos may have outputs of the same name
+            self._deferred.append(task)
             return []
-        ends = self._bookkeeping.finished(task)
-        if len(ends) < len(self._bookkeeping.extractors) and self._claims is not None:
+        outcomes = self._bookkeeping.finished(task)
+        if len(outcomes) < len(self._bookkeeping.extractors) and self._claims is not None:
             claim = self._claims.claim(self._bookkeeping.record_paths(task))
             if claim is None:
-                self._busy.append(task)
+                self._deferred.append(task)
                 return []
-            self._held[task.name] = claim
-            ends = self._bookkeeping.finished(task)  # another process may have been faster
-            ends |= self._failed_elsewhere(task, self._bookkeeping.provenance.keys() - ends.keys())
-        if len(ends) == len(self._bookkeeping.extractors):
-            return list(ends.values())
+            self._claims_held[task.name] = claim
+            outcomes = self._bookkeeping.finished(task)  # another process may have finished it before the claim
+            outcomes |= self._failed_elsewhere(task, self._bookkeeping.provenance.keys() - outcomes.keys())
+        if len(outcomes) == len(self._bookkeeping.extractors):
+            return list(outcomes.values())
         if self._executor.keeps_order:
-            self._line[task.number] = task, None
+            self._in_progress[task.number] = task, None
         if self._ledger is not None and self._claims is None:
-            self._under_way.add(task.name)
+            self._running_names.add(task.name)
         self._executor.submit(task)
         return []
 
     def _failed_elsewhere(self, task: Task, features: Iterable[str]) -> dict[str, Outcome]:
-        """The failures of these features that other processes have recorded since this one began."""
+        """The failures of these features that other processes have recorded since this run began."""
         found: dict[str, Outcome] = {}
         for feature in features:
-            end = self._recorded_end(task, feature)
-            if end is not None and end.is_new and end.status == "failed" and end.error != WriteError.__name__:
-                found[feature] = Outcome(task.location, feature, "failed", end.reason, error=end.error)
+            recorded = self._recorded(task, feature)
+            if recorded is None or not recorded.is_new:
+                continue
+            if recorded.status == "failed" and recorded.error != WriteError.__name__:
+                found[feature] = Outcome(task.location, feature, "failed", recorded.reason, error=recorded.error)
         return found
 
-    def _again(self) -> Iterator[Task]:
-        """The tasks that other processes were at, once there is nothing else to do."""
-        if self._busy and self._executor.is_idle() and self._claims is not None:
-            if not self._has_told:
-                log.info("waiting for what other processes are at")
-                self._has_told = True
+    def _take_deferred(self) -> Iterator[Task]:
+        """Take each deferred task once, while the executor has room. Waits if only other processes have work left."""
+        if self._deferred and self._executor.is_idle() and self._claims is not None:
+            if not self._has_logged_wait:
+                log.info("waiting for videos that other processes work on")
+                self._has_logged_wait = True
             time.sleep(POLL_SECONDS)
-        for _ in range(len(self._busy)):
+        for _ in range(len(self._deferred)):
             if not self._executor.has_room():
                 return
-            yield self._busy.popleft()
+            yield self._deferred.popleft()
 
-    def _ended(self, timeout: float | None) -> Iterator[Outcome]:
+    def _completed(self, timeout: float | None) -> Iterator[Outcome]:
         for completed in self._executor.completed(timeout):
-            yield from self._told(completed.task, completed.outcomes)
+            yield from self._report(completed.task, completed.outcomes)
 
-    def _told(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
-        """Record the outcomes, and leave the task's claim."""
+    def _report(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
+        """Record the outcomes, release the claim of the task, and yield the outcomes that are due."""
         if not outcomes:
             return
-        claim = self._held.pop(task.name, None)
-        self._under_way.discard(task.name)
+        claim = self._claims_held.pop(task.name, None)
+        self._running_names.discard(task.name)
         try:
-            self._lines += [
+            self._unrecorded += [
                 as_json(outcome, task.video, self._bookkeeping.provenance[outcome.feature].model_name)
                 for outcome in outcomes
                 if not self._is_recorded(task, outcome)
             ]
-            if claim is not None or time.monotonic() - self._recorded > RECORD_EVERY_SECONDS:
+            if claim is not None or time.monotonic() - self._recorded_at > RECORD_EVERY_SECONDS:
                 self._record()
         except WriteError:
-            yield from outcomes  # which say more
+            yield from outcomes  # their reasons say more than the error
             raise
         finally:
             if claim is not None:
@@ -156,31 +159,32 @@ class Schedule:
             self._ledger.check_can_write()
 
     def _in_order(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
-        """Those of the tasks that need not wait for one that began before."""
-        self._line[task.number] = task, outcomes
-        for one, (_, ended) in list(self._line.items()):
+        """The outcomes of this task, and of tasks that waited for it, unless an earlier task is still in progress."""
+        self._in_progress[task.number] = task, outcomes
+        for number, (_, ended) in list(self._in_progress.items()):
             if ended is None:
                 return
-            del self._line[one]
+            del self._in_progress[number]
             yield from ended
 
     def _is_recorded(self, task: Task, outcome: Outcome) -> bool:
-        """Whether there is a line of it, of an earlier run or another process."""
+        """Whether an earlier run or another process has recorded the same outcome."""
         if outcome.status == "skipped" and self._ledger is not None and not self._ledger.has_read:
-            return True  # when it was made
-        if outcome.status == "done" or (end := self._recorded_end(task, outcome.feature)) is None:
+            return True  # by the run that wrote the outputs
+        if outcome.status == "done" or (recorded := self._recorded(task, outcome.feature)) is None:
             return False
         if outcome.status == "skipped":
-            return end.status in ("done", "skipped")
-        return end.is_new and end.status == "failed" and end.reason == outcome.reason
+            return recorded.status in ("done", "skipped")
+        return recorded.is_new and recorded.status == "failed" and recorded.reason == outcome.reason
 
-    def _recorded_end(self, task: Task, feature: str) -> End | None:
+    def _recorded(self, task: Task, feature: str) -> RecordedOutcome | None:
+        """The latest recorded outcome of a feature; None if there is none."""
         if self._ledger is None or not self._ledger.has_read:
             return None
         return self._ledger.last(feature, self._bookkeeping.provenance[feature].model_name, task.video)
 
     def _record(self) -> None:
-        if self._ledger is not None and self._lines:
-            lines, self._lines = self._lines, []
+        if self._ledger is not None and self._unrecorded:
+            lines, self._unrecorded = self._unrecorded, []
             self._ledger.append(lines)
-        self._recorded = time.monotonic()
+        self._recorded_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""How far the runs in an output folder are, told from the outputs themselves, the claims and the recorded outcomes."""
+"""Report the progress of the runs in an output folder, from the outputs, the claims and the recorded outcomes."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ from ..tasks.videos import Task, Video, tasks
 from ..weights import Weights
 from ..weights.obtain import verify
 from .claims import holder_of
-from .ledger.base import End, Ledger, RunRecord
+from .ledger.base import Ledger, RecordedOutcome, RunRecord
 from .ledger.choose import choose_ledger
 
 
 @dataclass
 class Status:
-    """How far one feature is, of the videos of the latest run with its settings.
+    """The progress of one feature with the same settings, over the videos of all runs with these settings.
 
-    feature, model: of `model_name`, where the feature has one
-    settings: of the feature, but for the weights, and those of the run that say where its outputs are
-    began: when that run did, or was last begun anew
-    videos: how many it is for
-    done: how many are there, whole, made with its settings and from the video as it is now
-    conflicting: {reason: how many are there that were made with other settings, other weights or from another video, and
-        are refused unless they are overwritten}
-    failed: {reason: how many failed last time, or would}
-    under_way: the videos that processes are at, with host and process
-    left: how many are still to be done
-    notes: what else there is to know
+    feature: the name of the feature
+    model: its `model_name`; empty if the feature has no choice of models
+    settings: the settings of the feature without the weights, and the settings of the run that determine where its
+        outputs are
+    began: when the latest of these runs last started
+    videos: the number of videos
+    done: how many outputs are complete, and were made with these settings from the video as it is now
+    conflicting: {reason: how many outputs were made with other settings or weights, or from another video; a rerun
+        refuses them unless `overwrite` is set}
+    failed: {reason: how many videos failed last time, or would fail}
+    under_way: the videos that processes are working on, with host and process
+    left: how many videos are still to be done
+    notes: other findings, such as weights that have changed
     """
 
     feature: str
@@ -56,7 +58,7 @@ class Status:
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON values. `otherwise` is the former name of `conflicting`."""
+        """This status as JSON values. `otherwise` is the former name of `conflicting`."""
         began = None if self.began is None else self.began.isoformat()
         return {**vars(self), "began": began, "otherwise": self.conflicting}
 
@@ -67,36 +69,38 @@ class Status:
 
 
 def status(output_path: str | PathLike[str]) -> list[Status]:
-    """How far the runs in an output folder are: of each feature and model that which began last, and before it those
-    with other settings of which there are outputs.
+    """The progress of the runs in an output folder, latest run first.
 
-    Nothing is decoded, but every output is loaded, and the weights' files are read: a thousand videos take about a
-    second. Raises OutputError where no run has written.
+    Has the latest settings of each feature and model, and earlier settings if they still have outputs. Nothing is
+    decoded, but every output is loaded and the files of the weights are read: a thousand videos take about a second.
+    Raises OutputError if no run has written to the folder.
     """
     ledger = choose_ledger(location_of(output_path))
     found: list[Status] = []
     for run, recorded in _groups(ledger):
-        settings = {**recorded.settings, **run.kept_settings()}
+        settings = {**recorded.settings, **run.recorded_settings()}
         state = Status(recorded.feature, recorded.model_name, settings, run.began)
-        now, state.notes = _weights_as_they_are(recorded)
+        current, state.notes = _with_current_weights(recorded)
         sink = choose_sink(run.settings, lists=True)
         for task in tasks(run.videos or [], run.settings):
             state.videos += 1
-            _count(state, task, run, now, sink, ledger.last(state.feature, state.model, task.video))
-        is_superseded = any((one.feature, one.model) == (state.feature, state.model) for one in found)
+            _count(state, task, run, current, sink, ledger.last(state.feature, state.model, task.video))
+        is_superseded = any((later.feature, later.model) == (state.feature, state.model) for later in found)
         if not is_superseded or state.done:
             found.append(state)
     return found
 
 
 def _groups(ledger: Ledger) -> Iterator[tuple[RunRecord, Provenance]]:
-    """The runs of each feature by their settings, the latest first, with the videos of all of them: the listed ones,
-    and of a list that streams those that have ended."""
+    """Group the runs of each feature by settings. Yields the latest run of each group, with the videos of all its runs.
+
+    The videos of a run are the listed videos, or for a streamed list the videos with a recorded outcome.
+    """
     found: dict[str, tuple[RunRecord, Provenance, dict[Any, Video]]] = {}
     for run in ledger.runs():
         for feature in run.features:
-            digests = {key: one.sha256 for key, one in feature.weights.items()}
-            group = json.dumps([feature.feature, feature.settings, digests, run.kept_settings()])
+            digests = {key: weights.sha256 for key, weights in feature.weights.items()}
+            group = json.dumps([feature.feature, feature.settings, digests, run.recorded_settings()])
             _, _, videos = found.setdefault(group, (run, feature, {}))
             for video in ledger.ended(feature) if run.videos is None else run.videos:
                 videos.setdefault(video.key(), video)
@@ -104,32 +108,35 @@ def _groups(ledger: Ledger) -> Iterator[tuple[RunRecord, Provenance]]:
         yield replace(latest, videos=list(videos.values())), feature
 
 
-def _weights_as_they_are(recorded: Provenance) -> tuple[Provenance, list[str]]:
-    """The provenance that a rerun would have, and what changed in the files of the weights."""
+def _with_current_weights(recorded: Provenance) -> tuple[Provenance, list[str]]:
+    """The provenance that a rerun would have, and notes on files of weights that have changed."""
     weights: dict[str, WeightsRecord] = {}
     notes: list[str] = []
-    for key, one in recorded.weights.items():
-        path, sha256 = Path(one.file), one.sha256
+    for key, record in recorded.weights.items():
+        path, sha256 = Path(record.file), record.sha256
         try:
             sha256 = verify(path, Weights(path=path))
         except OSError:
-            notes.append(f"weights of {key}: {path} is not here, so whether it has changed is not known")
+            notes.append(f"weights of {key}: {path} cannot be read, so it may have changed")
         except VideoFeaturesError as error:
             notes.append(f"weights of {key}: {error}")
-        if sha256 != one.sha256:
-            notes.append(f"weights of {key}: {path} has changed: its SHA-256 was {one.sha256} and is {sha256}")
-        weights[key] = replace(one, sha256=sha256)
+        if sha256 != record.sha256:
+            notes.append(f"weights of {key}: {path} has changed: its SHA-256 was {record.sha256} and is now {sha256}")
+        weights[key] = replace(record, sha256=sha256)
     return replace(recorded, weights=weights), notes
 
 
-def _count(state: Status, task: Task, run: RunRecord, now: Provenance, sink: Sink, last: End | None) -> None:
+def _count(
+    state: Status, task: Task, run: RunRecord, current: Provenance, sink: Sink, last: RecordedOutcome | None
+) -> None:
+    """Add a task to the counts of `state`. last: its latest recorded outcome"""
     if task.identity is None:
         assert task.problem is not None
         state.failed[kind_of(reason_of(task.problem, task.location), task.location)] += 1
         return
     source = SourceRecord.of(task.identity, task.video.segment, run.settings.source_fps)
     try:
-        if sink.existing(task.name, now, source, Extras()) is not None:
+        if sink.existing(task.name, current, source, Extras()) is not None:
             state.done += 1
             return
     except OutputError as error:
@@ -137,7 +144,7 @@ def _count(state: Status, task: Task, run: RunRecord, now: Provenance, sink: Sin
         return
     holder = None
     if isinstance(sink, FileSink):
-        holder = holder_of(sink.root, sink.record_path(task.name, now))
+        holder = holder_of(sink.root, sink.record_path(task.name, current))
     if holder is not None:
         state.under_way.append(f"{printable(task.location)} ({holder})")
     elif last is not None and last.status == "failed":

@@ -1,1 +1,1 @@
-"""What networks run in: PyTorch or OpenVINO, on which device, with how many threads."""
+"""Runtimes for networks: PyTorch or OpenVINO, with devices and thread pools."""

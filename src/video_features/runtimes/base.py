@@ -1,4 +1,4 @@
-"""What every runtime offers, and what it is given: a network that is not built yet, and where it is to run."""
+"""Defines the interface of runtimes, and the arguments that select and build a network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from ..errors import SettingsError
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how networks are to run. Raises SettingsError where the runtime cannot run there, or is not installed.
+    """The device and the numerical mode in which a network runs.
 
-    runtime, precision: as the settings of features have them
-    tf32: whether a GPU may round what it multiplies to 10 bits
+    runtime, precision: see the settings of the same names
+    tf32: True if a GPU may round the factors of products to a 10-bit mantissa (TF32)
+    Raises SettingsError if the runtime does not support the device or the precision, or is not installed.
     """
 
     device: torch.device
@@ -41,10 +42,10 @@ class Placement:
 class NetworkSpec:
     """A network that is not built yet.
 
-    model: its name, for messages
-    build: gives it, on the CPU; raises WeightsError where its weights do not fit
-    key: what tells it from every other: weights, settings, code, versions
-    passes_are_long: whether a video has only a few rows of it, each of which takes long
+    model: the network's name, for messages
+    build: returns the network on the CPU; raises WeightsError if the weights do not fit
+    key: cache key that identifies the network: weights, settings, code and library versions
+    passes_are_long: True if a video has only a few rows and each row takes long, as with clips
     """
 
     model: str
@@ -54,38 +55,42 @@ class NetworkSpec:
 
 
 class Runtime(Protocol):
-    """A network, ready to run; called from several threads at once.
+    """A network that is ready to run. Called from several threads at once.
 
-    name: what it runs in, for records
-    pads: whether a batch of another size than the last costs it dear, so that one that is not full is filled up
-    most_rows: of which more in one pass save nothing; None where there is no such number
+    name: library, version, precision and device, for records
+    pads: True if a new batch size is expensive, for instance because it compiles the network again; incomplete batches
+        are then padded to the full size
+    max_rows: the largest useful number of rows in a pass, beyond which batches save no time; None if there is no limit
     """
 
     name: str
     pads: bool
-    most_rows: int | None
+    max_rows: int | None
 
     def __call__(self, method: str, batch: Any) -> Any:
-        """What its `forward`, or another method, makes of a batch: tensors, or such in lists in lists, on any device →
-        a tensor (B, …), or several or None, on the runtime's device."""
+        """Call a method of the network, `forward` or another.
+
+        batch: a tensor (B, …) or nested lists of such tensors, on any device
+        Returns a tensor (B, …), or a sequence of tensors or None, on the runtime's device.
+        """
 
 
 def has_openvino() -> bool:
-    """Whether the extra is installed."""
+    """Return True if the `openvino` extra is installed."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def over_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """A function of every tensor of a tensor, or of such in lists in lists; None stays None."""
+    """Apply a function to a tensor, or to every tensor in nested lists. None stays None."""
     if batch is None or isinstance(batch, Tensor):
         return None if batch is None else function(batch)
-    return [over_tensors(one, function) for one in batch]
+    return [over_tensors(element, function) for element in batch]
 
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:
-    """The tensors of a tensor, or of such in lists in lists; None is none."""
+    """Yield a tensor, or every tensor in nested lists. None is skipped."""
     if isinstance(batch, Tensor):
         yield batch
     elif batch is not None:
-        for one in batch:
-            yield from tensors_of(one)
+        for element in batch:
+            yield from tensors_of(element)

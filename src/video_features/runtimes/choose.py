@@ -1,4 +1,4 @@
-"""Which runtime a network gets, and the network in it: `Runner`."""
+"""Chooses the runtime of a network, and defines `Runner`, which runs the network in that runtime."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ from .pytorch import Compiled, Torch
 
 
 class Runner:
-    """A stream's network in the runtime that its settings ask for. Batches come from any device; results are float32
-    and stay on the network's."""
+    """A stream's network in the runtime that the settings request.
+
+    Takes batches from any device. Features and logits are float32 on the network's device.
+    """
 
     def __init__(self, network: NetworkSpec, placement: Placement) -> None:
         self.device = placement.device
         self.runtime = choose_runtime(network, placement)
 
     def __call__(self, batch: Any, size: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """batch (B, …), or a list of such → features (B, …), logits (B, classes) or None
+        """batch (B, …), a tensor or nested lists of tensors → features (B, …), logits (B, classes) or None.
 
-        size: of a full batch
+        size: number of rows in a full batch, to which runtimes with `pads` pad the batch
         """
         features, logits = self._run("forward", batch, size)
         return features.float(), None if logits is None else logits.float()
 
     def encode(self, batch: Any, size: int | None = None) -> Any:
-        """batch (B, …) → what the network's `encode` makes of it: a tensor (B, …) or several"""
+        """batch (B, …) → the output of the network's method `encode`: one or several tensors (B, …)."""
         return self._run("encode", batch, size)
 
     def _run(self, method: str, batch: Any, size: int | None) -> Any:
         count = len(next(tensors_of(batch)))
         if size is None or count == size or not self.runtime.pads:
             return self.runtime(method, batch)
-        full = over_tensors(batch, lambda one: torch.cat([one, one[-1:].expand(size - count, *one.shape[1:])]))
-        return over_tensors(self.runtime(method, full), lambda one: one[:count])
+        padded = over_tensors(batch, lambda rows: torch.cat([rows, rows[-1:].expand(size - count, *rows.shape[1:])]))
+        return over_tensors(self.runtime(method, padded), lambda rows: rows[:count])
 
 
 def choose_runtime(network: NetworkSpec, placement: Placement) -> Runtime:
-    """The runtime asked for; `auto` is the fastest that is here. Raises WeightsError where the weights do not fit."""
+    """Return the network in the requested runtime; `auto` chooses the fastest one installed.
+
+    Raises WeightsError if the weights do not fit.
+    """
     on_cpu, runtime = placement.device.type == "cpu", placement.runtime
     if runtime == "auto":
         runtime = "openvino" if on_cpu and placement.precision == "fp32" and has_openvino() else "torch"

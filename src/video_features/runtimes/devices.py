@@ -1,4 +1,4 @@
-"""The devices of this machine, and how many rows one takes in a pass."""
+"""Lists and chooses the devices of this machine, and gives the default batch size for a device."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ import torch
 from ..errors import SettingsError
 
 LARGEST_DEFAULT_BATCH = 16  # rows
-ACCELERATOR_ERROR: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # from PyTorch 2.8 on
+ACCELERATOR_ERROR: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # since PyTorch 2.8
 
 
 def available_devices() -> list[str]:
+    """Return the names of the devices of this machine, the default first: `cuda:0`, …, `mps`, `cpu`."""
     names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         names.append("mps")
     return [*names, "cpu"]
 
 
-def choose_device(asked: str | None) -> torch.device:
-    """The device asked for, or the best there is; SettingsError, listing those that are, if it is not there."""
+def choose_device(requested: str | None) -> torch.device:
+    """Return the requested device, by default the first available. Raises SettingsError if not available."""
     available = available_devices()
-    if asked is None:
+    if requested is None:
         return torch.device(available[0])
-    name = {"cuda": "cuda:0", "gpu": "cuda:0"}.get(asked, asked)
+    name = {"cuda": "cuda:0", "gpu": "cuda:0"}.get(requested, requested)
     if name not in available:
-        raise SettingsError(f"device {asked!r} is not here: there is {', '.join(available)}")
+        raise SettingsError(f"device {requested!r} is not available on this machine; available: {', '.join(available)}")
     return torch.device(name)
 
 
 def is_device_failure(error: BaseException) -> bool:
-    """Whether an error says that the device failed: a process whose GPU was once in error cannot use it again."""
+    """Return True if the error means that the device failed. A process cannot use a GPU again after a CUDA error."""
     if ACCELERATOR_ERROR is not None and isinstance(error, ACCELERATOR_ERROR):
         return True
-    return isinstance(error, RuntimeError) and str(error).startswith("CUDA error")  # of an older PyTorch
+    return isinstance(error, RuntimeError) and str(error).startswith("CUDA error")  # before PyTorch 2.8
 
 
 def default_batch_size(window_size: int, device: torch.device) -> int:
-    """Rows a pass: 1 on a CPU, where more save nothing; on a GPU what holds 64 frames, 16 at most."""
+    """Return the default number of rows in a pass.
+
+    1 on a CPU, where larger batches save no time. On a GPU 64 // window_size, at least 1 and at most 16.
+    """
     return 1 if device.type == "cpu" else max(1, min(LARGEST_DEFAULT_BATCH, 64 // window_size))

@@ -1,6 +1,6 @@
-"""OpenVINO as a runtime: networks are converted once, for the shapes that they are given, and kept on disk.
+"""Runs networks in OpenVINO, converted once for each input shape and cached on disk.
 
-It computes in float32 as PyTorch does, and rounds otherwise only in the last digits. See
+OpenVINO computes in float32 like PyTorch; results differ only by rounding in the last digits. See
 https://docs.openvino.ai for the library.
 """
 
@@ -38,34 +38,35 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VERSION = openvino.__version__.partition("-")[0]
-MODEL = "network.xml"  # beside it OpenVINO writes the weights
+MODEL = "network.xml"  # OpenVINO writes the weights to network.bin in the same folder
 
 
 def cache_folder() -> Path:
-    """Where converted networks are kept: beside the checkpoints that PyTorch downloads; TORCH_HOME moves both."""
+    """Return the cache folder of converted networks, next to PyTorch's checkpoints; TORCH_HOME moves both."""
     return Path(torch.hub.get_dir()) / "video_features" / "openvino"
 
 
 class OpenVino:
-    """A network in OpenVINO, for each method and shape of a batch; in another runtime, telling so, where it cannot be.
-    See `Runtime`.
+    """Runs a network in OpenVINO, compiled for each method and batch shape. See `Runtime`.
 
-    fallback: makes the other runtime
+    If OpenVINO cannot run the network, a warning is logged and the network runs in another runtime.
+
+    fallback: creates the other runtime
     """
 
     pads = True
-    most_rows: int | None = 4  # 16 are no faster for each, take four times the memory, and more often are not full
-    _compiling = threading.Lock()  # one network after another: each uses all cores for it
+    max_rows: int | None = 4  # 16 rows are no faster per row, take four times the memory and fill less often
+    _compile_lock = threading.Lock()  # shared by all networks: each compilation uses all cores
 
     def __init__(self, network: NetworkSpec, fallback: Callable[[], Runtime]) -> None:
         self.name = f"openvino {VERSION} fp32 on cpu"
-        self._blueprint = network
+        self._spec = network
         self._folder = cache_folder() / _digest(f"{VERSION} {network.key}")
-        # Built at once, as its weights may not fit; one that was converted before did.
+        # Build now to fail early if the weights do not fit. The weights of a converted network fitted before.
         self._network = None if self._folder.is_dir() else network.build()
         self._make_fallback = fallback
         self._fallback: Runtime | None = None
-        self._compiled: dict[str, SimpleQueue[Any]] = {}  # requests for inference, each used by one thread at a time
+        self._compiled: dict[str, SimpleQueue[Any]] = {}  # infer requests; each serves one thread at a time
 
     def __call__(self, method: str, batch: Any) -> Any:
         leaves = list(tensors_of(batch))
@@ -76,8 +77,8 @@ class OpenVino:
         request = requests.get()
         try:
             with timed("network"):
-                found = request.infer([leaf.numpy() for leaf in leaves], share_inputs=True)
-            outputs = [torch.from_numpy(array) for array in found.to_tuple()]
+                results = request.infer([leaf.numpy() for leaf in leaves], share_inputs=True)
+            outputs = [torch.from_numpy(array) for array in results.to_tuple()]
         finally:
             requests.put(request)
         if method == "forward":
@@ -85,30 +86,30 @@ class OpenVino:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _requests(self, method: str, batch: Any, leaves: list[Tensor]) -> SimpleQueue[Any] | None:
-        """Those for batches of this kind; None where this network is in another runtime."""
+        """Return the infer requests for the method and shapes of a batch; None if the network runs in the fallback."""
         shapes = json.dumps([method, [[str(leaf.dtype), *leaf.shape] for leaf in leaves]])
-        with self._compiling:
+        with self._compile_lock:
             if self._fallback is None and shapes not in self._compiled:
                 try:
                     self._compiled[shapes] = self._compile(method, batch, leaves, shapes)
-                except Exception as error:  # its libraries raise many kinds
-                    model = self._blueprint.model
-                    log.warning("%s: OpenVINO cannot take it (%s): it runs in PyTorch", model, in_one_line(error))
+                except Exception as error:  # the converter and the compiler raise many types
+                    model = self._spec.model
+                    log.warning("%s: OpenVINO cannot run the network (%s); using PyTorch", model, in_one_line(error))
                     self._fallback = self._make_fallback()
-                    self.name, self.most_rows = self._fallback.name, self._fallback.most_rows
+                    self.name, self.max_rows = self._fallback.name, self._fallback.max_rows
             return None if self._fallback is not None else self._compiled[shapes]
 
     def _compile(self, method: str, batch: Any, leaves: list[Tensor], shapes: str) -> SimpleQueue[Any]:
         core = _core()
-        passes, threads = passes_at_once(thread_pools().threads, are_long=self._blueprint.passes_are_long)
+        passes, threads = passes_at_once(thread_pools().threads, are_long=self._spec.passes_are_long)
         file = self._folder / _digest(shapes) / MODEL
         if file.exists():
             model = core.read_model(file)
         else:
             if self._network is None:
-                self._network = self._blueprint.build()
-            model = _converted(self._network, method, batch, leaves)
-            _keep(model, file)
+                self._network = self._spec.build()
+            model = _convert(self._network, method, batch, leaves)
+            _save_model(model, file)
         compiled = core.compile_model(
             model,
             "CPU",
@@ -116,7 +117,7 @@ class OpenVino:
                 properties.hint.inference_precision: openvino.Type.f32,
                 properties.num_streams: passes,
                 properties.inference_num_threads: passes * threads,
-                properties.hint.enable_cpu_pinning: False,  # other processes may have their share of the cores
+                properties.hint.enable_cpu_pinning: False,  # other processes may use some of the cores
             },
         )
         requests: SimpleQueue[Any] = SimpleQueue()
@@ -127,24 +128,27 @@ class OpenVino:
 
 @cache
 def _core() -> Any:
-    """The library, once it has run something: its Python half makes tables of its own when it first does, and two
-    threads that do at once wait for each other for ever (seen in 2026.4: a C++ static's guard against the GIL)."""
+    """Return the OpenVINO core after one inference.
+
+    The first inference of a process initialises tables in OpenVINO's Python bindings. Two threads that run their first
+    inference at the same time deadlock: one holds the guard of a C++ static, the other the GIL (seen in 2026.4).
+    """
     core = openvino.Core()
-    given = opset.parameter([1], openvino.Type.f32)
-    core.compile_model(openvino.Model([opset.relu(given)], [given]), "CPU").create_infer_request().infer(
+    parameter = opset.parameter([1], openvino.Type.f32)
+    core.compile_model(openvino.Model([opset.relu(parameter)], [parameter]), "CPU").create_infer_request().infer(
         [np.zeros(1, np.float32)], share_inputs=True
     )
     return core
 
 
-class _Flat(nn.Module):
-    """One method of a network, with its inputs side by side instead of in lists, and its outputs without None."""
+class _FlatMethod(nn.Module):
+    """One method of a network with a flat list of inputs instead of nested lists, and outputs without None."""
 
     def __init__(self, network: nn.Module, method: str, batch: Any) -> None:
         super().__init__()
         self.network = network
         self._method = method
-        self._batch = batch  # whose lists are made again
+        self._batch = batch  # the structure of nested lists to restore
 
     def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
         remaining = iter(leaves)
@@ -152,14 +156,14 @@ class _Flat(nn.Module):
         return tuple(tensors_of(outputs))
 
 
-def _converted(network: nn.Module, method: str, batch: Any, leaves: list[Tensor]) -> Any:
-    """OpenVINO's form of a network's method for batches of this shape."""
+def _convert(network: nn.Module, method: str, batch: Any, leaves: list[Tensor]) -> Any:
+    """Convert a network's method to an OpenVINO model for batches of this shape."""
     example = tuple(leaf.clone() for leaf in leaves)
-    # A network that was made under inference mode cannot be traced without.
-    with torch.no_grad(), warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")  # of shapes that are constants in it, as they are meant to be
-        model = openvino.convert_model(_Flat(network.eval(), method, batch).eval(), example_input=example)
-    model.reshape({place: list(leaf.shape) for place, leaf in enumerate(leaves)})
+    # A network built in inference mode can be traced only without gradients.
+    with torch.no_grad(), warnings.catch_warnings(), _quiet_logging():
+        warnings.simplefilter("ignore")  # shapes become constants in the trace, as intended
+        model = openvino.convert_model(_FlatMethod(network.eval(), method, batch).eval(), example_input=example)
+    model.reshape({index: list(leaf.shape) for index, leaf in enumerate(leaves)})
     return model
 
 
@@ -167,8 +171,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _keep(model: Any, file: Path) -> None:
-    """Write it whole, or not at all."""
+def _save_model(model: Any, file: Path) -> None:
+    """Write a converted model to the cache atomically."""
     try:
         file.parent.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(mkdtemp(prefix="unfinished-", dir=file.parent.parent))
@@ -177,14 +181,15 @@ def _keep(model: Any, file: Path) -> None:
             unfinished.rename(file.parent)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    except (OSError, RuntimeError) as error:  # a full disk, or another process was faster
+    except (OSError, RuntimeError) as error:  # the disk is full, or another process has written the model first
         if not file.exists():
-            log.warning("%s: converted networks cannot be kept there (%s)", file.parent.parent, in_one_line(error))
+            log.warning("%s: converted networks cannot be cached there (%s)", file.parent.parent, in_one_line(error))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """What the tracer logs is of no use to anybody but its authors; and the converter sets up logging for everybody."""
+def _quiet_logging() -> Iterator[None]:
+    """Suppress log messages of the tracer, which do not help users, and restore the root logger, which the converter
+    reconfigures."""
     root = logging.root
     before, level, handlers = root.manager.disable, root.level, root.handlers.copy()
     logging.disable(logging.WARNING)

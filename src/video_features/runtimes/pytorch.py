@@ -1,4 +1,4 @@
-"""PyTorch as a runtime, with or without torch.compile."""
+"""Runs networks in PyTorch, with or without torch.compile."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), st
 
 
 class Torch:
-    """PyTorch, one pass at a time, with all threads. See `Runtime`."""
+    """Runs a network in PyTorch, one pass at a time with all threads. See `Runtime`."""
 
     pads = False
-    most_rows: int | None = None
-    _turn = threading.Lock()  # of all networks: two at once would be in each other's way
+    max_rows: int | None = None
+    _pass_lock = threading.Lock()  # shared by all networks: concurrent passes slow each other down
 
     def __init__(self, network: nn.Module, placement: Placement) -> None:
         self._placement = placement
@@ -36,22 +36,22 @@ class Torch:
         self.name = f"torch {torch.__version__} {placement.precision} on {placement.device}"
 
     def __call__(self, method: str, batch: Any) -> Any:
-        where = self._placement
-        with self._turn, timed("network"), torch.inference_mode(), all_threads(where.device), self._rounding():
-            return self._pass(method, over_tensors(batch, self._there))
+        device = self._placement.device
+        with self._pass_lock, timed("network"), torch.inference_mode(), all_threads(device), self._autocast():
+            return self._pass(method, over_tensors(batch, self._to_device))
 
     def _pass(self, method: str, batch: Any) -> Any:
         return getattr(self.network, method)(batch) if method != "forward" else self.network(batch)
 
-    def _rounding(self) -> torch.autocast:
-        where = self._placement
-        if where.device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = where.tf32
-        dtype = DTYPES[where.precision]
-        return torch.autocast(where.device.type, dtype, enabled=dtype != torch.float32)
+    def _autocast(self) -> torch.autocast:
+        placement = self._placement
+        if placement.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = placement.tf32
+        dtype = DTYPES[placement.precision]
+        return torch.autocast(placement.device.type, dtype, enabled=dtype != torch.float32)
 
-    def _there(self, tensor: Tensor) -> Tensor:
-        """On the device; the copy does not wait for what is under way there."""
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor to the device. The copy to a GPU is asynchronous: it does not wait for running kernels."""
         if self._placement.device.type != "cuda" or tensor.is_cuda:
             return tensor.to(self._placement.device)
         moved = tensor.pin_memory().to(self._placement.device, non_blocking=True)
@@ -62,7 +62,7 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """Lay out the weights of its convolutions as tensor cores take them; their values stay the same."""
+    """Change convolution weights to the channels-last layout, which tensor cores use. The values stay the same."""
     for parameter in network.parameters():
         if parameter.dim() in FORMATS:
             parameter.data = parameter.data.contiguous(memory_format=FORMATS[parameter.dim()])
@@ -70,7 +70,10 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 class Compiled(Torch):
-    """PyTorch with torch.compile; without it, telling so, where it cannot be. See `Runtime`."""
+    """Runs a network in PyTorch with torch.compile. See `Runtime`.
+
+    If compilation fails, a warning is logged and the network runs uncompiled.
+    """
 
     pads = True
 
@@ -87,10 +90,12 @@ class Compiled(Torch):
         run = self._compiled[method]
         try:
             return run(batch)
-        except Exception as error:  # there is no C++ compiler, or it does not take this network
+        except Exception as error:  # there is no C++ compiler, or torch.compile does not support the network
             if run is plain:
                 raise
-            result = plain(batch)  # raises where it is not the compilation's fault
-            log.warning("%s: torch.compile cannot take it (%s): it runs without", self._model, in_one_line(error))
+            result = plain(batch)  # raises if the error is not due to compilation
+            log.warning(
+                "%s: torch.compile cannot run the network (%s); running uncompiled", self._model, in_one_line(error)
+            )
             self._compiled[method] = plain
             return result

@@ -1,4 +1,4 @@
-"""The threads of a process beside the one that reads: some prepare what networks are given, some run networks."""
+"""Thread pools of a process: one for preprocessing and one for networks, in addition to the thread that decodes."""
 
 from __future__ import annotations
 
@@ -11,72 +11,73 @@ from contextlib import contextmanager
 
 import torch
 
-MOST_PASSES = 4  # at once: each takes memory for its activations
-MOST_PREPARING = 16
+MAX_PASSES = 4  # concurrent passes; each needs memory for activations
+MAX_PREPARERS = 16
 
 
 class ThreadPools:
-    """The threads. What is given to either pool begins in the order in which it was given.
+    """The thread pools for preprocessing and for networks. Each pool starts its tasks in the order of submission.
 
-    Work may wait for other work only where that was given before it, so that it never waits for itself.
+    A task may wait only for tasks that were submitted before it. Otherwise tasks that wait could occupy every thread,
+    and the task that they wait for would never start.
 
-    threads: how many cores there are for it all
+    threads: number of cores to use in total
     """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.passes, _ = passes_at_once(threads, are_long=False)
-        self.preparers = min(threads, MOST_PREPARING)
+        self.preparers = min(threads, MAX_PREPARERS)
         self.networks = _pool(self.passes, "network")
         self.preparing = _pool(self.preparers, "prepare")
-        torch.set_num_threads(threads)  # as it was, for threads that are none of ours
+        torch.set_num_threads(threads)  # restore the value for threads outside the pools
 
 
 def passes_at_once(threads: int, *, are_long: bool) -> tuple[int, int]:
-    """How many passes of a network are made at once in so many threads, and how many of these each may use.
+    """Return how many passes of a network run concurrently on `threads` cores, and how many cores each pass uses.
 
-    are_long: whether each takes long, and a video has but a few: then half as many are made, and each has twice the
-        threads, so that the last of an odd number does not leave most cores idle
+    are_long: True if passes are long and a video has only a few. Half as many passes then run at once, each on twice
+        the cores: if the number of passes is odd, the last pass does not leave most cores idle
     """
-    passes = min(threads, MOST_PASSES)
+    passes = min(threads, MAX_PASSES)
     if are_long:
         passes = max(1, passes // 2)
     return passes, max(1, threads // passes)
 
 
-_made: ThreadPools | None = None
-_making = threading.Lock()
+_pools: ThreadPools | None = None
+_pools_lock = threading.Lock()
 
 
 def thread_pools() -> ThreadPools:
-    """This process's, which are started when they are first needed, for as many cores as PyTorch is to use then."""
-    global _made
-    with _making:
-        if _made is None:
-            _made = ThreadPools(torch.get_num_threads())
-        return _made
+    """Return the thread pools of this process, created on the first call for the number of cores set in PyTorch."""
+    global _pools
+    with _pools_lock:
+        if _pools is None:
+            _pools = ThreadPools(torch.get_num_threads())
+        return _pools
 
 
 def _pool(size: int, name: str) -> ThreadPoolExecutor:
-    """Threads in each of which PyTorch uses one core: several that use all are in each other's way."""
-    all_there = threading.Barrier(size)
+    """Create a pool in whose threads PyTorch uses one core each, as threads that use all cores slow each other down."""
+    barrier = threading.Barrier(size)  # makes each thread of the pool run `initialise` once
 
-    def begin() -> None:
-        torch.get_num_threads()  # the first call sets a thread's own number to what is set for all
+    def initialise() -> None:
+        torch.get_num_threads()  # the first call in a thread resets its number of cores to the global one
         torch.set_num_threads(1)
-        all_there.wait()
+        barrier.wait()
 
     pool = ThreadPoolExecutor(size, name)
-    for started in [pool.submit(begin) for _ in range(size)]:
+    for started in [pool.submit(initialise) for _ in range(size)]:
         started.result()
     return pool
 
 
 @contextmanager
 def all_threads(device: torch.device) -> Iterator[None]:
-    """PyTorch uses all cores for what this thread does on a CPU meanwhile."""
+    """Let PyTorch use all cores in this thread within the block, if the device is a CPU."""
     before = torch.get_num_threads()
-    threads = _made.threads if _made is not None else before
+    threads = _pools.threads if _pools is not None else before
     if device.type != "cpu" or before == threads:
         yield
         return
@@ -88,5 +89,5 @@ def all_threads(device: torch.device) -> Iterator[None]:
 
 
 def cores_here() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What a user may ask for: names, defaults, help, and typed values."""
+"""User settings: names, defaults, help texts and typed values."""
 
 from ..errors import SettingsError
 from .declare import (

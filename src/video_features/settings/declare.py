@@ -1,7 +1,7 @@
-"""Settings: their names, defaults and help.
+"""Declares settings: names, defaults, help texts and checks.
 
-A family declares its settings once, as a dataclass; both command lines, `extract` and the help pages read
-them from there.
+Each family declares its settings once, as a dataclass. Both command lines, `extract` and the help pages read the
+settings from this dataclass.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import dataclasses
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import SettingsError
 from ..timeline.windows import TAILS
-
-T = TypeVar("T")
 
 RUNTIMES = ("auto", "torch", "compile", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -32,16 +30,17 @@ def setting(
     main_part: str = "",
     changes_network: bool = True,
 ) -> Any:
-    """Declare a setting: a dataclass field with the sentence that the help page shows.
+    """Declare a setting: a dataclass field with a help text.
 
-    metavar: what stands for the value on the help page
-    changes_values: whether another value gives other numbers; such settings are recorded beside the outputs
-        and compared when a run is repeated.
-    changes_network: whether a network may be another one with another value; it is not where the setting says which
-        frames it is given, and how
-    names_network: whether its values are the names of the family's networks, as those of a `model_name` always are
-    parts: of a setting of several files, `dict[str, Path]`, the keys it may have; each is given as `name.part`
-    main_part: the key of a file that is given without its part
+    help: the text on the help page
+    metavar: the placeholder for the value on the help page
+    changes_values: whether the setting affects the features. Such settings are recorded beside the outputs and
+        compared when a run is repeated.
+    changes_network: whether the setting affects which network is built. False for settings that only select the
+        frames that the network sees.
+    names_network: whether the values are names of the family's networks; always assumed for `model_name`
+    parts: for a setting of several files (`dict[str, Path]`), the allowed keys. A user gives each file as `name.part`.
+    main_part: the key for a file that is given as `name`, without a part
     """
     metadata = {
         "help": help,
@@ -57,31 +56,36 @@ def setting(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureSettings:
-    """What every feature can be told. A family of several networks adds `model_name`."""
+    """Settings of every feature. A family with several networks adds `model_name`."""
 
     weights: Path | None = setting(
         None,
-        "checkpoint to use instead of the published one, as its authors publish it (torch or safetensors)",
+        "Checkpoint to load instead of the published one, in the authors' own format (PyTorch or safetensors).",
         metavar="FILE",
     )
     batch_size: int | None = setting(
         None,
-        "rows per pass through the network; by default 1 on a CPU, where more save nothing, and on a GPU what holds "
-        "64 frames, 16 at most",
+        "Rows per forward pass.  [default: on a GPU, as many rows as make up 64 frames, at most 16; on a CPU 1, "
+        "because larger batches save no time]",
         metavar="N",
         changes_values=False,
     )
     runtime: str = setting(
         "auto",
-        "what networks run in: torch, compile (torch.compile), openvino; auto: on a CPU openvino where it is "
-        "installed, else torch",
+        "Runtime for the networks: torch, compile (torch.compile), openvino or auto. auto uses OpenVINO on a CPU if "
+        "it is installed, and PyTorch otherwise.",
         metavar="NAME",
         changes_values=False,
     )
     precision: str = setting(
-        "fp32", "fp32, or on a GPU bf16 or fp16: faster, and rounded to some 3 digits", metavar="NAME"
+        "fp32",
+        "Precision of the networks: fp32, or on a GPU bf16 or fp16, which are faster, but accurate to about 3 digits.",
+        metavar="NAME",
     )
-    tf32: bool = setting(False, "let a GPU multiply float32 numbers rounded to 10 bits: faster, and some 3 digits")
+    tf32: bool = setting(
+        False,
+        "Let a GPU multiply in TF32, with inputs rounded to 10 mantissa bits: faster, but accurate to about 3 digits.",
+    )
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_size")
@@ -90,11 +94,11 @@ class FeatureSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PictureSettings(FeatureSettings):
-    """What every feature of a video's pictures can be told."""
+    """Settings of every feature that is computed from video frames."""
 
     extraction_fps: float | None = setting(
         None,
-        "frames per second to take, as FFmpeg's fps filter does; by default every frame",
+        "Frames per second to sample, with the same result as FFmpeg's fps filter.  [default: every frame]",
         metavar="FPS",
         changes_network=False,
     )
@@ -106,31 +110,37 @@ class PictureSettings(FeatureSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameSettings(PictureSettings):
-    """What features of single frames can be told."""
+    """Settings of frame features and of optical flow."""
 
     extraction_total: int | None = setting(
-        None, "number of frames to take, spread evenly over the video", metavar="N", changes_network=False
+        None, "Number of frames to sample, evenly spaced over the video.", metavar="N", changes_network=False
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "extraction_total")
         if self.extraction_fps is not None and self.extraction_total is not None:
-            raise SettingsError("extraction_fps and extraction_total exclude each other: give one of them")
+            raise SettingsError("extraction_fps and extraction_total are mutually exclusive: give only one of them")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipSettings(PictureSettings):
-    """What features of clips, windows of frames, can be told. Families declare the sizes anew, with their defaults."""
+    """Settings of features that are computed from clips. Families redeclare the sizes with defaults of their own."""
 
-    stack_size: int | None = setting(None, "frames in a row's window; by default the network's own", metavar="N")
+    stack_size: int | None = setting(
+        None,
+        "Frames per clip; each clip gives one row.  [default: the network's training clip length]",
+        metavar="N",
+    )
     step_size: int | None = setting(
-        None, "frames from one window's start to the next one's; by default the network's own", metavar="N"
+        None,
+        "Frames from the start of one clip to the start of the next.  [default: the network's training clip length]",
+        metavar="N",
     )
     tail: str = setting(
         "drop",
-        "what becomes of the frames after the last whole window: drop them, or pad them to a window by repeating "
-        "the last one (the file NAME_padded_frames tells which rows)",
+        "Frames left over after the last full clip: drop them, or pad them to a full clip by repeating the last frame. "
+        "With pad, the file NAME_padded_frames counts the repeated frames in each row.",
         metavar="drop|pad",
         changes_network=False,
     )
@@ -142,35 +152,35 @@ class ClipSettings(PictureSettings):
 
 
 def check_positive(settings: Any, *names: str) -> None:
-    """Raise SettingsError where one of these settings is given, and is no finite number above 0."""
+    """Raise SettingsError if a named setting is neither None nor a finite number greater than 0."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
-            raise SettingsError(f"{name} must be above 0, and is {value}")
+            raise SettingsError(f"{name} must be greater than 0, got {value}")
 
 
 def check_known(settings: Any, **known: Iterable[str | None]) -> None:
-    """Raise SettingsError where one of these settings is none of the values that it can be."""
+    """Raise SettingsError if a setting is not among its known values, given as `name=values`."""
     for name, values in known.items():
         if (value := getattr(settings, name)) not in values:
             raise SettingsError(unknown(name, value, filter(None, values)))
 
 
 def check_tail(tail: str) -> None:
-    """Raise SettingsError where a tail is to be neither dropped nor padded."""
+    """Raise SettingsError unless `tail` is "drop" or "pad"."""
     if tail not in TAILS:
         raise SettingsError(unknown("tail", tail, TAILS))
 
 
-def unknown(what: str, given: object, known: Iterable[str]) -> str:
-    """The sentence for a name that does not exist, with the nearest that do."""
+def unknown(kind: str, given: object, known: Iterable[str]) -> str:
+    """Return the error message for an unknown name, with the closest known names as suggestions."""
     names = list(known)
     by_folded = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(str(given).casefold(), by_folded, n=3, cutoff=0.6)
     if close:
         hint = f"did you mean {' or '.join(by_folded[name] for name in close)}?"
     elif len(names) <= 12:
-        hint = f"there is {', '.join(names)}"
+        hint = f"available: {', '.join(names)}"
     else:
-        hint = f"there are {len(names)}, such as {', '.join(names[:3])}"
-    return f"unknown {what} {str(given)!r}: {hint}"
+        hint = f"{len(names)} are available, such as {', '.join(names[:3])}"
+    return f"unknown {kind} {str(given)!r}: {hint}"

@@ -1,4 +1,4 @@
-"""Words from a command line, or values from Python, become typed settings."""
+"""Parses command-line strings and Python values into typed settings."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ T = TypeVar("T")
 
 
 def coerce(name: str, value: Any, annotation: Any) -> Any:
-    """`value` as the annotated type: `"5"` → 5 for an int, `"null"` → None where None is allowed."""
+    """Convert `value` to the annotated type: `"5"` → 5 for an int, `"null"` → None where None is allowed.
+
+    name: the setting's name, for the error
+    Raises SettingsError if the value cannot be converted.
+    """
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none", "")):
         if type(None) in options:
             return None
         raise SettingsError(f"{name} needs a value")
-    target = Location if {Path, str} <= set(options) else next(one for one in options if one is not type(None))
+    target = Location if {Path, str} <= set(options) else next(option for option in options if option is not type(None))
     try:
         return _CONVERTERS[target](value)
     except (ValueError, TypeError, LookupError, ZeroDivisionError, yaml.YAMLError):
-        raise SettingsError(f"{name} must be {_IN_WORDS[target]}, and is {value!r}") from None
+        raise SettingsError(f"{name} must be {_DESCRIPTIONS[target]}, got {value!r}") from None
 
 
 def _to_int(value: Any) -> int:
@@ -43,22 +47,22 @@ def _to_int(value: Any) -> int:
 def _to_float(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError
-    return float(Fraction(str(value)))  # also "30000/1001", as FFmpeg writes rates
+    return float(Fraction(str(value)))  # accepts "30000/1001", as FFmpeg writes frame rates
 
 
 def _to_bool(value: Any) -> bool:
-    return _TRUTH[str(value).lower()]
+    return _BOOLEANS[str(value).lower()]
 
 
-_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def _to_texts(value: Any) -> tuple[str, ...]:
-    listed = yaml.safe_load(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
-    texts = (listed,) if isinstance(listed, str) else tuple(str(text) for text in listed)
-    if not texts:
+def _to_strings(value: Any) -> tuple[str, ...]:
+    items = yaml.safe_load(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    strings = (items,) if isinstance(items, str) else tuple(str(item) for item in items)
+    if not strings:
         raise ValueError
-    return texts
+    return strings
 
 
 def _to_path(value: Any) -> Path:
@@ -72,21 +76,21 @@ _CONVERTERS: dict[Any, Any] = {
     bool: _to_bool,
     str: str,
     Path: _to_path,
-    tuple[str, ...]: _to_texts,
+    tuple[str, ...]: _to_strings,
 }
-_IN_WORDS: dict[Any, str] = {
+_DESCRIPTIONS: dict[Any, str] = {
     Location: "a folder or a URL",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    str: "a word",
+    str: "text",
     Path: "a path",
-    tuple[str, ...]: 'a list of texts, such as "[a dog, a cat]"',
+    tuple[str, ...]: 'a list, such as "[a dog, a cat]"',
 }
 
 
 def default_network(cls: type) -> str | None:
-    """The network that settings of class `cls` choose by default; None where they choose none."""
+    """Return the default network of the settings class `cls`, or None if no setting names a network."""
     for field in dataclasses.fields(cls):
         if field.name == "model_name" or field.metadata["names_network"]:
             return typing.cast("str | None", field.default)
@@ -94,7 +98,7 @@ def default_network(cls: type) -> str | None:
 
 
 def names_of(cls: type) -> list[str]:
-    """The names by which settings of class `cls` are given: its fields', and `field.part`."""
+    """Return every name that a user can set in the settings class `cls`: the fields, and `field.part`."""
     fields = dataclasses.fields(cls)
     return [*(field.name for field in fields), *(f"{field.name}.{part}" for field in fields for part in _parts(field))]
 
@@ -105,11 +109,11 @@ def _parts(field: dataclasses.Field[Any]) -> tuple[str, ...]:
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iterable[str] = ()) -> T:
-    """Build settings of class `cls` from names and values; values may be words, as a command line has them.
+    """Build an instance of the settings class `cls` from names and values. Values may be command-line strings.
 
-    of: whose settings these are, for the error
-    also: other names that may have been meant, for the error
-    Raises SettingsError for a name that `cls` has not, or a value of the wrong type.
+    of: the owner of the settings, for the error
+    also: more names to suggest in the error
+    Raises SettingsError for a name that `cls` does not have, or a value of the wrong type.
     """
     names, hints = names_of(cls), typing.get_type_hints(cls)
     with_parts = {
@@ -118,7 +122,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iter
         if _parts(field)
     }
     given: dict[str, Any] = {}
-    for name, value in _by_part(values, with_parts):
+    for name, value in _flattened(values, with_parts):
         if name not in names:
             raise SettingsError(unknown(f"setting of {of}", name, [*names, *also]))
         field, _, part = name.partition(".")
@@ -128,15 +132,15 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, of: str, also: Iter
             files = given.setdefault(field, {})
             part = part or with_parts[field]
             if part in files or (files and "" in (part, *files)):
-                raise SettingsError(f"{field} and {field}.{part or 'PART'} exclude each other: give each file once")
+                raise SettingsError(f"{field} and {field}.{part or 'PART'} are mutually exclusive: give each file once")
             files[part] = path
     return cls(**given)
 
 
-def _by_part(values: Mapping[str, Any], with_parts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """`weights={"rgb": a}` as `weights.rgb=a`."""
+def _flattened(values: Mapping[str, Any], with_parts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Flatten mappings of files: `weights={"rgb": a}` becomes `weights.rgb=a`."""
     for name, value in values.items():
         if name in with_parts and isinstance(value, Mapping):
-            yield from ((f"{name}.{part}", one) for part, one in value.items())
+            yield from ((f"{name}.{part}", file) for part, file in value.items())
         else:
             yield name, value

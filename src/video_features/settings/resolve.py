@@ -1,4 +1,4 @@
-"""Settings as they are given, sorted into those of the run and those of each feature, typed and checked."""
+"""Splits the given settings into run settings and settings of each feature, typed and checked."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ RUN_SETTINGS = {field.name for field in fields(RunSettings)}
 
 
 def resolve(classes: Mapping[str, type[Any]], settings: Mapping[str, Any]) -> tuple[RunSettings, dict[str, Any]]:
-    """The settings of the run, and {feature: its settings}.
+    """Return the run's settings, and {feature: settings}.
 
-    classes: {feature: the class of its settings}
-    settings: `name: value` for the run or for every feature, `feature.name: value` or `feature: {name: value}` for one
-    Raises SettingsError for a name that none of them has, or a value that cannot be.
+    classes: {feature: settings class}
+    settings: `name: value` for the run or for all features; `feature.name: value` or `feature: {name: value}` for a
+        single feature
+    Raises SettingsError for an unknown name or an invalid value.
     """
-    of_features = {field.name for cls in classes.values() for field in fields(cls)}
+    feature_settings = {field.name for cls in classes.values() for field in fields(cls)}
     shared: dict[str, Any] = {}
     run: dict[str, Any] = {}
-    own: dict[str, dict[str, Any]] = {name: {} for name in classes}
+    per_feature: dict[str, dict[str, Any]] = {name: {} for name in classes}
     for name, value in settings.items():
         feature, dot, setting = name.partition(".")
         if name in RUN_SETTINGS:
             run[name] = value
-        elif dot and feature in own:
-            own[feature][setting] = value
-        elif name in own and isinstance(value, Mapping):
-            own[name].update(value)
-        elif dot and feature not in of_features:
-            raise SettingsError(unknown("feature of this run", feature, own))
+        elif dot and feature in per_feature:
+            per_feature[feature][setting] = value
+        elif name in per_feature and isinstance(value, Mapping):
+            per_feature[name].update(value)
+        elif dot and feature not in feature_settings:
+            raise SettingsError(unknown("feature of this run", feature, per_feature))
         else:
             shared[name] = value
     for name in shared:
-        having = [feature for feature, cls in classes.items() if name in names_of(cls)]
-        if having and len(having) < len(classes):
-            lacking = ", ".join(feature for feature in classes if feature not in having)
+        supporting = [feature for feature, cls in classes.items() if name in names_of(cls)]
+        if supporting and len(supporting) < len(classes):
+            unsupported = ", ".join(feature for feature in classes if feature not in supporting)
             raise SettingsError(
-                f"{name} is no setting of {lacking}: give it to {' and '.join(having)} alone, "
-                f"{having[0]}={{{name!r}: …}} (--{having[0]}.{name.replace('_', '-')})"
+                f"{name} is not a setting of {unsupported}: set it for {' and '.join(supporting)} only, with "
+                f"{supporting[0]}={{{name!r}: …}} (--{supporting[0]}.{name.replace('_', '-')})"
             )
-    chosen = {
-        name: from_mapping(cls, {**shared, **own[name]}, of=name, also=RUN_SETTINGS) for name, cls in classes.items()
+    features = {
+        name: from_mapping(cls, {**shared, **per_feature[name]}, of=name, also=RUN_SETTINGS)
+        for name, cls in classes.items()
     }
-    return from_mapping(RunSettings, run, of="the run"), chosen
+    return from_mapping(RunSettings, run, of="the run"), features

@@ -1,4 +1,4 @@
-"""The settings of a run, whatever the features: where it takes place, where outputs go, what becomes of trouble."""
+"""Defines the settings of a run: devices and workers, inputs and outputs, limits and retries."""
 
 from __future__ import annotations
 
@@ -9,128 +9,139 @@ from ..errors import SettingsError
 from ..locations import Location
 from .declare import check_known, check_positive, setting
 
-ON_EXTRACTION = ("print", "save_numpy", "save_pickle")
 LAYOUTS = ("flat", "mirror")
 ENGINES = ("local", "ray")
-OF_RAY = ("address", "workers", "cpus_per_worker", "gpus_per_worker")
+RAY_SETTINGS = ("address", "workers", "cpus_per_worker", "gpus_per_worker")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What a whole run shares. Nothing of it changes a number."""
+    """Settings that all features of a run share. None of them affects the values of the features."""
 
-    device: str | None = setting(None, "cpu, cuda:N or mps; by default the GPU where there is one", metavar="NAME")
+    device: str | None = setting(
+        None, "Device to run on: cpu, cuda:N or mps.  [default: the GPU, if available]", metavar="NAME"
+    )
     devices: tuple[str, ...] | None = setting(
-        None, "several, joined by commas, a process on each: cuda:0,cuda:1 or cpu,cpu", metavar="NAMES"
+        None,
+        "Devices to run on in parallel, separated by commas, with one process each: cuda:0,cuda:1 or cpu,cpu.",
+        metavar="NAMES",
     )
     output_path: Location | None = setting(
-        None, "folder for the outputs, or the URL of one, such as s3://bucket/features", metavar="DIR"
+        None, "Output folder, or its URL, such as s3://bucket/features.", metavar="DIR"
     )
     on_extraction: str | None = setting(
-        None, "print, save_numpy or save_pickle; by default save_numpy where there is an output path", metavar="HOW"
+        None,
+        "Output format: print, save_numpy or save_pickle.  [default: save_numpy if output_path is set]",
+        metavar="HOW",
     )
     layout: str = setting(
         "flat",
-        "flat: outputs are called after the files; mirror: they lie in the same folders as the files below input_root",
+        "Layout of the output folder. flat: all outputs side by side, named after the videos. mirror: outputs in the "
+        "same subfolders as the videos below input_root.",
         metavar="flat|mirror",
     )
     input_root: Location | None = setting(
-        None, "with layout mirror: the folder, or the URL of one, that all videos lie below", metavar="DIR"
+        None, "With layout mirror: the folder, or its URL, that contains all videos.", metavar="DIR"
     )
-    show_pred: bool = setting(False, "show the five likeliest classes of every row, and save them as JSON lines")
+    show_pred: bool = setting(False, "Show the five most likely classes of each row, and save them as JSON lines.")
     overwrite: bool = setting(
-        False, "replace outputs that were made with other settings or weights, or from another video"
+        False, "Replace outputs that were made with different settings or weights, or from a different video."
     )
     pattern: str | None = setting(
         None,
-        "which files to take of a folder given as PATH: '*.mp4', or '**/*.mp4' of its subfolders too",
+        "Files to take from a folder given as PATH: '*.mp4', or '**/*.mp4' to include subfolders.",
         metavar="GLOB",
     )
     batch_across_videos: bool = setting(
-        True, "fill the batches of networks with the rows of several videos, where one has too few (with batch_size)"
+        True, "Fill a batch with rows of several videos if one video has fewer than batch_size."
     )
     source_fps: float | None = setting(
-        None, "frames per second of a folder of images or an array (a video has its own)", metavar="FPS"
+        None, "Frame rate of a folder of images or an array; a video states its own.", metavar="FPS"
     )
-    retry_failed: bool = setting(False, "take only the videos that failed; without any PATH, all that did")
+    retry_failed: bool = setting(False, "Process only videos that failed before; without a PATH, all of them.")
     shard: str | None = setting(
-        None, "take only the i-th of n equal parts of the list, 1/n to n/n, whatever other processes do", metavar="I/N"
+        None,
+        "Process only part I of N equal parts of the list, 1/N to N/N, regardless of other processes.",
+        metavar="I/N",
     )
     isolate: bool = setting(
-        False, "read videos in a process of their own, so that one that crashes or hangs it costs only itself"
+        False, "Decode in a separate process, so that a video that crashes or hangs the decoder fails alone."
     )
     time_limit_seconds: float | None = setting(
-        None, "seconds that one video may take before it is given up (with isolate)", metavar="SECONDS"
+        None, "With isolate: give up on a video after this many seconds.", metavar="SECONDS"
     )
     stall_limit_seconds: float = setting(
-        600.0, "seconds without a new frame after which a video is given up (with isolate)", metavar="SECONDS"
+        600.0, "With isolate: give up on a video after this many seconds without a new frame.", metavar="SECONDS"
     )
     claim_seconds: float = setting(
         60.0,
-        "after so many seconds without a sign of life from another process, its video is taken over; the same for all "
-        "that share an output folder",
+        "Take over a video if the process that works on it has shown no sign of life for this many seconds. All "
+        "processes that share an output folder need the same value.",
         metavar="SECONDS",
     )
     engine: str = setting(
-        "local", "local: on this machine; ray: on the machines of a Ray cluster (extra ray)", metavar="NAME"
+        "local", "Where to run: local (this machine) or ray (a Ray cluster; needs the extra `ray`).", metavar="NAME"
     )
     address: str | None = setting(
         None,
-        "with engine ray: auto (the cluster that this machine is in), local (one started here for the run) or "
-        "ray://HOST:PORT; by default auto where there is one, else local",
+        "With engine ray: auto (the cluster of this machine), local (a cluster started here for the run) or "
+        "ray://HOST:PORT.  [default: auto if this machine is in a cluster, else local]",
         metavar="ADDRESS",
     )
     workers: int | None = setting(
         None,
-        "with engine ray: how many workers, at most; by default as many as the cluster has room for, now and later",
+        "With engine ray: maximum number of workers.  [default: as many as the cluster has room for at any time]",
         metavar="N",
     )
     cpus_per_worker: float | None = setting(
         None,
-        "with engine ray: CPUs of each worker; by default 4, or beside a GPU its share of its machine's",
+        "With engine ray: CPUs per worker.  [default: 4; with a GPU, an equal share of the machine's CPUs]",
         metavar="N",
     )
     gpus_per_worker: float | None = setting(
         None,
-        "with engine ray: GPUs of each worker, 0.5 for two workers on one; by default 1 where the cluster has GPUs",
+        "With engine ray: GPUs per worker; 0.5 puts two workers on one GPU.  [default: 1 if the cluster has GPUs]",
         metavar="N",
     )
 
     def __post_init__(self) -> None:
-        check_known(self, on_extraction=(None, *ON_EXTRACTION), layout=LAYOUTS, engine=ENGINES)
+        check_known(self, layout=LAYOUTS, engine=ENGINES)
         check_positive(self, "source_fps", "time_limit_seconds", "stall_limit_seconds", "claim_seconds")
         check_positive(self, "workers", "cpus_per_worker")
         self._check_engine()
         if (self.layout == "mirror") != (self.input_root is not None):
-            raise SettingsError("layout=mirror and input_root=DIR (--layout mirror --input-root DIR) go together")
+            raise SettingsError(
+                "layout=mirror and input_root=DIR (--layout mirror --input-root DIR) must be given together"
+            )
         if self.device is not None and self.devices is not None:
-            raise SettingsError("device and devices exclude each other: give one of them")
+            raise SettingsError("device and devices are mutually exclusive: give only one of them")
         if not self.device_names:
-            raise SettingsError("devices must name one device or more, such as cuda:0,cuda:1")
-        _ = self.part  # which raises
+            raise SettingsError("devices must name at least one device, such as cuda:0,cuda:1")
+        _ = self.part  # raises SettingsError if shard is invalid
 
     def _check_engine(self) -> None:
         if self.engine == "ray":
             if self.devices is not None:
                 raise SettingsError(
-                    "devices are of this machine: with engine=ray give workers, cpus_per_worker and gpus_per_worker"
+                    "devices applies to this machine only: with engine=ray, give workers, cpus_per_worker and "
+                    "gpus_per_worker instead"
                 )
-        elif given := [name for name in OF_RAY if getattr(self, name) is not None]:
-            raise SettingsError(f"{' and '.join(given)} need engine=ray (--engine ray)")
+        elif given := [name for name in RAY_SETTINGS if getattr(self, name) is not None]:
+            raise SettingsError(f"{' and '.join(given)} can only be given with engine=ray (--engine ray)")
         if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < float("inf"):
-            raise SettingsError(f"gpus_per_worker must be 0 or above, and is {self.gpus_per_worker}")
+            raise SettingsError(f"gpus_per_worker must be 0 or greater, got {self.gpus_per_worker}")
         for name in ("cpus_per_worker", "gpus_per_worker"):
             if (share := getattr(self, name) or 0) > 1 and share % 1:
-                raise SettingsError(f"{name} must be a whole number above 1, as Ray has it, and is {share:g}")
+                raise SettingsError(f"{name} must be a whole number if greater than 1, as Ray requires, got {share:g}")
 
     @property
     def streams_list(self) -> bool:
-        """Whether videos are taken from the list as it is read, which may be larger than the memory."""
+        """Whether the list of videos is read lazily, because it may not fit in memory."""
         return self.engine == "ray"
 
     @property
     def device_names(self) -> list[str | None]:
-        """Where a process is to run, each; None is the best device there is."""
+        """The device of each process; None means the best device available."""
         if self.devices is None:
             return [self.device]
         return [name.strip() for names in self.devices for name in names.split(",") if name.strip()]
@@ -142,12 +153,12 @@ class RunSettings:
 
     @property
     def in_processes(self) -> bool:
-        """Whether videos are read in processes of their own."""
+        """Whether videos are decoded in separate processes."""
         return self.isolate or self.devices is not None or self.time_limit_seconds is not None
 
     @property
     def part(self) -> tuple[int, int]:
-        """Which part of the list is taken, from 0, and of how many."""
+        """The shard to process: (index from 0, number of shards). Raises SettingsError if `shard` is invalid."""
         if self.shard is None:
             return 0, 1
         try:
@@ -157,4 +168,4 @@ class RunSettings:
                 return int(number) - 1, int(count)
         except (ValueError, ZeroDivisionError):
             pass
-        raise SettingsError(f"shard must be one of 1/n to n/n, such as 1/4, and is {self.shard!r}")
+        raise SettingsError(f"shard must be one of 1/n to n/n, such as 1/4, got {self.shard!r}")

@@ -1,12 +1,13 @@
-"""A family's settings, read from its file without importing what only its networks need.
+"""Reads a family's `Settings` class from its source file without importing PyTorch.
 
-A family is one file, so that importing it for its `Settings` imports PyTorch too, and its help page would take seconds.
-Here only those statements of the file are executed that `Settings` is made by: the class, what defines or changes the
-names in it, and what these need in turn. Nothing is imitated, as stand-ins for PyTorch would: the imports among these
-statements are real ones, and where PyTorch is one of them, it only takes longer. Not seen is what is changed in
-passing: by another module's decorator, or by a call whose value is kept.
+A family is one file, so importing the file for its `Settings` also imports PyTorch, and a help page would take seconds.
+This module executes only the statements that define `Settings`: the class, the statements that define or change the
+names in the class, and, recursively, the statements that those need. Nothing is mocked: imports among these statements
+are real. If PyTorch is one of them, the read takes longer but still works. Some side effects go unnoticed: changes
+made by a decorator from another module, or by a call whose return value is assigned.
 
-The class is for the help, and to tell mistakes early. A run takes that of the family itself, which is another one.
+The resulting class serves the help and early validation. A run uses the class of the imported family, which is a
+different object.
 """
 
 from __future__ import annotations
@@ -25,49 +26,50 @@ DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def read_settings(module: str) -> type[Any]:
-    """The class `Settings` that a module of this name would define. Raises whatever stands in the way."""
+    """Return the `Settings` class that `module` would define. Raises any exception that the statements raise."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(module)
-    statements = needed(ast.parse(Path(spec.origin).read_bytes()).body)
+    statements = required_statements(ast.parse(Path(spec.origin).read_bytes()).body)
     part = importlib.util.module_from_spec(spec)
-    part.__name__ = f"{module}:{NAME}"  # not the module's own, which is imported later
-    sys.modules[part.__name__] = part  # where dataclasses and `get_type_hints` look for the names in annotations
+    part.__name__ = f"{module}:{NAME}"  # not the real name: the module itself is imported later
+    sys.modules[part.__name__] = part  # dataclasses and `get_type_hints` resolve annotations here
     exec(compile(ast.Module(statements, []), spec.origin, "exec", dont_inherit=True), part.__dict__)
     settings: type[Any] = getattr(part, NAME)
-    typing.get_type_hints(settings)  # raises where a name in an annotation's quotes was not found
+    typing.get_type_hints(settings)  # raises if a quoted annotation names something undefined
     return settings
 
 
-def needed(statements: list[ast.stmt]) -> list[ast.stmt]:
-    """Those of a module's statements that `Settings` is made by, in their order.
+def required_statements(statements: list[ast.stmt]) -> list[ast.stmt]:
+    """Select the module-level statements that `Settings` depends on, in their original order.
 
-    Raises ValueError where a function changes what they made: whether it is called, they do not tell.
+    Raises ValueError if a function changes a name that these statements define, because the source alone does not show
+    whether the function is called.
     """
-    names = {NAME, "annotations", "*"}  # what is imported from __future__, or unnamed, may concern it
-    taken: set[ast.stmt] = set()
-    while new := {one for one in statements if one not in taken and names.intersection(_made(one))}:
-        taken |= new
-        names.update(name for one in new for name in _mentioned(one))
-    made = {name for one in taken if not isinstance(one, IMPORT) for name in _made(one)}
-    functions = (one for one in statements if isinstance(one, DEFINITION))
-    if changed := made.intersection(name for one in functions for name in _changed(one)):
+    names = {NAME, "annotations", "*"}  # `from __future__ import annotations` and star imports may affect Settings
+    selected: set[ast.stmt] = set()
+    while new := {node for node in statements if node not in selected and names.intersection(_defined_names(node))}:
+        selected |= new
+        names.update(name for node in new for name in _mentioned_names(node))
+    defined = {name for node in selected if not isinstance(node, IMPORT) for name in _defined_names(node)}
+    functions = (node for node in statements if isinstance(node, DEFINITION))
+    if changed := defined.intersection(name for node in functions for name in _changed_names(node)):
         raise ValueError(f"changed by a function: {', '.join(changed)}")
-    return [one for one in statements if one in taken]
+    return [node for node in statements if node in selected]
 
 
-def _made(statement: ast.stmt) -> Iterator[str]:
-    """The names that a statement defines or, if it only mentions them, may change."""
+def _defined_names(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement defines or may change. Any name in a condition, loop or call may be changed."""
     if isinstance(statement, DEFINITION):
         yield statement.name
     elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
         for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
-            yield from _mentioned(target)
+            yield from _mentioned_names(target)
     else:  # an import, a condition, a loop, a call …
-        yield from _mentioned(statement)
+        yield from _mentioned_names(statement)
 
 
-def _mentioned(within: ast.AST) -> Iterator[str]:
+def _mentioned_names(within: ast.AST) -> Iterator[str]:
     for node in ast.walk(within):
         if isinstance(node, ast.Name):
             yield node.id
@@ -77,8 +79,8 @@ def _mentioned(within: ast.AST) -> Iterator[str]:
             yield node.name
 
 
-def _changed(within: ast.AST) -> Iterator[str]:
-    """The names that are declared global, or whose values get other items or attributes: `x[0] = …`, `x.append(…)`."""
+def _changed_names(within: ast.AST) -> Iterator[str]:
+    """Yield names that are declared global, or whose values are modified in place: `x[0] = …`, `x.append(…)`."""
     for node in ast.walk(within):
         if isinstance(node, ast.Global):
             yield from node.names

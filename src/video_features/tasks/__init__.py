@@ -1,1 +1,1 @@
-"""One video: what its outputs are called, whether they are done, and how they are made."""
+"""Tasks: the videos of a run, the names of their outputs, and the extraction of a single video."""

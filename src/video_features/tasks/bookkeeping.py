@@ -1,4 +1,4 @@
-"""Is a video done? Answered from its outputs, without a network; used by the process that schedules."""
+"""Check from its outputs, without any network, whether a video is finished; used by the scheduling process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .videos import Task
 
 
 class Bookkeeping:
-    """What is there of the outputs of a run's videos.
+    """Checks which outputs of a run exist already.
 
-    extractors: one a feature; their networks need not be loaded
-    sink: where features go
-    source_fps: the rate given for folders of images and arrays
-    provenance: {feature: what decides its numbers}
+    extractors: one per feature; their networks need not be loaded
+    sink: where the features are written
+    source_fps: the frame rate given for folders of images and arrays; None if not given
+    provenance: {feature: everything that determines its values}
     """
 
     def __init__(self, extractors: Sequence[Extractor], sink: Sink, source_fps: float | None) -> None:
@@ -30,24 +30,26 @@ class Bookkeeping:
         self.provenance = {extractor.feature: extractor.provenance() for extractor in extractors}
 
     def record_paths(self, task: Task) -> list[Path]:
-        """The files that vouch for the outputs of a video, one a feature."""
+        """The record files, one per feature, which are written last and so mark the outputs of a video as complete."""
         paths = (self.sink.record_path(task.name, provenance) for provenance in self.provenance.values())
         return [path for path in paths if path is not None]
 
     def remove_leftovers(self, tasks: Iterable[Task]) -> None:
-        """Remove the temporary files of a process that died while it worked on these videos."""
+        """Remove the temporary files that a process left behind when it died with these tasks."""
         remove_temporary(*(path for task in tasks for path in self.record_paths(task)))
 
     def finished(self, task: Task) -> dict[str, Outcome]:
-        """{feature: outcome} of the features that need no extracting: their outputs are there, or others are in their
-        place, or there is no such video."""
+        """{feature: outcome} of the features that need no extraction.
+
+        The outputs exist, or conflicting outputs exist under the same name, or the task has a problem.
+        """
         if task.problem is not None:
             return {extractor.feature: failed(task, extractor.feature, task.problem) for extractor in self.extractors}
         outcomes = {extractor.feature: self._existing(task, extractor) for extractor in self.extractors}
         return {feature: outcome for feature, outcome in outcomes.items() if outcome is not None}
 
     def is_finished(self, task: Task) -> bool:
-        """Whether there is nothing to extract."""
+        """Whether no feature of the video needs extraction."""
         return len(self.finished(task)) == len(self.extractors)
 
     def _existing(self, task: Task, extractor: Extractor) -> Outcome | None:
@@ -64,7 +66,7 @@ class Bookkeeping:
 
 
 def failed(task: Task, feature: str, error: BaseException) -> Outcome:
-    """The outcome of a video that failed, with the reason in one line."""
+    """The outcome of a feature that failed, with the reason in one line."""
     reason = reason_of(error, task.video.path)
     if task.video.is_part:
         reason = f"{task.location}{reason.removeprefix(task.video.path)}"

@@ -1,4 +1,4 @@
-"""Lists of videos in files: a path a line, or a CSV with parts of videos."""
+"""Read lists of videos from files: one path per line, or a CSV with parts of videos."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from .videos import Video
 
 log = logging.getLogger(__name__)
 
-# What may be meant to be one of the columns, and would be a whole video, or another name, if it were not used.
-LIKE_OURS = re.compile("start|begin|from|end|stop|until|time|sec|path|file|video|name|id$|^to$", re.IGNORECASE)
+# Unknown columns that are probably misnamed. Ignoring them would extract whole videos, or change the outputs' names.
+RESEMBLES_COLUMN = re.compile("start|begin|from|end|stop|until|time|sec|path|file|video|name|id$|^to$", re.IGNORECASE)
 COLUMNS = ("path", "start_seconds", "end_seconds", "id")
 
 
 def read_list(file: str) -> list[Video]:
-    """The videos in a text file, a path a line, or in a CSV with the columns path, start_seconds, end_seconds, id.
+    """Read videos from a text file, one path per line, or a CSV with the columns path, start_seconds, end_seconds, id.
 
-    file: its path; `-` is standard input
-    Raises SettingsError where it cannot be read, naming the line.
+    file: path of the list; `-` is standard input
+    Raises SettingsError if the list cannot be read; the message names the line.
     """
     return list(each_listed(file))
 
 
 def each_listed(file: str) -> Iterator[Video]:
-    """The same videos one after another, as they are read."""
+    """Yield the videos of `read_list` one at a time, while the file is being read."""
     try:
         with _opened(file) as opened:
             lines = _checked(file, opened)
             first = next((line for line in lines if line.strip()), None)
             if first is None:
-                raise SettingsError(f"file_with_video_paths={file}: there is nothing in it")
+                raise SettingsError(f"file_with_video_paths={file}: the list is empty")
             header = [column.strip() for column in first.split(",")]
             lines = chain([first], lines)
             if Path(file).suffix.lower() == ".csv" or ("path" in header and len(header) > 1):
@@ -57,7 +57,7 @@ def _checked(file: str, lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if "\0" in line:
             raise SettingsError(
-                f"file_with_video_paths={file}: no text; is it a video? Videos are given without the option"
+                f"file_with_video_paths={file}: not a text file; is it a video? Give videos without this option"
             )
         yield line
 
@@ -67,36 +67,36 @@ def _each_of_csv(file: str, lines: Iterator[str]) -> Iterator[Video]:
     columns = [column.strip() for column in rows.fieldnames or ()]
     if "path" not in columns:
         raise SettingsError(
-            f"{file}: expected a first line that names the columns ({','.join(COLUMNS)}), and path is not in it"
+            f"{file}: expected a header line with the columns {','.join(COLUMNS)}; found no column called path"
         )
     rows.fieldnames = columns
-    others = [column for column in columns if column not in COLUMNS]
-    if meant := [column for column in others if LIKE_OURS.search(column)]:
+    unknown = [column for column in columns if column not in COLUMNS]
+    if misnamed := [column for column in unknown if RESEMBLES_COLUMN.search(column)]:
         raise SettingsError(
-            f"{file}: unknown column{'s' * (len(meant) > 1)} {', '.join(meant)}; known are {', '.join(COLUMNS)}: "
-            "rename them, or leave them away"
+            f"{file}: unknown column{'s' * (len(misnamed) > 1)} {', '.join(misnamed)}; rename or remove "
+            f"{'them' if len(misnamed) > 1 else 'it'} (known columns: {', '.join(COLUMNS)})"
         )
-    if others:
-        log.warning("%s: its columns %s are not used; known are %s", file, ", ".join(others), ", ".join(COLUMNS))
+    if unknown:
+        log.warning("%s: ignoring unknown columns: %s (known: %s)", file, ", ".join(unknown), ", ".join(COLUMNS))
     try:
         for row in rows:
             where = f"{file}, line {rows.line_num}"
             if any((value or "").strip() for value in row.values() if isinstance(value, str)):
                 yield _from_row(row, where)
     except csv.Error as error:
-        raise SettingsError(f"{file}, line {rows.line_num}: not a line of a CSV ({error})") from None
+        raise SettingsError(f"{file}, line {rows.line_num}: invalid CSV ({error})") from None
 
 
 def _from_row(row: dict[str, str | None], where: str) -> Video:
     cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
     if not cells["path"]:
-        raise SettingsError(f"{where}: no path")
+        raise SettingsError(f"{where}: the path is empty")
     seconds: dict[str, float | None] = {}
     for column in ("start_seconds", "end_seconds"):
         try:
             seconds[column] = float(cells[column]) if cells[column] else None
         except ValueError:
-            raise SettingsError(f"{where}: {column} must be a number of seconds, and is {cells[column]!r}") from None
+            raise SettingsError(f"{where}: {column} must be a number of seconds, got {cells[column]!r}") from None
     try:
         return Video(cells["path"], id=cells["id"] or None, **seconds)
     except SettingsError as error:

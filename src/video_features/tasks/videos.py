@@ -1,8 +1,7 @@
-"""Which videos a run is for: lists, folders with a pattern, parts of videos; each once, and each with a name."""
+"""Collect the videos of a run from paths, folders and patterns, each once, and name the outputs of each video."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from ..media import Identity, Source, identify
 from ..settings import RunSettings
 from ..timeline.segments import Segment, segment_of
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Video:
-    """A video to take features of, or a part of one.
+    """A video, or a part of a video, to extract features from.
 
-    source: a path, a URL, a folder of images, or an array
-    start_seconds, end_seconds: of the part, the container's start being 0; None: the video's own
-    id: what the outputs are called after; None: the file, and of a part the seconds too
-    Raises SettingsError where these cannot be.
+    source: a path, a URL, a folder of images, or an array uint8 (T, H, W, 3) RGB
+    start_seconds, end_seconds: the part, in seconds from the container's start; None: the video's own start or end
+    id: the name of the outputs; None: the name of the file, followed by the seconds if this is a part
+    Raises SettingsError if the part or the id is invalid.
     """
 
     source: Source
@@ -40,7 +37,7 @@ class Video:
         except SettingsError as error:
             raise SettingsError(f"{self.path}: {error}") from None
         if self.id is not None and (not self.id or self.id in (".", "..") or set(self.id) & set("/\\\0")):
-            raise SettingsError(f"{self.location}: the id names files, and cannot be {self.id!r}")
+            raise SettingsError(f"{self.location}: the id is part of file names and cannot be {self.id!r}")
 
     @property
     def is_part(self) -> bool:
@@ -48,29 +45,29 @@ class Video:
 
     @property
     def segment(self) -> Segment | None:
-        """The part, if it is one."""
+        """The part to extract from; None for a whole video."""
         return segment_of(self.start_seconds, self.end_seconds)
 
     @property
     def path(self) -> str:
-        """The source as it was written; of an array its name."""
+        """The source as it was given; for an array, the name of the array."""
         return (self.id or "array") if isinstance(self.source, np.ndarray) else os.fspath(self.source)
 
     @property
     def location(self) -> str:
-        """What outcomes call it."""
-        return f"{self.path} [{self._seconds} s]" if self.is_part else self.path
+        """The name of the video in outcomes and messages: the path, and the seconds of a part."""
+        return f"{self.path} [{self._interval} s]" if self.is_part else self.path
 
     @property
-    def _seconds(self) -> str:
+    def _interval(self) -> str:
         return f"{self.start_seconds or 0:.10g}-{'' if self.end_seconds is None else f'{self.end_seconds:.10g}'}"
 
     def named(self, stem: str) -> str:
-        """What the outputs are called after, where `stem` is the file's name without its ending."""
-        return self.id or (f"{stem}_{self._seconds.replace('-', '_')}" if self.is_part else stem)
+        """The name of the outputs. stem: the name of the file without its extension"""
+        return self.id or (f"{stem}_{self._interval.replace('-', '_')}" if self.is_part else stem)
 
     def key(self) -> tuple[str, float | None, float | None, str | None]:
-        """What tells it from others, wherever the run is started."""
+        """(path, start_seconds, end_seconds, id) with an absolute path: the same from any working directory."""
         if isinstance(self.source, np.ndarray):
             return f"array {id(self.source)}", self.start_seconds, self.end_seconds, self.id
         path = self.path if URL.match(self.path) else str(absolute(self.path))
@@ -79,10 +76,11 @@ class Video:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A video with what its outputs are called, `folder/name`; or the reason why nothing can be done.
+    """A video with the name of its outputs, or with the problem that prevents its extraction.
 
-    number: of the video in its list, from 0
-    identity: None where there is a problem
+    number: the index of the video in its list, from 0
+    name: `name` or `folder/name`; empty if there is a problem
+    identity: None if there is a problem
     """
 
     video: Video
@@ -100,7 +98,7 @@ Paths = Source | Video | Iterable[Source | Video] | Mapping[str, Source]
 
 
 def videos_of(paths: Paths, pattern: str | None = None, output_path: Location | None = None) -> list[Video]:
-    """What `extract` is given, as videos, each once. See `each_video`."""
+    """The videos that the `paths` of `extract` stand for, each once. See `each_video`."""
     found: dict[tuple[object, ...], Video] = {}
     for video in each_video(paths, pattern, output_path):
         found.setdefault(video.key(), video)
@@ -108,26 +106,26 @@ def videos_of(paths: Paths, pattern: str | None = None, output_path: Location | 
 
 
 def each_video(paths: Paths, pattern: str | None = None, output_path: Location | None = None) -> Iterator[Video]:
-    """What `extract` is given, as videos, as they come.
+    """Yield the videos that the `paths` of `extract` stand for, one at a time.
 
-    pattern: which files to take of folders, in the order of their names
-    output_path: a folder below which none are taken
-    Raises SettingsError for a folder in which no file matches, or a pattern of URLs that none does.
+    pattern: a glob for the files to take from folders; the files are taken in the order of their names
+    output_path: files below this folder are not taken
+    Raises SettingsError if no file in a folder matches the pattern, or if no URL matches a pattern of URLs.
     """
     if isinstance(paths, Mapping):
         yield from (Video(source, id=name) for name, source in paths.items())
     elif isinstance(paths, np.ndarray):
         yield Video(paths, id="array")
     else:
-        for k, given in enumerate([paths] if isinstance(paths, (str, os.PathLike, Video)) else paths):
-            yield from _videos(given, k, pattern, output_path)
+        for index, given in enumerate([paths] if isinstance(paths, (str, os.PathLike, Video)) else paths):
+            yield from _videos(given, index, pattern, output_path)
 
 
-def _videos(given: Source | Video, place: int, pattern: str | None, output_path: Location | None) -> list[Video]:
+def _videos(given: Source | Video, index: int, pattern: str | None, output_path: Location | None) -> list[Video]:
     if isinstance(given, Video):
         return [given]
     if isinstance(given, np.ndarray):
-        return [Video(given, id=f"array_{place}")]
+        return [Video(given, id=f"array_{index}")]
     if is_glob(location := os.fspath(given)):
         return [Video(url) for url in globbed(location, error=SettingsError)]
     if pattern is None or URL.match(location) or not Path(given).is_dir():
@@ -137,26 +135,29 @@ def _videos(given: Source | Video, place: int, pattern: str | None, output_path:
 
 
 def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
-    """The run's part of the videos, with the names of their outputs; of two that are one file under one name the first.
+    """Yield a task for each video in this run's shard, with the name of its outputs.
 
-    Of two whose outputs would have one name, the first has it, and the other one a problem. Of a list that streams, all
-    are tasks: its names are not kept, unless outputs are to be replaced, and who does the tasks sees to it that no two
-    of one name are under way at once; what is there then tells of another video.
+    If two videos are the same part of the same file, and their outputs have the same name, only the first becomes a
+    task. If two other videos have outputs of the same name, the first gets the name and the second gets a problem.
+
+    A streamed list may be too long to remember all names, so the names are not compared unless `overwrite` is set. The
+    scheduler then makes sure that two tasks of the same name never run at the same time, and the second task fails
+    because the existing outputs were made from another video.
     """
     part, parts = run.part
     named: dict[str, Video] = {}
     keeps_names = run.writes_files and (run.overwrite or not run.streams_list)
-    for k, video in enumerate(videos):
-        is_ours = k % parts == part
-        if not is_ours and not keeps_names:
-            continue  # nor look whether it is there
-        task = _task(video, k, run)
+    for number, video in enumerate(videos):
+        is_in_shard = number % parts == part
+        if not is_in_shard and not keeps_names:
+            continue  # without a look at the file
+        task = _task(video, number, run)
         earlier = named.setdefault(task.name, video) if keeps_names and task.problem is None else video
         if earlier is not video:
-            if _is_the_same(task, earlier):
+            if _is_duplicate(task, earlier):
                 continue
-            task = Task(video, k, "", problem=OutputError(_of_one_name(earlier)))
-        if is_ours:
+            task = Task(video, number, "", problem=OutputError(_name_conflict(earlier)))
+        if is_in_shard:
             yield task
 
 
@@ -164,7 +165,7 @@ def _task(video: Video, number: int, run: RunSettings) -> Task:
     try:
         identity = identify(video.source, array_name=video.id or "array")
         return Task(video, number, _output_name(video, identity, run.input_root), identity)
-    except Exception as error:  # whatever it is, it costs this video alone
+    except Exception as error:  # any error fails this video only
         return Task(video, number, "", problem=error)
 
 
@@ -174,30 +175,30 @@ def _output_name(video: Video, identity: Identity, input_root: Location | None) 
         return name
     folder = None if isinstance(video.source, np.ndarray) else folder_below(input_root, video.path)
     if folder is None:
-        raise MediaError(f"{video.path}: not below input_root={input_root}, where layout=mirror needs it to be")
+        raise MediaError(f"{video.path}: not below input_root={input_root}, as layout=mirror requires")
     return PurePosixPath(folder, name).as_posix()
 
 
-def _is_the_same(task: Task, earlier: Video) -> bool:
-    """Whether an earlier video, of the same name, is the same part of the same file, written otherwise."""
+def _is_duplicate(task: Task, earlier: Video) -> bool:
+    """Whether an earlier video of the same name is the same part of the same file, given by another path."""
     assert task.identity is not None
     is_same_part = task.video.key()[1:] == earlier.key()[1:]
     return is_same_part and identify(earlier.source, array_name=earlier.path).address == task.identity.address
 
 
-def _of_one_name(earlier: Video) -> str:
+def _name_conflict(earlier: Video) -> str:
     return (
-        f"its outputs would have the names of those of {earlier.location}, which comes before it; give each an id (a "
-        "CSV with the columns path and id), keep the folders apart (--layout mirror --input-root DIR), or give each "
-        "its own output_path"
+        f"its outputs would have the same names as those of {earlier.location}, which comes first; give each video an "
+        "id (a CSV with the columns path and id), mirror the input folders (--layout mirror --input-root DIR), or use "
+        "a separate output_path"
     )
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
     try:
         files = sorted(path for path in folder.glob(pattern) if not path.is_dir())
-    except (ValueError, NotImplementedError) as error:  # an absolute one, or `**` within a name
-        raise SettingsError(f"pattern={pattern}: cannot be looked for in a folder ({error})") from None
+    except (ValueError, NotImplementedError) as error:  # an absolute pattern, or `**` inside a name
+        raise SettingsError(f"pattern={pattern}: cannot be matched in a folder ({error})") from None
     if not files:
-        raise SettingsError(f"{folder}: no file in it matches pattern={pattern} ('**/*.mp4' looks into its subfolders)")
+        raise SettingsError(f"{folder}: no file in it matches pattern={pattern} ('**/*.mp4' searches subfolders, too)")
     return files

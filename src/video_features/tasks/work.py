@@ -1,4 +1,4 @@
-"""Do a video: read it, compute its features, write them; used by the workers."""
+"""Extract the features of a video: read it, compute the features and write them; used by the workers."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from ..weights import LocalWeights
 from .bookkeeping import Bookkeeping, failed
 from .videos import Task
 
-MOST_IN_PROGRESS = 64  # videos whose last rows wait for those of others
-OnProgress = Callable[[float, float | None], object]  # seconds done of the video, and its length where that is known
+MAX_WAITING_VIDEOS = 64  # videos whose last windows wait for a full batch
+OnProgress = Callable[[float, float | None], object]  # seconds read, and the length; None if unknown
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """Everything that a worker needs to be told.
+    """Everything that a worker builds its work from.
 
     by_feature: {feature: its settings}
-    weights: {(feature, key of a stream): those that are verified already}
+    weights: {(feature, key of a stream): weights that have been verified already}
     """
 
     by_feature: dict[str, FeatureSettings]
@@ -47,7 +47,10 @@ class WorkerConfig:
         return list(self.by_feature)
 
     def extractors(self) -> list[Extractor]:
-        """One a feature, their weights on this machine, no network loaded yet. Raises WeightsError."""
+        """Build one extractor per feature. Raises WeightsError if weights cannot be obtained.
+
+        The weights are on this machine afterwards, but no network is loaded yet.
+        """
         built = [
             family(feature).build(settings, predict=self.run.show_pred) for feature, settings in self.by_feature.items()
         ]
@@ -58,25 +61,28 @@ class WorkerConfig:
         return built
 
     def work(self, threads: int | None = None) -> Work:
-        """The work, without networks. threads: of a CPU, all by default"""
+        """Build the work, with no networks loaded. threads: CPU threads to use; None: all"""
         if threads is not None:
             torch.set_num_threads(threads)
         return Work(Bookkeeping(self.extractors(), choose_sink(self.run), self.run.source_fps), self.run)
 
     @property
-    def most_in_progress(self) -> int:
-        """How many videos may be in progress at once: the one that is read, and those whose rows are not all there."""
+    def max_in_progress(self) -> int:
+        """How many videos may be in progress at once: the video being read, and the videos whose last rows are pending.
+
+        A batch holds windows of at most `batch_size` videos, so no more videos than that wait for a batch to fill.
+        """
         if not self.run.batch_across_videos:
             return 2
         sizes = [settings.batch_size or LARGEST_DEFAULT_BATCH for settings in self.by_feature.values()]
-        return 1 + min(max(sizes), MOST_IN_PROGRESS)
+        return 1 + min(max(sizes), MAX_WAITING_VIDEOS)
 
 
 class Work:
-    """Features of one video after another, with networks that stay in memory.
+    """Extracts features from one video after another, with networks that stay in memory.
 
-    bookkeeping: what is there already, and where features go
-    batches: where the last windows of a video wait for those of the next
+    bookkeeping: checks which features exist already, and holds the sink that features are written to
+    batches: where the last windows of a video wait for the first windows of the next video
     """
 
     def __init__(self, bookkeeping: Bookkeeping, run: RunSettings) -> None:
@@ -85,7 +91,7 @@ class Work:
         self._is_loaded = False
 
     def load(self, device: torch.device) -> None:
-        """Put the networks on a device, the first time. Raises WeightsError where that cannot be."""
+        """Load the networks onto a device, unless they are loaded. Raises WeightsError if the weights do not fit."""
         if not self._is_loaded:
             with timed("loading networks"):
                 for extractor in self.bookkeeping.extractors:
@@ -93,8 +99,10 @@ class Work:
             self._is_loaded = True
 
     def read(self, task: Task, on_progress: OnProgress) -> VideoInProgress:
-        """Read a video to its end, for every feature that is not finished. Its last rows may be computed later, or wait
-        in `batches`."""
+        """Read a video to its end, for every feature that is not finished.
+
+        Some rows may not be computed yet when this returns: the last windows may wait in `batches`.
+        """
         video = VideoInProgress(task, self.bookkeeping)
         outcomes = video.outcomes = self.bookkeeping.finished(task)
         wanted = [extractor for extractor in self.bookkeeping.extractors if extractor.feature not in outcomes]
@@ -107,7 +115,7 @@ class Work:
                     segment=task.video.segment,
                 ) as source:
                     self._read(video, source, wanted, on_progress)
-        except Exception as error:  # whatever it is, the other videos go on
+        except Exception as error:  # any error fails this video only
             video.abandon()
             outcomes |= {extractor.feature: failed(task, extractor.feature, error) for extractor in wanted}
             video.has_device_failed = is_device_failure(error)
@@ -120,37 +128,37 @@ class Work:
         self, video: VideoInProgress, source: MediaSource, extractors: Sequence[Extractor], on_progress: OnProgress
     ) -> None:
         task = video.task
-        having: list[Extractor] = []
+        readable: list[Extractor] = []
         track_ends: list[Fraction | None] = []
         for extractor in extractors:
             try:
                 track_ends.append(extractor.track(source).end_seconds)
-                having.append(extractor)
-            except MediaError as error:  # it has no sound, or no pictures: the others go on
+                readable.append(extractor)
+            except MediaError as error:  # no sound or no pictures: other features can still be extracted
                 video.outcomes[extractor.feature] = failed(task, extractor.feature, error)
         start, until = task.video.start_seconds or 0.0, task.video.end_seconds
         end = max((float(end) for end in track_ends if end is not None), default=until)
         length = None if end is None else max(0.0, (end if until is None else min(end, until)) - start)
 
         def report(seconds: float) -> None:
-            video.reached = max(video.reached, seconds - start)  # tracks are not wholly in step
-            on_progress(video.reached, length)
+            video.read_seconds = max(video.read_seconds, seconds - start)  # the tracks are not read in step
+            on_progress(video.read_seconds, length)
 
-        for one in having:
-            feature, sink = one.feature, self.bookkeeping.sink
-            staging = sink.stage(task.name, self.bookkeeping.provenance[feature], one.extras)
+        for extractor in readable:
+            feature, sink = extractor.feature, self.bookkeeping.sink
+            staging = sink.stage(task.name, self.bookkeeping.provenance[feature], extractor.extras)
             video.staging[feature] = staging
-            video.lines[feature] = one.line(source, staging, self.batches)
-        if having:
+            video.lines[feature] = extractor.line(source, staging, self.batches)
+        if readable:
             read(source, list(video.lines.values()), report)
 
 
 class VideoInProgress:
-    """A video that was read. Its features are written once its rows are there.
+    """A video that has been read. Its features are written once all rows have been computed.
 
-    outcomes: {feature: its outcome}, as far as it is known
-    reached: how many seconds of it were read
-    has_device_failed: whether the device is in error, and of no more use to this process
+    outcomes: {feature: outcome}, for the features that have ended
+    read_seconds: how many seconds of the video have been read
+    has_device_failed: whether the device failed, after which this process cannot use it again
     """
 
     def __init__(self, task: Task, bookkeeping: Bookkeeping) -> None:
@@ -158,29 +166,29 @@ class VideoInProgress:
         self.outcomes: dict[str, Outcome] = {}
         self.lines: dict[str, Line] = {}
         self.staging: dict[str, Staging] = {}
-        self.reached = 0.0
+        self.read_seconds = 0.0
         self.has_device_failed = False
         self._bookkeeping = bookkeeping
         self._began = time.monotonic()
 
     @property
     def is_ready(self) -> bool:
-        """Whether `finish` would not have to wait for a network."""
+        """Whether `finish` would return without waiting for a network."""
         return all(line.is_ready for line in self.lines.values())
 
     def finish(self) -> list[Outcome]:
-        """The outcome of every feature, in their order; waits for rows that are being computed."""
+        """Wait for the remaining rows, write the features, and return an outcome per feature, in their order."""
         try:
             for feature, line in self.lines.items():
                 outcome = self._written(feature, line)
                 elapsed = time.monotonic() - self._began
-                self.outcomes[feature] = replace(outcome, elapsed_seconds=elapsed, video_seconds=self.reached)
+                self.outcomes[feature] = replace(outcome, elapsed_seconds=elapsed, video_seconds=self.read_seconds)
         finally:
             self.abandon()
         return [self.outcomes[extractor.feature] for extractor in self._bookkeeping.extractors]
 
     def abandon(self) -> None:
-        """Cancel what is being computed, and remove what is half written."""
+        """Cancel pending computations, and remove partially written files."""
         for line in self.lines.values():
             line.cancel()
         for staging in self.staging.values():

@@ -1,1 +1,1 @@
-"""Which frames or samples, and which of them together: arithmetic on exact times."""
+"""Selects frames and samples, and groups them into windows, with exact arithmetic on times."""

@@ -1,4 +1,4 @@
-"""Which frames or samples make a row: windows, their steps and their tail."""
+"""Groups frames or samples into windows. Each window becomes one row of features."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ TAILS = ("drop", "pad")
 
 @dataclass(frozen=True)
 class Window:
-    """How many consecutive items make a row, and how far the next row's window starts from this one's.
+    """A sliding window over items, such as frames. Each window becomes one row.
 
-    tail: what becomes of the items after the last whole window: `drop` them, or `pad` them to a window by repeating
-        the last one
+    size: the number of consecutive items in a window
+    step: the number of items from the start of one window to the start of the next
+    tail: how to treat the items after the last full window: `drop` them, or `pad` them to a full window by repeating
+        the last item
 
         items            0 1 2 3 4 5 6 7 8 9        size 4, step 3
         windows          0 1 2 3
                                3 4 5 6
                                      6 7 8 9
-        items            0 1 2 3 4 5 6 7 8          pad: a last row of 6 7 8 8
+        items            0 1 2 3 4 5 6 7 8          pad adds a last window 6 7 8 8
+
+    Raises ValueError if the size or the step is below 1, or the tail is unknown.
     """
 
     size: int = 1
@@ -38,33 +42,34 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.step < 1 or self.tail not in TAILS:
-            raise ValueError(f"expected a size and a step above 0 and a tail of {' or '.join(TAILS)}, found {self}")
+            raise ValueError(f"expected size and step of at least 1 and a tail of {' or '.join(TAILS)}, found {self}")
 
     def holds(self, item: int) -> bool:
-        """Whether an item, by its place, is in a window, and not in a gap between windows."""
+        """Return True if the item at this index lies in a window, not in a gap between windows."""
         return item % self.step < self.size
 
     def completes(self, item: int) -> bool:
-        """Whether an item, by its place, is the last of a window."""
-        past = item + 1 - self.size
-        return past >= 0 and past % self.step == 0
+        """Return True if the item at this index is the last item of a window."""
+        start = item + 1 - self.size
+        return start >= 0 and start % self.step == 0
 
     def rows(self, items: int) -> int:
-        """The number of rows that `items` items make."""
-        whole = max(0, (items - self.size) // self.step + 1)
-        seen = max((whole - 1) * self.step + self.size, whole * self.step) if whole else 0  # by a window or in a gap
-        return whole + (self.tail == "pad" and items > seen)
+        """Return the number of rows that `items` items make."""
+        full = max(0, (items - self.size) // self.step + 1)
+        # The items that lie in a full window, or in the gap after one. Any item after them starts a padded window.
+        covered = max((full - 1) * self.step + self.size, full * self.step) if full else 0
+        return full + (self.tail == "pad" and items > covered)
 
 
 @dataclass(frozen=True)
 class SoundWindow:
-    """Which samples of a sound make a row: those of so many frames of its spectrogram.
+    """A sliding window over sound. Each row covers a fixed number of spectrogram frames.
 
     rate: samples per second, Hz
-    frame: samples of a frame of the spectrogram, and from one's start to the next one's
-    frames: how many make a row
-    step_seconds: from one row's start to the next one's, which lies at the nearest sample
-    tail: what becomes of the frames after the last whole window: `drop` them, or `pad` them to a window with silence
+    frame: the window of one spectrogram frame: its size and its step, in samples
+    frames: the number of spectrogram frames in a row
+    step_seconds: seconds from the start of one row to the start of the next; each start is rounded to a sample
+    tail: how to treat the frames after the last full row: `drop` them, or `pad` them to a full row with silence
     """
 
     rate: int
@@ -75,73 +80,73 @@ class SoundWindow:
 
     @property
     def size(self) -> int:
-        """Samples in a row. Its last frame reaches beyond the `seconds` for which the row stands."""
+        """The number of samples in a row. The last spectrogram frame of a row reaches beyond the row's `seconds`."""
         return self.samples(self.frames)
 
     @property
     def seconds(self) -> Fraction:
-        """What a row stands for."""
+        """The nominal duration of a row, in seconds."""
         return Fraction(self.frames * self.frame.step, self.rate)
 
     def least(self, rows: int) -> int:
-        """The smallest number of samples that makes so many rows."""
+        """Return the smallest number of samples that makes this many rows."""
         return bisect_left(range(self.start(rows) + self.size), rows, key=self.rows)
 
     def samples(self, frames: int) -> int:
-        """How many samples so many frames cover."""
+        """Return the number of samples that this many spectrogram frames cover."""
         return (frames - 1) * self.frame.step + self.frame.size
 
     def start(self, row: int) -> int:
-        """The first sample of a row."""
+        """Return the index of the first sample of a row."""
         return round_half_away(row * self.step_seconds * self.rate)
 
     def rows(self, samples: int) -> int:
-        """The number of rows that `samples` samples make."""
-        spare = samples - self.size  # the last start of a whole row is the one that rounds to this, or to less
-        whole = math.ceil((spare + Fraction(1, 2)) / (self.step_seconds * self.rate)) if spare >= 0 else 0
-        return whole + (self.tail == "pad" and self._has_new_frames(whole, samples))
+        """Return the number of rows that `samples` samples make."""
+        last_start = samples - self.size  # a full row starts here at the latest, after rounding
+        full = math.ceil((last_start + Fraction(1, 2)) / (self.step_seconds * self.rate)) if last_start >= 0 else 0
+        return full + (self.tail == "pad" and self._has_new_frames(full, samples))
 
     def padding(self, row: int, samples: int) -> int:
-        """How many frames of a row are not wholly within the sound."""
+        """Return how many spectrogram frames of a row are not completely within the sound."""
         return self.frames - min(self.frames, self.frame.rows(samples - self.start(row)))
 
     def _has_new_frames(self, row: int, samples: int) -> bool:
-        """Whether the row that would be next has a whole frame, and one that is in no row before it."""
+        """Return True if this row has a complete frame, and its complete frames reach beyond the row before it."""
         frames = self.frame.rows(samples - self.start(row))
-        seen = self.start(row - 1) + self.size if row else 0
-        return frames > 0 and self.start(row) + self.samples(frames) > seen
+        covered = self.start(row - 1) + self.size if row else 0
+        return frames > 0 and self.start(row) + self.samples(frames) > covered
 
 
 class Windower(Generic[S, T]):
-    """Cuts a stream into windows, holding no more than one window of it.
+    """Cuts a stream of items into windows. It holds at most one window of items.
 
-    prepare: applied once to every item that some window holds; items in gaps between windows are let go as they come
+    prepare: called once for every item that lies in a window; items in gaps between windows are discarded unprepared
     """
 
     def __init__(self, window: Window, prepare: Callable[[S], T]) -> None:
         self._window = window
         self._prepare = prepare
-        self._held: deque[T] = deque()
+        self._items: deque[T] = deque()
         self._skip = 0
-        self._unseen = False  # the last item held is in no window yet
+        self._has_unused_item = False  # True if the last item in `_items` has not been in a window
 
     def push(self, item: S) -> list[T] | None:
-        """Take the next item; the window that it completes, or None."""
+        """Add the next item. Returns the window that it completes, or None."""
         if self._skip:
             self._skip -= 1
             return None
-        self._held.append(self._prepare(item))
-        self._unseen = len(self._held) < self._window.size
-        if self._unseen:
+        self._items.append(self._prepare(item))
+        self._has_unused_item = len(self._items) < self._window.size
+        if self._has_unused_item:
             return None
-        complete = list(self._held)
-        for _ in range(min(self._window.step, len(self._held))):
-            self._held.popleft()
+        window = list(self._items)
+        for _ in range(min(self._window.step, len(self._items))):
+            self._items.popleft()
         self._skip = max(0, self._window.step - self._window.size)
-        return complete
+        return window
 
     def finish(self) -> list[T] | None:
-        """The items of the tail where they are to be padded; fewer than a window. None: there is no such row."""
-        if self._window.tail == "pad" and self._unseen:
-            return list(self._held)
+        """Return the last items, fewer than a window, if they are to be padded to a row; otherwise None."""
+        if self._window.tail == "pad" and self._has_unused_item:
+            return list(self._items)
         return None

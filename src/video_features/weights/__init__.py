@@ -1,4 +1,4 @@
-"""Where checkpoints come from, and what is in them: downloaded, verified, loaded strictly."""
+"""Weights of networks: downloads, verifies and strictly loads checkpoints."""
 
 from ..errors import WeightsError
 from .checkpoint import load_strictly, read

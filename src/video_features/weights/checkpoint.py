@@ -1,4 +1,4 @@
-"""What is in a checkpoint's file: read safely, and loaded strictly."""
+"""Reads checkpoints without executing code, and loads them strictly into networks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ StateDict = dict[str, "torch.Tensor"]
 
 
 def read(path: Path) -> StateDict:
-    """The tensors of a checkpoint by name: `.safetensors`, or PyTorch's format with tensors, or with nothing but named
-    NumPy arrays, in it, and nothing that would run.
+    """Read a checkpoint and return {name: tensor}, without executing any code in the file.
 
-    One wrapping level, `state_dict` or `model`, is taken off. Raises WeightsError, naming the file.
+    The file is `.safetensors` or in PyTorch's format, with tensors, or with named NumPy arrays only. A `state_dict` or
+    `model` entry that wraps the tensors is unwrapped. Raises WeightsError, naming the file.
     """
     try:
         if path.suffix == ".safetensors":
@@ -35,15 +35,15 @@ def read(path: Path) -> StateDict:
         import torch
 
         loaded = _unpickled(path)
-    except (pickle.UnpicklingError, KeyError) as error:  # PyTorch's own words advise to run what the file holds
+    except (pickle.UnpicklingError, KeyError) as error:  # PyTorch's own message recommends the unsafe loader
         raise WeightsError(
-            f"{path}: not a checkpoint that can be read safely (it is another kind of file, or holds more than tensors)"
+            f"{path}: not a checkpoint that can be read safely (a different kind of file, or more than tensors in it)"
         ) from error
-    except Exception as error:  # of many kinds; safetensors' own has no public base
+    except Exception as error:  # errors of many types; safetensors' own error has no public base class
         raise WeightsError(f"{path}: not a checkpoint that can be read safely ({in_one_line(error)})") from error
-    for wrapping in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
-            loaded = loaded[wrapping]
+    for wrapper in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
     ):
@@ -65,26 +65,26 @@ def _unpickled(path: Path) -> Any:
 
 
 def _read_arrays(path: Path) -> dict[str, _Array]:
-    """What `torch.save` wrote of named NumPy arrays."""
+    """Read a dict of NumPy arrays that `torch.save` wrote."""
     with path.open("rb") as file:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 (record,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
                 found = _ArrayUnpickler(io.BytesIO(archive.read(record))).load()
-        else:  # before PyTorch 1.6: a magic number, the format's version, the machine, and then what was saved
+        else:  # before PyTorch 1.6: pickles of a magic number, the format version, system info and the saved object
             file.seek(0)
             *_, found = (_ArrayUnpickler(file).load() for _ in range(4))
     if not isinstance(found, dict) or not all(isinstance(value, _Array) for value in found.values()):
-        raise pickle.UnpicklingError("more than named arrays")
+        raise pickle.UnpicklingError("expected only named arrays")
     return found
 
 
 class _Dtype:
-    """Stands for `numpy.dtype` in a pickle."""
+    """Replaces `numpy.dtype` in a pickle."""
 
     def __init__(self, name: str, *_: Any) -> None:
         if name not in ("f2", "f4", "f8"):
-            raise pickle.UnpicklingError(f"arrays of {name} are no weights")
+            raise pickle.UnpicklingError(f"expected float arrays, found {name}")
         self.name, self.order = name, "<"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -92,35 +92,36 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for `numpy.ndarray` in a pickle: NumPy's own trusts what a file says of its memory."""
+    """Replaces `numpy.ndarray` in a pickle, because NumPy trusts the memory layout that the file states."""
 
     values: npt.NDArray[np.floating[Any]]
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, _Dtype):
-            raise pickle.UnpicklingError("an array of no dtype")
+            raise pickle.UnpicklingError("found an array without a dtype")
         flat = np.frombuffer(data, dtype.order + dtype.name).astype(dtype.name)
         self.values = flat.reshape(shape, order="F" if is_fortran else "C")
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads Python's own plain objects and NumPy's arrays of floats; whatever else a file names is refused, not run."""
+    """Unpickles plain Python objects and float arrays of NumPy; refuses any other class or function in the file."""
 
     def find_class(self, module: str, name: str) -> Any:
-        stand_ins: dict[str, Any] = {  # made anew, because a file may change them
+        replacements: dict[str, Any] = {  # rebuilt on each call, because a pickle may modify them
             "_reconstruct": lambda *_: _Array(),
             "ndarray": _Array,
             "dtype": _Dtype,
             "encode": lambda text, _: text.encode("latin1"),
         }
-        if (module, name) not in WRITTEN_BY_NUMPY:
+        if (module, name) not in ALLOWED_GLOBALS:
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a checkpoint")
-        return stand_ins[name]
+        return replacements[name]
 
 
-# What pickles of NumPy arrays name, in any version; and `_codecs` those of bytes in the format that PyTorch writes.
-WRITTEN_BY_NUMPY = {
+# The globals in pickles of NumPy arrays, for all versions of NumPy. `_codecs.encode` creates bytes in the pickle
+# protocol that PyTorch uses.
+ALLOWED_GLOBALS = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy", "ndarray"),
@@ -137,26 +138,27 @@ def load_strictly(
     published_name: Callable[[str], str] = str,
     aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Load every tensor into `network`; WeightsError names the file and the first keys or shapes that differ.
+    """Load `state` into `network`; every key and shape must match.
 
-    published_name: the network's name of a tensor → its name in `state`, where these differ
-    aliases: names that must be in `state` too, each of a tensor that is there, and is read, under another one
+    published_name: maps a tensor's name in `network` to its name in `state`, if the names differ
+    aliases: {alias: name} of tensors that `state` contains twice; the aliases must exist but are not loaded
+    Raises WeightsError with the file and the first keys or shapes that differ.
     """
     names = {name: published_name(name) for name in network.state_dict()}
     expected = {names[name]: tensor.shape for name, tensor in network.state_dict().items()}
     expected |= {alias: expected[name] for alias, name in aliases.items()}
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
-    reshaped = [
-        f"{name} {tuple(state[name].shape)} where {tuple(shape)} is needed"
+    mismatched = [
+        f"{name} {tuple(state[name].shape)}, expected {tuple(shape)}"
         for name, shape in expected.items()
         if name in state and state[name].shape != shape
     ]
-    found = [
-        f"{what}: {', '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}"
-        for what, wrong in (("missing", missing), ("not of this network", unexpected), ("wrong shape", reshaped))
-        if wrong
+    problems = [
+        f"{kind}: {', '.join(tensors[:3])}{f' and {len(tensors) - 3} more' if len(tensors) > 3 else ''}"
+        for kind, tensors in (("missing", missing), ("unexpected", unexpected), ("wrong shape", mismatched))
+        if tensors
     ]
-    if found:
-        raise WeightsError(f"{path}: not the weights of this network; {'; '.join(found)}")
+    if problems:
+        raise WeightsError(f"{path}: not the weights of this network; {'; '.join(problems)}")
     network.load_state_dict({name: state[published] for name, published in names.items()})

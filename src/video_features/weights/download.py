@@ -1,5 +1,8 @@
-"""Files over HTTP: whole and checked, or not at all; resumed where an earlier try broke off; fetched once, however many
-processes ask for them."""
+"""Downloads files over HTTP, with checks, retries and resumption.
+
+A file appears at its path only once it is complete and checked. If several processes ask for the same file, only the
+first downloads it.
+"""
 
 from __future__ import annotations
 
@@ -22,71 +25,75 @@ from ..errors import WeightsError
 log = logging.getLogger(__name__)
 
 TRIES = 4
-PAUSE_SECONDS = 1.0  # before the second try; then twice as long, and so on
-SILENCE_SECONDS = 60.0  # a server that says nothing for so long is given up
-BLOCK = 1 << 18
-BUSY = (408, 429, 500, 502, 503, 504)  # worth another try
+PAUSE_SECONDS = 1.0  # before the second try; doubles with each further try
+READ_TIMEOUT_SECONDS = 60.0
+BLOCK_BYTES = 1 << 18
+RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
 NETWORK_ERRORS = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 def download(url: str, path: Path, *, check: Callable[[Path], object], resume: bool) -> None:
-    """Put the file at `url` at `path`, with a progress bar on a terminal.
+    """Download `url` to `path`, with a progress bar on a terminal.
 
-    check: raises WeightsError where a file is not the one that was meant; called before it is put in place
-    resume: whether to go on from what an earlier run left; only where `check` would notice that it was another file
-    Raises OSError (URLError, HTTPError …) where the server cannot be reached or breaks off again and again.
+    check: called on the complete download before it is moved to `path`; raises WeightsError for a wrong file
+    resume: whether to resume a partial download of an earlier run. Only safe if `check` can detect that the partial
+        download belongs to a different file.
+    Raises OSError (URLError, HTTPError …) if the server cannot be reached or the connection keeps breaking.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(path):
-        if path.is_file():  # another process was first
+    with _locked(path):
+        if path.is_file():  # another process downloaded the file first
             return
         part = path.with_name(f"{path.name}.part")
         if not resume:
             part.unlink(missing_ok=True)
         resumed = _size(part) > 0
-        # What was resumed may have been the beginning of another file: then once more, from the start.
-        for last in (False, True) if resumed else (True,):
+        # A resumed download may have started as a different file: if the check fails, download again from the start.
+        for is_last_try in (False, True) if resumed else (True,):
             _fetch(url, part)
             try:
                 check(part)
                 break
             except WeightsError:
                 part.unlink()
-                if last:
+                if is_last_try:
                     raise
         part.replace(path)
 
 
-def _only_one(path: Path) -> AbstractContextManager[Any]:
-    """Hold the lock beside `path`; while another process has it, say so and wait."""
+def _locked(path: Path) -> AbstractContextManager[Any]:
+    """Hold the lock file beside `path`. Log a message and wait while another process holds the lock."""
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        log.info("waiting for another process, which is downloading %s (and holds %s)", path, lock.lock_file)
+        log.info("waiting for another process that is downloading %s (lock: %s)", path, lock.lock_file)
         return lock.acquire()
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Append to `part` until it is as long as the server says; what is there already is not asked for again."""
-    for tried in range(TRIES):
+    """Append to `part` until it has the length that the server reports, retrying failed requests.
+
+    Each request asks only for the missing bytes.
+    """
+    for attempt in range(TRIES):
         try:
             if _fetch_rest(url, part):
                 return
-            broken: Exception = ConnectionError("the connection broke off")
+            failure: Exception = ConnectionError("connection lost")
         except urllib.error.HTTPError as error:
-            if error.code not in BUSY:
+            if error.code not in RETRY_STATUSES:
                 raise
-            broken = error
+            failure = error
         except NETWORK_ERRORS as error:
-            if not _size(part):  # nothing came yet: not there, or no network
+            if not _size(part):  # nothing downloaded yet: the file does not exist, or there is no network
                 raise
-            broken = error
-        if tried < TRIES - 1:
-            log.info("%s: %s; going on from %d bytes", url, broken, _size(part))
-            time.sleep(PAUSE_SECONDS * 2**tried)
-    kept = f"; {part} keeps what came, and the next run goes on from there" if _size(part) else ""
-    raise OSError(f"{broken}{kept}")
+            failure = error
+        if attempt < TRIES - 1:
+            log.info("%s: %s; resuming from %d bytes", url, failure, _size(part))
+            time.sleep(PAUSE_SECONDS * 2**attempt)
+    kept = f"; the partial download is kept in {part}, and the next run resumes it" if _size(part) else ""
+    raise OSError(f"{failure}{kept}")
 
 
 def _size(part: Path) -> int:
@@ -94,29 +101,29 @@ def _size(part: Path) -> int:
 
 
 def _fetch_rest(url: str, part: Path) -> bool:
-    """One request; whether `part` is whole now."""
-    have = _size(part)
+    """Send one request and append the response to `part`. Return whether `part` is complete."""
+    offset = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "video_features"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+    if offset:
+        request.add_header("Range", f"bytes={offset}-")
     try:
-        response = urllib.request.urlopen(request, timeout=SILENCE_SECONDS)
+        response = urllib.request.urlopen(request, timeout=READ_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        error.close()  # nothing beyond what is there: whole, or longer than the file; its digest tells
+        error.close()  # no bytes beyond `offset`: `part` is complete or too long, and the check of its digest decides
         return True
     with response:
         if response.status != 206:
-            have = 0  # the server sends it from the start
+            offset = 0  # the server ignored the range and sends the file from the start
         length = response.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
+        total = None if length is None else offset + int(length)
         log.info("downloading %s%s", url, "" if total is None else f" ({total / 1e6:.1f} MB)")
         with (
-            part.open("ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+            part.open("ab" if offset else "wb") as file,
+            tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
-            while block := response.read(BLOCK):
+            while block := response.read(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
         return total is None or _size(part) == total

@@ -1,4 +1,4 @@
-"""Where weights come from, and whether they are what they should be."""
+"""Locates, downloads and verifies checkpoints."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ from .download import download
 
 log = logging.getLogger(__name__)
 
-# Files that the reference tool, v-iashin/video_features, publishes in its repository; the digests are git's.
+# Checkpoints in the repository of the reference tool, v-iashin/video_features. Their digests are git blob IDs.
 REFERENCE_FILES = "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/models/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A checkpoint: where it is, and what its publishers say of it.
+    """A checkpoint: its location, digests and published metadata.
 
-    url: its address; or
-    repository, filenames: its place on the Hugging Face Hub, and the names it may have there, best first; or
-    path: a file that is already on this machine, such as the user's own
-    sha256: its digest, or the first digits of it; empty where nothing is published
-    git_blob: the digest that git gives the file, where it is published in a git repository: SHA-1, 40 hex digits
-    licence: as the library's metadata state it, else `unknown`
+    The location is one of:
+    url: the download URL
+    repository, filenames: a repository on the Hugging Face Hub and possible file names in it, preferred names first
+    path: a file on this machine, such as the user's own checkpoint
+
+    Digests and metadata:
+    sha256: SHA-256 as hex digits, or the first digits only; empty if none is published
+    git_blob: git's blob ID of a file that is published in a git repository: SHA-1, 40 hex digits
+    licence: the licence in the library's metadata, or `unknown`
+    paper: URL or arXiv identifier of the paper
+    trained_on: names of the training data
     """
 
     url: str = ""
@@ -45,6 +50,7 @@ class Weights:
 
     @property
     def source(self) -> str:
+        """The location as text: a path, a URL, `hf-hub:REPOSITORY` or `none published`."""
         if self.path is not None:
             return str(self.path)
         return self.url or (f"hf-hub:{self.repository}" if self.repository else "none published")
@@ -52,7 +58,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class LocalWeights:
-    """A checkpoint on this machine, with the digest of the file: sha256, 64 hex digits."""
+    """A verified checkpoint file on this machine. sha256: the SHA-256 of the file, 64 hex digits."""
 
     path: Path
     sha256: str
@@ -60,50 +66,52 @@ class LocalWeights:
 
 
 def own_or_published(own: Path | None, published: Weights) -> Weights:
-    """The user's own file, taken as it is, or the published checkpoint."""
+    """Return the user's own file, which is not verified, or else the published checkpoint."""
     return published if own is None else Weights(path=own)
 
 
 def digits_in_name(url: str) -> str:
-    """The first digits of the SHA-256, as PyTorch's convention puts them into a file's name: `net-f37072fd.pth`."""
+    """Return the first digits of the SHA-256 from a file name in PyTorch's convention (`net-f37072fd.pth`), or ""."""
     digits = Path(urllib.parse.urlsplit(url).path).stem.rpartition("-")[2]
     return digits if re.fullmatch("[0-9a-f]{8,64}", digits) else ""
 
 
 def obtain(weights: Weights, *, model: str, setting: str | None = "weights") -> LocalWeights:
-    """The checkpoint as a verified local file, downloaded if it is not there yet.
+    """Return the checkpoint as a verified local file, downloading it if needed.
 
-    model, setting: what it is for, and which setting takes another one, if any does, for the error
-    Raises WeightsError: not there and not to be had, or with another digest than the published one.
+    model: name of the network, for the error
+    setting: name of the setting that takes a different checkpoint, for the error; None if there is no such setting
+    Raises WeightsError if the checkpoint is missing and cannot be downloaded, or if its digest is not the published
+    digest.
     """
     check_file(weights, model=model)
     if not (weights.path or weights.url or weights.repository):
-        raise WeightsError(f"{model}: no weights are published for it{_give(setting, after=':')}")
+        raise WeightsError(f"{model}: no published weights{_setting_hint(setting, prefix=':')}")
     path = find(weights) or _download(weights, model, setting)
     return LocalWeights(path, verify(path, weights), weights)
 
 
 def fetch(weights: Weights, *, model: str) -> LocalWeights:
-    """As `obtain`; but a damaged file in the cache is downloaded anew."""
+    """Like `obtain`, but download a damaged file in the cache again."""
     path = None if weights.path else find(weights)
     if path is not None and (difference := _compare(path, weights)[1]):
-        log.warning("%s: damaged, or not the published file: %s; it is fetched again", path, difference)
+        log.warning("%s: damaged, or not the published file: %s; downloading it again", path, difference)
         try:
             path.resolve().unlink()
-            path.unlink(missing_ok=True)  # in the Hub's cache, a link to the former
+            path.unlink(missing_ok=True)  # in the Hub's cache, `path` is a symbolic link to the file deleted above
         except OSError as error:
             raise WeightsError(f"{path}: cannot be replaced ({error.strerror})") from error
     return obtain(weights, model=model, setting=None)
 
 
 def check_file(weights: Weights, *, model: str) -> None:
-    """Raise WeightsError where these should be a file on this machine, and are not."""
+    """Raise WeightsError if `weights` names a file on this machine that does not exist."""
     if weights.path is not None and not weights.path.is_file():
         raise WeightsError(f"{model}: no such weights file: {weights.path}")
 
 
 def find(weights: Weights) -> Path | None:
-    """The checkpoint's file where it is already on this machine; asks no network."""
+    """Return the checkpoint's path if the file is on this machine, without network access."""
     if weights.path is not None:
         return weights.path
     if weights.url:
@@ -119,16 +127,18 @@ def find(weights: Weights) -> Path | None:
 
 
 def verify(path: Path, weights: Weights) -> str:
-    """The file's SHA-256; WeightsError where another digest is published, or git's."""
+    """Return the SHA-256 of the file. Raises WeightsError if the published SHA-256 or git blob ID differs."""
     sha256, difference = _compare(path, weights)
     if difference:
-        again = "" if weights.path else f"; `video-features weights fetch` gets it again from {weights.source}"
-        raise WeightsError(f"{path}: damaged, or not the published file: {difference}{again}")
+        hint = (
+            "" if weights.path else f"; run `video-features weights fetch` to download it again from {weights.source}"
+        )
+        raise WeightsError(f"{path}: damaged, or not the published file: {difference}{hint}")
     return sha256
 
 
 def _compare(path: Path, weights: Weights) -> tuple[str, str]:
-    """The file's SHA-256, and in words where a digest differs from the published one."""
+    """Return the SHA-256 of the file, and a description of any mismatch with the published digests, or ""."""
     sha256, git_blob = hashlib.sha256(), hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 22):
@@ -140,18 +150,18 @@ def _compare(path: Path, weights: Weights) -> tuple[str, str]:
         ("git blob SHA-1", weights.git_blob, git_blob.hexdigest()),
     ):
         if published and not found.startswith(published):
-            should = "be" if len(published) == len(found) else "begin"
-            return sha256.hexdigest(), f"its {kind} should {should} {published} and is {found}"
+            verb = "be" if len(published) == len(found) else "begin with"
+            return sha256.hexdigest(), f"its {kind} should {verb} {published}, but is {found}"
     return sha256.hexdigest(), ""
 
 
 def is_digest_published(path: Path, weights: Weights) -> bool:
-    """Whether there is anything to compare the file's digest with."""
+    """Whether a digest is published for the file at `path`."""
     return bool(weights.git_blob or _published_sha256(path, weights))
 
 
 def _published_sha256(path: Path, weights: Weights) -> str:
-    """The digest to compare with, or its first digits; empty where none is known. The Hub's cache names files by it."""
+    """Return the published SHA-256 or its first digits, or "". Large files in the Hub's cache are named by SHA-256."""
     blob = path.resolve().name
     return weights.sha256 or (blob if re.fullmatch("[0-9a-f]{64}", blob) else "")
 
@@ -162,28 +172,28 @@ def _hub_cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
 
 
-def _give(setting: str | None, *, after: str) -> str:
-    return "" if setting is None else f"{after} give {setting}=PATH (--{setting} PATH)"
+def _setting_hint(setting: str | None, *, prefix: str) -> str:
+    return "" if setting is None else f"{prefix} give {setting}=PATH (--{setting} PATH)"
 
 
 def _download(weights: Weights, model: str, setting: str | None) -> Path:
     try:
         return _download_url(weights) if weights.url else _download_from_hub(weights)
     except WeightsError as error:
-        raise WeightsError(f"{model}: {error}{_give(setting, after=', or')}") from error
-    except Exception as error:  # the libraries raise many kinds: DNS, HTTP, disk, digest
+        raise WeightsError(f"{model}: {error}{_setting_hint(setting, prefix=', or')}") from error
+    except Exception as error:  # the libraries raise errors of many types: DNS, HTTP, disk, digest
         raise WeightsError(
             f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
-            f"{_where_looked_and_what_to_do(weights)}{_give(setting, after=', or')}."
+            f"{_manual_download_hint(weights)}{_setting_hint(setting, prefix=', or')}."
         ) from error
 
 
-def _where_looked_and_what_to_do(weights: Weights) -> str:
+def _manual_download_hint(weights: Weights) -> str:
     if weights.url:
         return f"Looked for {_hub_cache_path(weights.url)}. Download {weights.url} and put it there"
     return (
         f"Looked for {' or '.join(weights.filenames)} of {weights.repository} in {_hub_folder(weights)}. "
-        "Run `video-features weights fetch` where there is a network and copy that folder here"
+        "Run `video-features weights fetch` on a machine with network access and copy that folder here"
     )
 
 
@@ -197,8 +207,8 @@ def _download_url(weights: Weights) -> Path:
     def check(file: Path) -> None:
         if difference := _compare(file, weights)[1]:
             raise WeightsError(
-                f"what came from {weights.url} is not the published file: {difference}. Is it a proxy's page, or a "
-                "login's? Fetch it on another network"
+                f"the download from {weights.url} is not the published file: {difference}. If a proxy or a login page "
+                "answered instead, download it on another network"
             )
 
     _check_reachable(weights.url)
@@ -220,11 +230,14 @@ def _download_from_hub(weights: Weights) -> Path:
             raise
         except EntryNotFoundError as error:
             missing = error
-    raise missing or WeightsError("the repository's file names are not known")
+    raise missing or WeightsError("the file names in the repository are unknown")
 
 
 def _check_reachable(url: str) -> None:
-    """Raise OSError at once, in words, where the host has no address; the hub's client retries for most of a minute."""
+    """Raise OSError with a clear message if the host cannot be resolved.
+
+    Without this check the Hub's client would retry for most of a minute.
+    """
     if urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE"):
         return
     address = urllib.parse.urlsplit(url)

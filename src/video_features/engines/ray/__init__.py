@@ -1,1 +1,1 @@
-"""The machines of a Ray cluster."""
+"""The executor for a Ray cluster."""

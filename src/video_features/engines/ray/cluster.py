@@ -1,4 +1,4 @@
-"""A Ray cluster: the way to it, and how many workers it has room for."""
+"""Connect to a Ray cluster, and compute how many workers fit on it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 from ...errors import SettingsError, in_one_line
 from ...settings import RunSettings
 
-CPUS = 4.0  # of a worker, by default
-QUIET: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}  # what is told is told by outcomes
+DEFAULT_CPUS = 4.0  # per worker
+# Outcomes and forwarded log messages report everything that a user needs.
+QUIET: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
 
 
 def import_ray() -> Any:
-    """The library. Raises SettingsError where it is not installed."""
+    """Import Ray and return the module. Raises SettingsError if Ray is not installed."""
     try:
         import ray
     except ImportError:
@@ -25,7 +26,11 @@ def import_ray() -> Any:
 
 
 def connect(ray: Any, address: str | None) -> bool:
-    """Connect to a cluster where that is not done yet; whether it was not. Raises SettingsError where there is none."""
+    """Connect to a cluster, unless this process is connected already. Returns whether this call connected.
+
+    address: of the cluster; None: a running cluster that Ray finds, else one on this machine for this run only
+    Raises SettingsError if no cluster can be reached.
+    """
     if ray.is_initialized():
         return False
     before = signal.getsignal(signal.SIGTERM)
@@ -36,21 +41,21 @@ def connect(ray: Any, address: str | None) -> bool:
             except ConnectionError:
                 address = "local"
         if address is not None:
-            alone = {"include_dashboard": False} if address == "local" else {}
-            ray.init(address, **QUIET, **alone)
+            options = {"include_dashboard": False} if address == "local" else {}
+            ray.init(address, **QUIET, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SettingsError(
-            f"address={address}: there is no Ray cluster to be reached ({in_one_line(error)}); `ray start --head` "
-            "starts one, and address=local one for this run alone"
+            f"address={address}: no Ray cluster can be reached ({in_one_line(error)}); start one with "
+            "`ray start --head`, or use address=local to start one for this run only"
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray leaves at once, whatever is half written
+            signal.signal(signal.SIGTERM, before)  # Ray's handler exits at once and leaves half-written files
     return True
 
 
 def share_of_worker(run: RunSettings, nodes: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """How many CPUs and GPUs a worker gets of the nodes that there are."""
+    """How many CPUs and GPUs each worker gets, given the settings of the run and the nodes of the cluster."""
     with_gpus = [node["Resources"] for node in nodes if node["Resources"].get("GPU", 0)]
     gpus = run.gpus_per_worker
     if gpus is None:
@@ -58,15 +63,15 @@ def share_of_worker(run: RunSettings, nodes: Sequence[Mapping[str, Any]]) -> tup
     if run.cpus_per_worker is not None:
         return run.cpus_per_worker, gpus
     if gpus and with_gpus:
-        return max(1.0, min(one.get("CPU", 0) * gpus / one["GPU"] for one in with_gpus) // 1), gpus
+        return max(1.0, min(node.get("CPU", 0) * gpus / node["GPU"] for node in with_gpus) // 1), gpus
     largest = max((node["Resources"].get("CPU", 0) for node in nodes), default=0)
-    return max(1.0, min(CPUS, largest)) if largest else CPUS, gpus
+    return max(1.0, min(DEFAULT_CPUS, largest)) if largest else DEFAULT_CPUS, gpus
 
 
 def room_for(cpus: float, gpus: float, nodes: Sequence[Mapping[str, Any]]) -> int:
-    """How many workers of so many CPUs and GPUs fit on the nodes."""
-    rooms = []
+    """How many workers fit on the nodes, if each worker needs this many CPUs and GPUs."""
+    per_node = []
     for node in nodes:
         by_cpus = node["Resources"].get("CPU", 0) / cpus
-        rooms.append(int(min(by_cpus, node["Resources"].get("GPU", 0) / gpus) if gpus else by_cpus))
-    return sum(rooms)
+        per_node.append(int(min(by_cpus, node["Resources"].get("GPU", 0) / gpus) if gpus else by_cpus))
+    return sum(per_node)

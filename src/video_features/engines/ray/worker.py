@@ -1,4 +1,4 @@
-"""What runs on the machines of a Ray cluster: bundles of tasks in, reports out; everything else happens here."""
+"""A worker on a machine of a Ray cluster: runs bundles of tasks and returns their outcomes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..worker import LogForwarder
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """A worker can begin. node: Ray's name of its machine; logged: since its last message"""
+    """The worker has started. node: Ray's ID of its node; logged: what it logged since its last reply"""
 
     node: str
     logged: list[Logged]
@@ -32,12 +32,12 @@ class WorkerReady:
 
 @dataclass(frozen=True)
 class BundleDone:
-    """What became of a bundle.
+    """A bundle of tasks has ended.
 
-    outcomes: of each task, in their order
-    seconds: what the time was spent on
-    elapsed_seconds: from the first task to the last
-    logged: since the worker's last message
+    outcomes: of each task, in the order of the bundle
+    seconds: {activity: seconds that the bundle spent on it}
+    elapsed_seconds: how long the bundle took
+    logged: what the worker logged since its last reply
     """
 
     outcomes: list[list[Outcome]]
@@ -47,9 +47,11 @@ class BundleDone:
 
 
 class Worker:
-    """An actor of the cluster: does bundles of tasks as a local run does.
+    """A Ray actor that runs bundles of tasks in the same way as a local run.
 
-    folder: what relative paths start from, where it is there
+    config: what the work is built from
+    cpus: how many CPU threads the worker may use, rounded down
+    folder: the working directory, against which relative paths are resolved; ignored if it does not exist here
     """
 
     def __init__(self, config: WorkerConfig, cpus: float, folder: str) -> None:
@@ -60,7 +62,7 @@ class Worker:
         self._logged: list[Logged] = []
 
     def ready(self) -> WorkerReady:
-        """Make the work, with its networks. Raises VideoFeaturesError where that is not possible."""
+        """Build the work and load its networks. Raises VideoFeaturesError if that fails."""
         import ray
 
         self._begin()
@@ -68,33 +70,34 @@ class Worker:
 
     def _begin(self) -> None:
         forwarder = LogForwarder(self._logged.append)
-        logging.getLogger().handlers = [logging.StreamHandler(), forwarder]  # in Ray's logs, too, should it end
-        logging.getLogger().setLevel(logging.WARNING)  # the first process logged what is logged as extractors are made
+        # The stream handler writes to Ray's logs, in case the worker dies before it returns its messages.
+        logging.getLogger().handlers = [logging.StreamHandler(), forwarder]
+        logging.getLogger().setLevel(logging.WARNING)  # the driver has already logged what building the extractors logs
         with suppress(OSError):
             os.chdir(self._folder)
-        self.stop()  # what Ray took for lost may still be there
+        self.stop()  # a bundle that Ray reported as lost may still be running
         root = self._config.run.output_path
-        if isinstance(root, Path) and not (root / ".video_features").is_dir():  # where the run has noted what it is for
+        if isinstance(root, Path) and not (root / ".video_features").is_dir():  # which the driver has created
             raise OutputError(
-                f"output_path={root}: is not on {socket.gethostname()}; with engine=ray it must be a folder that all "
-                "machines share, by its whole path, or a URL such as s3://bucket/features"
+                f"output_path={root}: does not exist on {socket.gethostname()}; with engine=ray it must be the "
+                "absolute path of a folder that all machines share, or a URL such as s3://bucket/features"
             )
         threads = max(1, int(self._cpus))
         self._observer = Observer()
         self._work = self._config.work(threads)
         self._executor = local_executor(self._config, self._work, self._observer, threads=threads)
-        if not self._config.run.in_processes:  # which load for themselves
+        if not self._config.run.in_processes:  # worker processes load their own networks
             self._work.load(choose_device(self._config.run.device))
 
     def extract(self, tasks: list[Task]) -> BundleDone:
-        """Do a bundle of tasks."""
-        if self._work is None:  # it died while it had nothing to do
+        """Run a bundle of tasks."""
+        if self._work is None:  # Ray restarted the worker, which died while it was idle
             self._begin()
-        began, executor, coming = time.monotonic(), self._executor, deque(tasks)
+        began, executor, waiting = time.monotonic(), self._executor, deque(tasks)
         outcomes: dict[int, list[Outcome]] = {}
-        while coming or not executor.is_idle():
-            while coming and executor.has_room():
-                executor.submit(coming.popleft())
+        while waiting or not executor.is_idle():
+            while waiting and executor.has_room():
+                executor.submit(waiting.popleft())
             for completed in executor.completed():
                 outcomes[completed.task.number] = self._without_arrays(completed)
         seconds = dict(self._observer.seconds)
@@ -103,7 +106,7 @@ class Worker:
         return BundleDone(in_order, seconds, time.monotonic() - began, self._take_logged())
 
     def stop(self) -> None:
-        """Leave nothing half written."""
+        """Cancel the bundle in progress and remove its partially written files."""
         if self._work is not None:
             self._executor.shutdown()
 
@@ -113,10 +116,10 @@ class Worker:
         return logged
 
     def _without_arrays(self, completed: Completed) -> list[Outcome]:
-        """The outcomes with features that are read from their files where they are needed."""
+        """The outcomes, with features that load their arrays from the output files on first access."""
         assert self._work is not None
         sink, name = self._work.bookkeeping.sink, completed.task.name
         return [
-            one if one.features is None else replace(one, features=sink.stored(name, one.features))
-            for one in completed.outcomes
+            outcome if outcome.features is None else replace(outcome, features=sink.stored(name, outcome.features))
+            for outcome in completed.outcomes
         ]

@@ -1,1 +1,1 @@
-"""Ways to decode fewer frames than all: from the middle of a file on, or at a low rate; exact, or not taken."""
+"""Decodes fewer frames than a full pass, from the middle of a file or at a low rate, only where the result is exact."""

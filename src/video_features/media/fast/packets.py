@@ -1,4 +1,4 @@
-"""A video's packets, listed without being decoded: when frames are shown, and without which others each can be made."""
+"""Lists the packets of a video without decoding them, with display times and decoding dependencies."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..container import FFMPEG_ERRORS, latest, note_end
+from ..container import FFMPEG_ERRORS, latest_seconds, note_end
 from ..timestamps import LONGEST_GAP_SECONDS
 from ..video import VideoTrack
-from .seek import are_times_of_decoding
+from .seek import are_decoding_times
 
 if TYPE_CHECKING:
     from av.packet import Packet
 
-# Their decoders tell frames of which no other is made.
-NAME_NONREFERENCE = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
+# For these codecs, FFmpeg's decoder can tell which frames no other frame refers to.
+NONREFERENCE_CODECS = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
 
 
 @dataclass
 class Packets:
-    """The packets of a file's video in the order of decoding, where their times are sure.
+    """The packets of a video stream in decoding order, if their display times are certain.
 
-    pts: when each one's frame is shown, in ticks of the stream
-    dts: when each is decoded; None where the container does not say
-    keyframes: those from which decoding can start; the first is 0. Of frames that are decoded after one, none is made
-        of what was before it, but those that are shown before it
-    order: those that are shown, in this order; their times differ
-    names_nonreference: whether FFmpeg's decoder can tell of which frames no other is made
+    pts: display time of each packet's frame, in ticks of the stream
+    dts: decoding time of each packet, in ticks; None if the container does not store it
+    keyframes: indices of the packets at which decoding can start; the first is 0. Frames that are decoded after a
+        keyframe do not depend on frames before it, unless they are shown before it (an open GOP)
+    order: indices of the packets whose frames are shown, in display order; their display times are distinct
+    names_nonreference: whether FFmpeg's decoder can tell which frames no other frame refers to
     file_reached: the end of the last packet of any stream, in seconds
     """
 
@@ -41,13 +41,16 @@ class Packets:
     file_reached: Fraction = Fraction(0)
 
     def seek_ticks(self, packet: int) -> int:
-        """Where to go for a packet, as containers may seek by either of its times."""
+        """Return the tick to seek to for a packet. Containers may seek by PTS or by DTS, so this is the smaller one."""
         dts = self.dts[packet]
         return self.pts[packet] if dts is None else min(self.pts[packet], dts)
 
 
 def list_packets(track: VideoTrack) -> Packets | None:
-    """The packets of a track, read independently of it. None: when, or of what, frames are shown is not sure."""
+    """List the packets of a track in a separate pass.
+
+    Returns None if the display times or the dependencies of the frames are not certain.
+    """
     try:
         with track.reopened() as again:
             return _list(again)
@@ -57,11 +60,11 @@ def list_packets(track: VideoTrack) -> Packets | None:
 
 def _list(track: VideoTrack) -> Packets | None:
     handle, stream, codec = track.container.handle, track.stream, track.codec
-    found = Packets(names_nonreference=codec in NAME_NONREFERENCE)
-    units = _Units.of(codec, stream.codec_context.extradata)
-    shown, parameters, ended = [], [], False
-    ends: dict[Any, int] = {}  # of the packets so far, by stream, in its ticks
-    # The others matter only where the video does not state its own end.
+    found = Packets(names_nonreference=codec in NONREFERENCE_CODECS)
+    nal_units = _NalUnits.from_header(codec, stream.codec_context.extradata)
+    shown, parameter_sets, ended = [], [], False
+    ends: dict[Any, int] = {}  # {stream: end of the packets so far, in ticks of the stream}
+    # Read the other streams too if the video states no end, because only they then reveal a truncated file.
     for packet in handle.demux(*([stream] if track.stated_end() is not None else [])):
         note_end(ends, packet)
         if packet.stream is not stream:
@@ -71,70 +74,74 @@ def _list(track: VideoTrack) -> Packets | None:
             continue
         if ended or packet.pts is None or packet.is_corrupt or packet.has_sidedata("new_extradata"):
             return None
-        place = len(found.pts)
+        index = len(found.pts)
         found.pts.append(packet.pts)
         found.dts.append(packet.dts)
         if not packet.is_discard:
-            shown.append(place)
-        if packet.is_keyframe and (not packet.is_discard or not place):
-            found.keyframes.append(place)
-            parameters.append(units.parameters(packet) if units else b"")
-        if codec == "hevc" and (units is None or not units.is_of_base_layer(packet)):
-            found.names_nonreference = False  # of the frames of a layer, those of a higher one may be made
+            shown.append(index)
+        if packet.is_keyframe and (not packet.is_discard or not index):
+            found.keyframes.append(index)
+            parameter_sets.append(nal_units.parameter_sets(packet) if nal_units else b"")
+        if codec == "hevc" and (nal_units is None or not nal_units.is_of_base_layer(packet)):
+            found.names_nonreference = False  # frames of a higher temporal layer may refer to such a frame
     if not found.pts or not stream.time_base:
         return None
-    found.file_reached = latest(handle, ends)
+    found.file_reached = latest_seconds(handle, ends)
     found.order = sorted(shown, key=found.pts.__getitem__)
-    is_sure = _are_times_sure(stream, found) and _are_groups_sure(found)
-    # Parameters stay until others come: the same ones have to come with each group, or none at all.
-    return found if is_sure and len(set(parameters)) == 1 else None
+    is_certain = _are_times_certain(stream, found) and _are_groups_certain(found)
+    # Parameter sets apply until new ones arrive, so groups can be skipped only if all carry the same ones, or none.
+    return found if is_certain and len(set(parameter_sets)) == 1 else None
 
 
-def _are_times_sure(stream: Any, packets: Packets) -> bool:
-    """Whether frames are shown when their packets say: at times that differ, and in such an order as that can be."""
-    if not packets.order or are_times_of_decoding(stream, packets.pts):
+def _are_times_certain(stream: Any, packets: Packets) -> bool:
+    """Return True if frames are shown at the PTS of their packets: distinct times, in a plausible order."""
+    if not packets.order or are_decoding_times(stream, packets.pts):
         return False
     times = [packets.pts[k] for k in packets.order]
     longest = LONGEST_GAP_SECONDS / Fraction(stream.time_base)
     if not all(0 < after - before <= longest for before, after in pairwise(times)):
         return False
-    # What an edit list leaves out at the beginning and the end.
+    # An edit list may leave out frames at the start and at the end, but not in between.
     left_out = set(range(len(packets.pts))).difference(packets.order)
     return all(not times[0] <= packets.pts[k] <= times[-1] for k in left_out)
 
 
-def _are_groups_sure(packets: Packets) -> bool:
-    """Whether a keyframe is shown after all that is decoded before it, and what follows after the keyframe before."""
+def _are_groups_certain(packets: Packets) -> bool:
+    """Return True if each keyframe is shown after all packets before it, and its group after the previous keyframe."""
     if not packets.keyframes or packets.keyframes[0] != 0:
         return False
     groups = list(pairwise([*packets.keyframes, len(packets.pts)]))
-    latest = None
+    latest_pts = None
     for (before, _), (first, stop) in zip([(0, 0), *groups], groups, strict=False):
         pts = packets.pts[first:stop]
-        if first and (latest is None or pts[0] <= latest or min(pts) <= packets.pts[before]):
+        if first and (latest_pts is None or pts[0] <= latest_pts or min(pts) <= packets.pts[before]):
             return False
-        latest = max(pts) if latest is None else max(latest, *pts)
+        latest_pts = max(pts) if latest_pts is None else max(latest_pts, *pts)
     return True
 
 
 @dataclass
-class _Units:
-    """How the packets of a codec are made up of units, each after its length.
+class _NalUnits:
+    """The NAL units in the packets of H.264 and HEVC. Each unit follows its length.
 
-    length_bytes: of a unit's length
-    shift: of a unit's type in its first byte
-    kinds: the types that are parameters
+    length_bytes: size of the length field, in bytes
+    shift, mask: how to extract the type of a unit from its first byte
+    parameter_types: the types of units that hold parameter sets
+    picture_types: the types of units that hold picture data
     """
 
     length_bytes: int
     shift: int
     mask: int
-    kinds: tuple[int, ...]
-    pictures: range
+    parameter_types: tuple[int, ...]
+    picture_types: range
 
     @classmethod
-    def of(cls, codec: str, header: bytes | None) -> _Units | None:
-        """header: the codec's, `avcC` or `hvcC`; None where it is no such codec, or has none."""
+    def from_header(cls, codec: str, header: bytes | None) -> _NalUnits | None:
+        """Return the layout of the NAL units, or None if the codec or the header has none.
+
+        header: the codec's configuration, `avcC` or `hvcC`
+        """
         if not header or header[0] != 1:
             return None
         if codec == "h264" and len(header) > 4:
@@ -143,21 +150,22 @@ class _Units:
             return cls((header[21] & 3) + 1, 1, 63, (32, 33, 34), range(32))
         return None
 
-    def parameters(self, packet: Packet[Any]) -> bytes:
-        """Those that come with a packet, before its picture."""
-        return b"".join(unit for kind, unit in self._units(bytes(packet)) if kind in self.kinds)
+    def parameter_sets(self, packet: Packet[Any]) -> bytes:
+        """Return the parameter sets in a packet that come before its picture data."""
+        return b"".join(unit for unit_type, unit in self._split(bytes(packet)) if unit_type in self.parameter_types)
 
     def is_of_base_layer(self, packet: Packet[Any]) -> bool:
-        """Whether the first unit of HEVC's is of the lowest temporal layer, and with it the whole packet."""
+        """Return True if the first HEVC unit of a packet, and so the packet, is of the lowest temporal layer."""
         data = memoryview(packet)
         return len(data) > self.length_bytes + 1 and data[self.length_bytes + 1] & 7 == 1
 
-    def _units(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        at = 0
-        while at + self.length_bytes < len(data):
-            start = at + self.length_bytes
-            at = start + int.from_bytes(data[at:start], "big")
-            kind = data[start] >> self.shift & self.mask
-            if kind in self.pictures:
+    def _split(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the type and the bytes of each unit before the picture data."""
+        position = 0
+        while position + self.length_bytes < len(data):
+            start = position + self.length_bytes
+            position = start + int.from_bytes(data[position:start], "big")
+            unit_type = data[start] >> self.shift & self.mask
+            if unit_type in self.picture_types:
                 return
-            yield kind, data[start:at]
+            yield unit_type, data[start:position]

@@ -1,4 +1,4 @@
-"""Pictures from the middle of a file on, exactly as they are when it is decoded from its beginning."""
+"""Decodes frames from the middle of a file, identical to those of decoding from the beginning."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import Any
 
 from ...errors import MediaError
 from ..container import FFMPEG_ERRORS, seconds_of, start_ticks
-from ..demux import samples_of
+from ..demux import samples_or_error
 from ..source import Frame
 from ..video import VideoTrack
 
-FramesOrError = Generator[Frame | MediaError, None, None]  # an error ends them
+FramesOrError = Generator[Frame | MediaError, None, None]  # an error is the last item
 
-# These have an index of keyframes, and the encoder's own timestamps.
+# These containers have an index of keyframes, and keep the timestamps of the encoder.
 CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-# From a keyframe on, their decoders need nothing that was before it.
+# Decoders of these codecs can start at a keyframe and need nothing from before it.
 CODECS = {"av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"}
-# So many packets tell whether their timestamps can be right.
-LOOKED_AT = 32
+# The number of packets to check for plausible timestamps.
+CHECKED_PACKETS = 32
 
 
 def frames_from(track: VideoTrack, seconds: Fraction) -> FramesOrError:
-    """The frames of a track from the one shown at `seconds` on, and perhaps some before it; see
-    `MediaSource.samples`. None at all: they are not sure to be exact but from the file's beginning.
+    """Yield the frames of a track from the frame shown at `seconds` on, possibly preceded by a few earlier frames.
 
-    It is read anew, from the nearest keyframe where that will do, else from further back.
+    See `MediaSource.samples`. Yields nothing if the frames may differ from those of decoding from the beginning.
+    The file is opened again. Decoding starts at the nearest keyframe before `seconds` or, if its frames are not exact,
+    at an earlier keyframe.
     """
     if not is_seekable(track):
         return
@@ -38,7 +39,7 @@ def frames_from(track: VideoTrack, seconds: Fraction) -> FramesOrError:
             keyframe = _seek(again, target)
             if keyframe is not None and keyframe <= track.start_seconds:
                 return
-            if keyframe is not None and keyframe <= seconds:  # containers may seek by the times of decoding
+            if keyframe is not None and keyframe <= seconds:  # a container that seeks by DTS may land later
                 frames = _from_keyframe(again, keyframe, seconds)
                 first = next(frames, None)
                 if first is not None:
@@ -49,30 +50,35 @@ def frames_from(track: VideoTrack, seconds: Fraction) -> FramesOrError:
 
 
 def is_seekable(track: VideoTrack) -> bool:
-    """Whether decoding a track from any keyframe on is exact, by its container format and codec."""
+    """Return True if the container format and the codec allow exact decoding from any keyframe."""
     return track.container.format in CONTAINERS and track.codec in CODECS
 
 
-def are_times_of_decoding(stream: Any, pts: list[int]) -> bool:
-    """Whether presentation timestamps, in the order of decoding, are not those at which frames are shown: these are
-    shown in another order, and the timestamps never go back."""
+def are_decoding_times(stream: Any, pts: list[int]) -> bool:
+    """Return True if the PTS of packets, given in decoding order, are really decoding times.
+
+    This is the case if the codec reorders frames (B-frames) although the timestamps never decrease.
+    """
     return bool(stream.codec_context.has_b_frames) and pts == sorted(pts)
 
 
 def _seek(track: VideoTrack, seconds: Fraction) -> Fraction | None:
-    """Go on reading at the last keyframe before `seconds`: when it is shown. None: its timestamps are not sure."""
+    """Seek to the last keyframe before `seconds`.
+
+    Returns the display time of the keyframe in seconds, or None if seeking fails or the timestamps are not reliable.
+    """
     container, stream = track.container.handle, track.stream
     ticks = math.floor(seconds / stream.time_base) + start_ticks(container, stream)
     try:
         container.seek(ticks, stream=stream)
-        packets = list(islice(container.demux(stream), LOOKED_AT))
+        packets = list(islice(container.demux(stream), CHECKED_PACKETS))
         container.seek(ticks, stream=stream)
     except FFMPEG_ERRORS:
         return None
-    pts = [packet.pts for packet in packets if packet.size]  # the last packet, which flushes, has none
+    pts = [packet.pts for packet in packets if packet.size]  # the final flush packet is empty and has no PTS
     if not pts or None in pts or not packets[0].is_keyframe:
         return None
-    if are_times_of_decoding(stream, pts):
+    if are_decoding_times(stream, pts):
         return None
     return seconds_of(container, stream, pts[0])
 
@@ -80,17 +86,20 @@ def _seek(track: VideoTrack, seconds: Fraction) -> Fraction | None:
 def _from_keyframe(
     track: VideoTrack, keyframe: Fraction, seconds: Fraction
 ) -> Generator[Frame | MediaError, None, None]:
-    """What `frames_from` gives, read on from the keyframe that is shown then; nothing where that is not exact."""
-    samples: Iterator[Any] = samples_of(track)
-    # Frames that are decoded after a keyframe and shown before it may need others before it (an open GOP).
+    """Yield the frames for `frames_from`, or nothing if they are not exact.
+
+    keyframe: display time in seconds of the keyframe at which the track was positioned
+    """
+    samples: Iterator[Any] = samples_or_error(track)
+    # In an open GOP, frames that are decoded after a keyframe but shown before it may need earlier frames. Skip them.
     first = next((sample for sample in samples if isinstance(sample, MediaError) or sample.seconds >= keyframe), None)
     if not isinstance(first, Frame) or first.seconds != keyframe:
         return
-    held: list[Frame | MediaError] = [first]
-    while _is_before(held[-1], seconds) and (following := next(samples, None)) is not None:
-        held = [held[-1], following] if isinstance(following, MediaError) else [following]
-    if not track.are_times_doubtful:
-        yield from held
+    pending: list[Frame | MediaError] = [first]
+    while _is_before(pending[-1], seconds) and (following := next(samples, None)) is not None:
+        pending = [pending[-1], following] if isinstance(following, MediaError) else [following]
+    if not track.are_times_unreliable:
+        yield from pending
         yield from samples
 
 

@@ -1,1 +1,1 @@
-"""What a run leaves beside its outputs: how every video ended, and what the run was for."""
+"""Ledgers: records of the runs and of their outcomes, which are stored beside the outputs."""

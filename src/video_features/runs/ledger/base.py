@@ -1,4 +1,4 @@
-"""What every ledger offers, and what is recorded: how a video ended, and what a run was for."""
+"""The interface of a ledger and its records: a `RunRecord` per run, and a line per outcome."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from ...settings import RunSettings
 from ...settings.parse import from_mapping
 from ...tasks.videos import Video
 
-KEPT = ("on_extraction", "layout", "input_root", "source_fps")
-KEY = ("path", "start_seconds", "end_seconds", "id")  # what `Video.key` has, by name
+RECORDED_SETTINGS = ("on_extraction", "layout", "input_root", "source_fps")
+KEY_FIELDS = ("path", "start_seconds", "end_seconds", "id")  # names of the items of `Video.key`
 Key = tuple[Any, ...]
 
 
 def as_json(outcome: Outcome, video: Video, model: str) -> dict[str, Any]:
-    """How a video ended, as a line of `outcomes.jsonl` has it."""
-    of_video = dict(zip(KEY, video.key(), strict=True))
+    """An outcome as a line of `outcomes.jsonl`."""
+    key = dict(zip(KEY_FIELDS, video.key(), strict=True))
     if isinstance(video.source, np.ndarray):
-        of_video["path"] = None  # it is nowhere
+        key["path"] = None  # another run cannot find an array
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         **outcome.as_json(),
         "model_name": model,
-        **of_video,
+        **key,
         "host": socket.gethostname(),
         "process": os.getpid(),
     }
 
 
 @dataclass(frozen=True)
-class End:
-    """How a video ended: what is kept of a line. is_new: whether it did after this process began to look"""
+class RecordedOutcome:
+    """The fields of a recorded outcome that are kept in memory. is_new: recorded after the ledger was first read"""
 
     status: str
     reason: str
@@ -54,81 +54,81 @@ class End:
 
 
 class Ledger(ABC):
-    """The records of the runs with one output path."""
+    """The records of all runs with the same output path."""
 
     def __init__(self) -> None:
-        self._ends: dict[tuple[str, str, Key], End] = {}
-        self.has_read = False  # what there was when it began
+        self._latest: dict[tuple[str, str, Key], RecordedOutcome] = {}  # {(feature, model, key of the video): …}
+        self.has_read = False  # whether the outcomes of earlier runs have been read
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether a video has ended here."""
+        """Whether any outcome has been recorded."""
 
     @abstractmethod
     def append(self, lines: list[dict[str, Any]]) -> None:
-        """Add these lines, whatever other processes on any host add meanwhile. Raises WriteError."""
+        """Add lines; safe while other processes on any host add lines, too. Raises WriteError."""
 
     @abstractmethod
     def close(self) -> None:
-        """Write what waits. Raises WriteError."""
+        """Write buffered lines. Raises WriteError."""
 
     @abstractmethod
     def begin(self, run: RunRecord) -> None:
-        """Note what a run is for. Raises WriteError."""
+        """Record that a run begins. Raises WriteError."""
 
     @abstractmethod
     def runs(self) -> list[RunRecord]:
-        """Every run that began here, the latest first. Raises OutputError where there was none."""
+        """All recorded runs, latest first. Raises OutputError if there are none."""
 
     @abstractmethod
     def check_can_write(self) -> None:
-        """Raise WriteError where nothing can be written any more."""
+        """Raise WriteError if nothing can be written any more."""
 
     @abstractmethod
     def _added(self) -> bytes:
-        """The whole lines that were added since this was asked last."""
+        """The complete lines that were added since the previous call."""
 
-    def last(self, feature: str, model: str, video: Video) -> End | None:
-        """How a video ended last, by what all processes have recorded so far."""
+    def last(self, feature: str, model: str, video: Video) -> RecordedOutcome | None:
+        """The latest outcome of a video that any process has recorded; None if there is none."""
         self.read()
-        return self._ends.get((feature, model, video.key()))
+        return self._latest.get((feature, model, video.key()))
 
     def failed(self, features: Iterable[Provenance]) -> list[Video]:
-        """The videos of which one of these features failed last."""
-        return [video for video, end in self._videos(features) if end.status == "failed"]
+        """The videos whose latest outcome is a failure for any of these features."""
+        return [video for video, outcome in self._videos(features) if outcome.status == "failed"]
 
     def ended(self, feature: Provenance) -> list[Video]:
-        """The videos of which a feature ended, in whatever way."""
+        """The videos with a recorded outcome for a feature."""
         return [video for video, _ in self._videos([feature])]
 
     def read(self) -> None:
-        """Take in what was added; the first time, all there is. Lines that are not whole are left out."""
+        """Read the lines that were added since the previous call, or all lines the first time. Skips damaged lines."""
         added = self._added()
         is_new, self.has_read = self.has_read, True
         for text in added.splitlines():
             try:
                 line = json.loads(text)
-                key = tuple(line[name] for name in KEY)
-                end = End(line["status"], line["reason"], line["error"], line["location"], is_new)
-                self._ends[line["feature"], line["model_name"], key] = end
+                key = tuple(line[name] for name in KEY_FIELDS)
+                outcome = RecordedOutcome(line["status"], line["reason"], line["error"], line["location"], is_new)
+                self._latest[line["feature"], line["model_name"], key] = outcome
             except (ValueError, KeyError, TypeError):
                 continue
 
-    def _videos(self, features: Iterable[Provenance]) -> Iterator[tuple[Video, End]]:
-        """The videos of these features, each once, and how they ended last; not arrays, which are nowhere."""
+    def _videos(self, features: Iterable[Provenance]) -> Iterator[tuple[Video, RecordedOutcome]]:
+        """Each video of these features once, with its latest outcome, or a failure if any. Leaves out arrays."""
         self.read()
-        wanted = {(one.feature, one.model_name) for one in features}
-        found: dict[Key, End] = {}
-        for (feature, model, key), end in self._ends.items():
+        wanted = {(provenance.feature, provenance.model_name) for provenance in features}
+        found: dict[Key, RecordedOutcome] = {}
+        for (feature, model, key), outcome in self._latest.items():
             if (feature, model) in wanted and key[0] is not None:
-                earlier = found.setdefault(key, end)
-                if end.status == "failed" != earlier.status:
-                    found[key] = end
-        return ((Video(*key), end) for key, end in found.items())
+                earlier = found.setdefault(key, outcome)
+                if outcome.status == "failed" != earlier.status:
+                    found[key] = outcome
+        return ((Video(*key), outcome) for key, outcome in found.items())
 
 
 def readable_runs(runs: Iterable[RunRecord | None], root: Location) -> list[RunRecord]:
-    """Those that could be read. Raises OutputError where there are none."""
+    """The runs whose records could be read. Raises OutputError if there are none."""
     found = [run for run in runs if run is not None]
     if not found:
         raise OutputError(f"{root}: no run of video-features has written here")
@@ -136,21 +136,22 @@ def readable_runs(runs: Iterable[RunRecord | None], root: Location) -> list[RunR
 
 
 def unwritable(root: Location, why: str) -> str:
-    """The sentence for an output path that takes nothing any more."""
+    """The message for an output path that can no longer be written to."""
     return (
-        f"{root}: nothing can be written there any more ({why}), so the run stops; what is done stays done, and the "
-        "same command goes on with the rest"
+        f"{root}: nothing can be written there any more ({why}), so the run stops; finished outputs are kept, and "
+        "the same command continues with the rest"
     )
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run is for.
+    """The features, settings and videos of a run.
 
-    features: the provenance of each
-    settings: the run's, of which those are kept that decide where its outputs are and what they are
-    videos: the list; arrays, which are nowhere, are not kept; None of a list that streams, which may be too long
-    began: when
+    features: the provenance of each feature
+    settings: the settings of the run, of which only RECORDED_SETTINGS are recorded
+    videos: the list, of which arrays are not recorded, as they have no path; None if the list is streamed and may be
+        too long to record
+    began: when the run last started; None for a run that has not been read from a ledger
     """
 
     features: list[Provenance]
@@ -158,9 +159,11 @@ class RunRecord:
     videos: list[Video] | None
     began: datetime | None = None
 
-    def kept_settings(self) -> dict[str, str]:
-        """Those of the run that say where its outputs are, and what they are."""
-        settings = {name: str(value) for name in KEPT if (value := getattr(self.settings, name)) is not None}
+    def recorded_settings(self) -> dict[str, str]:
+        """The settings of the run that determine where its outputs are and what they contain."""
+        settings = {
+            name: str(value) for name in RECORDED_SETTINGS if (value := getattr(self.settings, name)) is not None
+        }
         if isinstance(self.settings.input_root, Path):
             settings["input_root"] = str(self.settings.input_root.absolute())
         return settings
@@ -169,16 +172,20 @@ class RunRecord:
         videos = None
         if self.videos is not None:
             videos = [list(video.key()) for video in self.videos if not isinstance(video.source, np.ndarray)]
-        return {"made_by": [one.as_json() for one in self.features], "settings": self.kept_settings(), "videos": videos}
+        return {
+            "made_by": [feature.as_json() for feature in self.features],
+            "settings": self.recorded_settings(),
+            "videos": videos,
+        }
 
     @classmethod
     def read(cls, text: bytes, root: Location, began: datetime) -> RunRecord | None:
-        """From its file below `root`; None where that is not whole, as after a power failure."""
+        """Parse the record of a run below `root`. Returns None if it is damaged, as after a power failure."""
         try:
             found = json.loads(text)
             settings = from_mapping(RunSettings, {**found["settings"], "output_path": root}, of="the run")
             videos = found["videos"]
-            features = [Provenance.from_json(one) for one in found["made_by"]]
+            features = [Provenance.from_json(record) for record in found["made_by"]]
             return cls(features, settings, None if videos is None else [Video(*key) for key in videos], began)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

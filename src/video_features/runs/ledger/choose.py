@@ -1,4 +1,4 @@
-"""Which ledger an output path has."""
+"""Choose the ledger of an output path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .files import FileLedger
 
 
 def choose_ledger(root: Location) -> Ledger:
-    """The records of the runs with an output path."""
+    """The ledger of an output folder or URL."""
     if isinstance(root, Path):
         return FileLedger(root)
     from .store import StoreLedger

@@ -1,8 +1,8 @@
-"""The records of runs in an output folder:
+"""The ledger of an output folder, in these files:
 
-outcomes.jsonl               a line for every end of a video, appended by all processes
-.video_features/runs/*.json  what each run was to do
-.video_features/claims/      which process is at which video, see `claims`
+outcomes.jsonl               one line per outcome, appended by all processes
+.video_features/runs/*.json  the features, settings and videos of each run
+.video_features/claims/      which process works on which video, see `claims`
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ...errors import WriteError
 from ...outputs.layout import digest
 from .base import Ledger, RunRecord, readable_runs, unwritable
 
-PROBE_BYTES = 1 << 20  # where so much cannot be written, nothing can
+PROBE_BYTES = 1 << 20  # a disk that cannot take this much counts as full
 
 
 class FileLedger(Ledger):
-    """The records in an output folder."""
+    """The records in files of an output folder."""
 
     def __init__(self, root: Path) -> None:
         super().__init__()
@@ -47,13 +47,13 @@ class FileLedger(Ledger):
         try:
             with self._lock, self._path.open("ab+") as file:
                 if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                    text = b"\n" + text  # a process was killed, or a disk full, in the midst of a line
+                    text = b"\n" + text  # the last line was cut off by a kill or a full disk
                 file.write(text)
         except OSError as error:
             raise WriteError(f"{self._path}: cannot be written ({error.strerror or error})") from error
 
     def close(self) -> None:
-        pass  # nothing waits
+        pass  # nothing is buffered
 
     def begin(self, run: RunRecord) -> None:
         text = json.dumps(run.as_json())

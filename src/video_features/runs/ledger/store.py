@@ -1,7 +1,7 @@
-"""The records of runs whose outputs are in a store that fsspec writes to, where nothing can be appended to an object.
+"""The ledger of an object store that fsspec writes to, where objects cannot be appended to, in these objects:
 
-outcomes/*.jsonl             lines of ends of videos, an object for those of half a minute, or of a thousand
-.video_features/runs/*.json  what each run was to do
+outcomes/*.jsonl             one line per outcome; each object has the lines of half a minute, or about a thousand lines
+.video_features/runs/*.json  the features, settings and videos of each run
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ WRITE_EVERY_SECONDS, WRITE_EVERY_LINES = 30.0, 1000
 
 
 class StoreLedger(Ledger):
-    """The records below a URL. Of a process that is killed, the lines of the last half minute are lost; not outputs.
+    """The records below a URL. A process that is killed loses its lines of the last half minute, but no outputs.
 
-    What others record after this one began to look is not looked at: without claims nobody waits for anybody.
+    Lines that other processes add later are not read: without claims, no process waits for another process.
     """
 
     def __init__(self, url: str) -> None:
@@ -35,22 +35,22 @@ class StoreLedger(Ledger):
         self._url = url
         self._store, base = store_of(url, error=OutputError)
         self._outcomes, self._runs = f"{base}/outcomes", f"{base}/.video_features/runs"
-        self._waiting: list[dict[str, Any]] = []
-        self._written = time.monotonic()
+        self._buffer: list[dict[str, Any]] = []
+        self._flushed_at = time.monotonic()
 
     def exists(self) -> bool:
         return bool(self._names(self._outcomes))
 
     def append(self, lines: list[dict[str, Any]]) -> None:
-        self._waiting += lines
-        is_due = time.monotonic() - self._written > WRITE_EVERY_SECONDS
-        if is_due or len(self._waiting) >= WRITE_EVERY_LINES:
+        self._buffer += lines
+        is_due = time.monotonic() - self._flushed_at > WRITE_EVERY_SECONDS
+        if is_due or len(self._buffer) >= WRITE_EVERY_LINES:
             self.close()
 
     def close(self) -> None:
-        self._written = time.monotonic()
-        if self._waiting:
-            lines, self._waiting = self._waiting, []
+        self._flushed_at = time.monotonic()
+        if self._buffer:
+            lines, self._buffer = self._buffer, []
             when = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
             name = f"{when}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
             self._put(f"{self._outcomes}/{name}", "".join(json.dumps(line) + "\n" for line in lines))
@@ -62,7 +62,7 @@ class StoreLedger(Ledger):
     def runs(self) -> list[RunRecord]:
         with self._reading():
             found = [(self._store.modified(name), self._store.cat_file(name)) for name in self._names(self._runs)]
-        latest_first = sorted(found, key=lambda one: one[0], reverse=True)
+        latest_first = sorted(found, key=lambda entry: entry[0], reverse=True)
         return readable_runs((RunRecord.read(text, self._url, began) for began, text in latest_first), self._url)
 
     def check_can_write(self) -> None:
@@ -80,10 +80,10 @@ class StoreLedger(Ledger):
             return b"".join(self._store.cat_file(name) for name in names)
 
     def _names(self, folder: str) -> list[str]:
-        """What is in a folder, the earliest first."""
+        """The objects in a folder, sorted by name; names of outcomes begin with their time."""
         with self._reading():
             try:
-                self._store.invalidate_cache(folder)  # others have written there
+                self._store.invalidate_cache(folder)  # other processes have written there
                 return sorted(self._store.ls(folder, detail=False))
             except FileNotFoundError:
                 return []
@@ -91,7 +91,7 @@ class StoreLedger(Ledger):
     def _put(self, name: str, text: str) -> None:
         try:
             self._store.pipe_file(name, text.encode())
-        except Exception as error:  # each store raises its own kinds
+        except Exception as error:  # each store raises its own classes
             raise WriteError(f"{name}: cannot be written ({with_kind(error)})") from error
 
     @contextmanager
@@ -102,4 +102,4 @@ class StoreLedger(Ledger):
             raise
         except Exception as error:
             why = with_kind(error)
-            raise OutputError(f"{self._url}: what runs have recorded cannot be read ({why})") from error
+            raise OutputError(f"{self._url}: the records of its runs cannot be read ({why})") from error
