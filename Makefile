@@ -5,17 +5,26 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests that kill processes, and start many: not beside others.
 ALONE := tests/test_kills.py tests/test_ray.py
+# Two processes, each busy to the end: see tests/conftest.py for what is kept together, and in which order.
+SHARED := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test clean
+.PHONY: demo check test clean
 
 demo: $(READY)
 	$(BIN)/video-features demo
+
+# After every edit: what takes about a minute.
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(SHARED) -m "not processes and not slow"
 
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/pytest $(SHARED) $(ALONE:%=--ignore %)
 	$(BIN)/pytest $(ALONE)
 
 $(READY): pyproject.toml

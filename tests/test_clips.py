@@ -53,9 +53,10 @@ def test_rows_are_those_of_their_frames_alone(
     assert (features.padded_frames is None) if padding is None else (features.padded_frames.tolist() == padding)  # type: ignore[union-attr]
     with open_source(video) as source:
         frames = np.stack([frame.rgb for frame in frames_of(source)])
+    extractor = load("r21d", weights=weights, stack_size=size)
     for row, start in enumerate(starts):
         own = frames[[min(k, 13) for k in range(start, start + size)]]
-        alone = load("r21d", weights=weights, stack_size=size).extract(own, source_fps=25).values["r21d"]
+        alone = extractor.extract(own, source_fps=25).values["r21d"]
         error = np.abs(alone - features.values["r21d"][row]).max() / np.abs(alone).max()
         assert alone.shape == (1, 512) and error < 1e-6
 
@@ -107,11 +108,11 @@ def test_arrays_may_be_views(standin_file: Standin, feature: str) -> None:
 
 
 def test_the_same_frames_from_a_file_and_from_an_array(bikes: Path, standin_file: Standin) -> None:
-    extractor = load("r21d", weights=standin_file("r21d", R18))
+    extractor = load("r21d", weights=standin_file("r21d", R18), step_size=60)
     with open_source(bikes) as source:
         frames = np.stack([frame.rgb for frame in frames_of(source)])
     from_array, from_file = extractor.extract(frames, source_fps=25), extractor.extract(bikes)
-    assert len(from_file) == 15
+    assert len(from_file) == 4
     assert np.array_equal(from_array.values["r21d"], from_file.values["r21d"])
     assert np.array_equal(from_array.start_seconds, from_file.start_seconds)
     assert np.array_equal(from_array.end_seconds, from_file.end_seconds)

@@ -176,6 +176,7 @@ print(obtain(Weights(url=sys.argv[1], sha256=sys.argv[2]), model="net").path.rea
 """
 
 
+@pytest.mark.processes
 def test_a_process_waits_for_another_that_is_downloading_the_same_file(
     server: Server, cache: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from families import install
 from video_features import extract, registry
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked, to be quick; tests/killing.py starts commands")
 def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

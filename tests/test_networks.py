@@ -17,6 +17,7 @@ from video_features import load
 from video_features.models import clip as clip_family
 from video_features.streams import Stream
 
+pytestmark = pytest.mark.usefixtures("quick_networks")
 in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
 
 GOLDEN = np.load(standin.GOLDEN / "networks.npz")

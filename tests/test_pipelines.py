@@ -6,13 +6,17 @@ are only near; but a frame too late, or BGR for RGB, is farther than that.
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 import standin
 from conftest import MISTAKES_IN_FLOW
@@ -20,7 +24,9 @@ from video_features import Extractor, Features, load
 from video_features.media import frames_of, open_source
 from video_features.streams import Stream
 
+pytestmark = pytest.mark.usefixtures("quick_networks")
 in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
+together = pytest.mark.xdist_group("i3d")  # in one process, which remembers the flow
 
 GOLDEN = np.load(standin.GOLDEN / "pipelines.npz")
 Rows = npt.NDArray[np.float32]
@@ -151,10 +157,38 @@ def raft(standin_file: Callable[[str, str], Path]) -> Extractor:
 
 
 @pytest.fixture
-def i3d(standin_file: Callable[[str, str], Path]) -> Extractor:
+def i3d(standin_file: Callable[[str, str], Path], known_flow: dict[tuple[str, ...], Any]) -> Extractor:
     weights = {key: standin_file("i3d", f"i3d_{key}") for key in ("rgb", "flow")}
     weights["raft"] = standin_file("raft", "raft")
-    return load("i3d", stack_size=10, step_size=10, weights=weights, device="cpu")
+    extractor = load("i3d", stack_size=10, step_size=10, weights=weights, device="cpu")
+    flow = extractor.streams[1].over
+    assert flow is not None
+    flow.run.runtime = Remembering(flow.run.runtime, known_flow)
+    return extractor
+
+
+class Remembering:
+    """A runtime that does not compute again what it, or another one like it, was given before."""
+
+    def __init__(self, runtime: Any, known: dict[tuple[str, ...], Any]) -> None:
+        self._runtime, self._known = runtime, known
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def __call__(self, method: str, batch: Any) -> Any:
+        leaves, _ = torch.utils._pytree.tree_flatten(batch)
+        digests = [hashlib.sha256(leaf.contiguous().numpy().tobytes()).hexdigest() for leaf in leaves]
+        key = (self.name, method, *digests)
+        if key not in self._known:
+            self._known[key] = self._runtime(method, batch)
+        return torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, self._known[key])
+
+
+@pytest.fixture(scope="module")
+def known_flow() -> dict[tuple[str, ...], Any]:
+    """What RAFT has computed in I3D's tests: the flow that all of them begin with takes most of their time."""
+    return {}
 
 
 @in_both
@@ -170,6 +204,7 @@ def test_raft(bikes24: npt.NDArray[np.uint8], raft: Extractor) -> None:
     assert np.allclose(features.end_timestamps_ms, np.arange(2, 25) * 40)
 
 
+@together
 @in_both
 def test_i3d(bikes24: npt.NDArray[np.uint8], i3d: Extractor) -> None:
     features = i3d.extract(bikes24, source_fps=25)
@@ -192,13 +227,23 @@ def test_a_mistake_in_raft_is_told(
     assert np.abs(found - expected).max() > 10 * 1e-3 * np.abs(expected).max()
 
 
+def at_first(wrong: Callable[..., Any], right: Callable[..., Any]) -> Callable[..., Any]:
+    """The wrong function for three calls: of ten fields of flow the others are right, and known from another test."""
+    calls = iter(range(3))
+    return lambda *given: (right if next(calls, None) is None else wrong)(*given)
+
+
+@together
 @pytest.mark.parametrize("mistake", MISTAKES_IN_FLOW)
 def test_a_mistake_in_the_flow_of_i3d_is_told(
     bikes24: npt.NDArray[np.uint8], i3d: Extractor, mistake: Callable[[Stream], None]
 ) -> None:
     i3d.streams = [flow] = i3d.streams[1:]
     assert flow.over is not None
+    right = copy.copy(flow.over)
     mistake(flow.over)
+    for part in ("preprocess", "collate", "postprocess"):
+        setattr(flow.over, part, at_first(getattr(flow.over, part), getattr(right, part)))
     found = i3d.extract(bikes24[:11], source_fps=25).values["flow"]
     expected = golden("bikes24|i3d:stack_size=10:step_size=10", "flow")[:1]
     assert relative_errors(found, expected).min() > 2 * 5e-3

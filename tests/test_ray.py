@@ -110,6 +110,7 @@ def check(outcomes: list[Outcome], expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(one.features.end_seconds, other.end_seconds)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("where", ["folder", "s3"])
 def test_a_node_dies_and_another_one_comes(
     where: str, videos: list[Path], expected: dict[str, Any], cluster: Cluster, s3: str, tmp_path: Path
@@ -132,6 +133,7 @@ def test_a_node_dies_and_another_one_comes(
     assert (state.videos, state.done, state.left) == (60, 60, 0)
 
 
+@pytest.mark.processes
 def test_a_video_that_kills_its_workers_is_failed_by_name(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     white = [np.full((16, 16, 3), 255, np.uint8)] * 5
     killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
@@ -142,6 +144,7 @@ def test_a_video_that_kills_its_workers_is_failed_by_name(videos: list[Path], cl
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.processes
 def test_with_isolate_it_costs_no_worker(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     white = [np.full((16, 16, 3), 255, np.uint8)] * 5
     killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
@@ -151,6 +154,7 @@ def test_with_isolate_it_costs_no_worker(videos: list[Path], cluster: Cluster, t
     assert "the process that read it ended, 2 times (signal SIGSEGV)" in ends["killer"].reason
 
 
+@pytest.mark.processes
 def test_a_list_streams(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     taken: list[Path] = []
 
@@ -166,6 +170,7 @@ def test_a_list_streams(videos: list[Path], cluster: Cluster, tmp_path: Path) ->
     assert len(taken) <= 8
 
 
+@pytest.mark.processes
 def test_names_that_come_twice(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
@@ -179,6 +184,7 @@ def test_names_that_come_twice(videos: list[Path], cluster: Cluster, tmp_path: P
     assert f"the outputs of its name are of another video, {videos[0]}" in reason
 
 
+@pytest.mark.processes
 def test_names_that_come_twice_are_refused_where_outputs_are_replaced(
     videos: list[Path], cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -198,6 +204,7 @@ def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists(), "it makes none of its own"
 
 
+@pytest.mark.processes
 def test_workers_that_cannot_start_stop_the_run(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"mine")
@@ -208,6 +215,7 @@ def test_workers_that_cannot_start_stop_the_run(videos: list[Path], cluster: Clu
         list(job.outcomes())
 
 
+@pytest.mark.processes
 def test_workers_that_end_before_they_can_begin_stop_the_run(
     videos: list[Path], cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -218,6 +226,7 @@ def test_workers_that_end_before_they_can_begin_stop_the_run(
     assert len(list(tmp_path.glob("loaded_*"))) == 3
 
 
+@pytest.mark.processes
 def test_what_workers_warn_of_is_told_once(
     videos: list[Path], cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,6 +238,7 @@ def test_what_workers_warn_of_is_told_once(
     assert caplog.messages.count("these weights are 100 % mine") == 1
 
 
+@pytest.mark.processes
 def test_through_ray_client(
     videos: list[Path], expected: dict[str, Any], cluster: Cluster, client_address: str, tmp_path: Path
 ) -> None:
@@ -237,6 +247,7 @@ def test_through_ray_client(
     check(outcomes, dict(list(expected.items())[:12]))
 
 
+@pytest.mark.processes
 def test_the_command_starts_a_cluster_of_its_own(
     videos: list[Path], environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -250,6 +261,7 @@ def test_the_command_starts_a_cluster_of_its_own(
     assert len(list((tmp_path / "out" / "trouble").glob("*_trouble.npy"))) == 5
 
 
+@pytest.mark.processes
 def test_an_interrupted_command_leaves_nothing_half_written(
     videos: list[Path], cluster: Cluster, environment: dict[str, str], tmp_path: Path
 ) -> None:

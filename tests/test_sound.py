@@ -28,6 +28,7 @@ from video_features.media import Sound
 from video_features.models import vggish
 from video_features.sampling import SoundSampler
 
+pytestmark = pytest.mark.usefixtures("quick_networks")
 NETWORKS = np.load(standin.GOLDEN / "networks.npz")
 PIPELINES = np.load(standin.GOLDEN / "pipelines.npz")
 Array = npt.NDArray[Any]

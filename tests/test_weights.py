@@ -85,6 +85,7 @@ print(obtain(Weights(repository="org/net", filenames=("model.safetensors", "pyto
 """
 
 
+@pytest.mark.processes
 def test_from_the_hub_the_first_name_that_is_there_kept_and_verified(served: tuple[Path, str], tmp_path: Path) -> None:
     folder, address = served
     (folder / "org" / "net").mkdir(parents=True)
