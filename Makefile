@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests that kill processes, and start many: not beside others.
 ALONE := tests/test_kills.py tests/test_ray.py
-# Two processes, each busy to the end: see tests/conftest.py for what is kept together, and in which order.
-SHARED := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# Two processes, each busy to the end: see tests/conftest.py for what goes to one process, and in which order.
+SHARED := --numprocesses 2 --dist loadscope
+# Threads of PyTorch that wait for each other leave the cores to the other process meanwhile, instead of spinning.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: demo check test clean
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,21 +26,41 @@ from video_features.streams import Stream
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
 
-# Files that take longest, in that order; the tests of these are shared out among the processes of pytest-xdist one by
-# one, but for those that say that they belong together. Of other files each goes to one process.
+# Files that take longest, in that order. The tests of these are shared out among the processes of pytest-xdist one by
+# one, but for those of I3D's pipeline, which share flow; of the other files each goes to one process.
 LONGEST = ("test_pipelines.py", "test_networks.py", "test_clips.py")
 
 
-@pytest.hookimpl(tryfirst=True)
+def unit_of_work(nodeid: str) -> tuple[int, str]:
+    """Its place in the queue, and what tests have in common that go to one process."""
+    path, _, test = nodeid.partition("::")
+    file = path.rpartition("/")[2]
+    if file not in LONGEST:
+        return len(LONGEST) + 1, path
+    if file == "test_pipelines.py" and "i3d" in test.partition("[")[0]:
+        return 0, "i3d"
+    return LONGEST.index(file) + 1, nodeid
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, keep all processes busy to the end."""
-    if not hasattr(config, "workerinput"):
-        return
-    order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: (order.get(item.path.name, len(order)), item.get_closest_marker("xdist_group") is None))
-    for item in items:
-        if item.path.name not in order:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """What takes longest is begun first, where several processes share the tests."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: unit_of_work(item.nodeid)[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What `--dist loadscope` does here. `loadgroup`, which is for this, does nothing in pytest-xdist 3.8, pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of_work(nodeid)[1]
+
+    if config.getoption("dist") != "loadscope":
+        return None
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -131,9 +152,7 @@ def vggish_weights(standin_file: Callable[[str, str], Path]) -> Path:
 
 
 @pytest.fixture
-def small_vggish(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Extractor]:
+def small_vggish(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Extractor]:
     """Loads VGGish with these settings, whose network then tells what it is given, at once: a row is the first 128
     numbers of a log-mel spectrogram."""
     weights = tmp_path_factory.mktemp("vggish") / "vggish.pth"
