@@ -213,6 +213,7 @@ def ours(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_fetch_then_extract_without_a_network_then_verify(
     server: Server,
     cache: Path,

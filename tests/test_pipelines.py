@@ -23,7 +23,7 @@ from video_features import Extractor, Features, load
 from video_features.media import frames_of, open_source
 from video_features.streams import Stream
 
-pytestmark = pytest.mark.usefixtures("quick_networks")
+pytestmark = [pytest.mark.usefixtures("quick_networks"), pytest.mark.slow]
 in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
 
 GOLDEN = np.load(standin.GOLDEN / "pipelines.npz")

@@ -138,6 +138,7 @@ def test_torch_and_safetensors_files_give_the_same_features(
     assert np.array_equal(*both) and both[0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feature", "model", "checkpoint", "change", "message"),
     [
