@@ -5,17 +5,28 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests that kill processes, and start many: not beside others.
 ALONE := tests/test_kills.py tests/test_ray.py
+# Two processes, each busy to the end: see tests/conftest.py for what goes to one process, and in which order.
+SHARED := --numprocesses 2 --dist loadscope
+# Threads of PyTorch that wait for each other leave the cores to the other process meanwhile, instead of spinning.
+export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test clean
+.PHONY: demo check test clean
 
 demo: $(READY)
 	$(BIN)/video-features demo
+
+# After every edit: what takes about a minute.
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(SHARED) -m "not processes and not slow"
 
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/pytest $(SHARED) $(ALONE:%=--ignore %)
 	$(BIN)/pytest $(ALONE)
 
 $(READY): pyproject.toml

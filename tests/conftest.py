@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from filelock import FileLock
 
 import standin
 from families import install
@@ -23,6 +26,42 @@ from video_features.extraction import Stream
 from video_features.models import vggish
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
+
+# Files that take longest, in that order. The tests of these are shared out among the processes of pytest-xdist one by
+# one, but for those of I3D's pipeline, which share flow; of the other files each goes to one process.
+LONGEST = ("test_pipelines.py", "test_networks.py", "test_clips.py")
+
+
+def unit_of_work(nodeid: str) -> tuple[int, str]:
+    """Its place in the queue, and what tests have in common that go to one process."""
+    path, _, test = nodeid.partition("::")
+    file = path.rpartition("/")[2]
+    if file not in LONGEST:
+        return len(LONGEST) + 1, path
+    if file == "test_pipelines.py" and "i3d" in test.partition("[")[0]:
+        return 0, "i3d"
+    return LONGEST.index(file) + 1, nodeid
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest is begun first, where several processes share the tests."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: unit_of_work(item.nodeid)[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What `--dist loadscope` does here. `loadgroup`, which is for this, does nothing in pytest-xdist 3.8, pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of_work(nodeid)[1]
+
+    if config.getoption("dist") != "loadscope":
+        return None
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +79,36 @@ def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return name
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all processes of this run of pytest."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cache(shared_folder: Path) -> Iterator[None]:
     """Checkpoints and converted networks of these tests alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        patch.setenv("TORCH_HOME", str(shared_folder / "torch"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_networks() -> Iterator[None]:
+    """Spares what does not change a network whose weights are all loaded: random values before they are, and that
+    PyTorch traces it a second time, to compare, before OpenVINO converts it."""
+
+    def leave(tensor: torch.Tensor, *given: object, **more: object) -> torch.Tensor:
+        return tensor
+
+    trace = torch.jit.trace
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")):
+            patch.setattr(torch.nn.init, name, leave)
+        patch.setattr(torch.jit, "trace", partial(trace, check_trace=False))
         yield
 
 
@@ -67,14 +131,18 @@ def carphone() -> Path:
 
 
 @pytest.fixture(scope="session")
-def standin_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+def standin_file(shared_folder: Path) -> Callable[[str, str], Path]:
     """A checkpoint file of stand-in weights, written once: `standin_file("resnet", "resnet18")`."""
-    folder = tmp_path_factory.mktemp("weights")
+    folder = shared_folder / "weights"
+    folder.mkdir(exist_ok=True)
 
     def make(family: str, checkpoint: str) -> Path:
         path = folder / f"{checkpoint}.pth"
-        if not path.exists():
-            torch.save(standin.state_dict(family, checkpoint), path)
+        with FileLock(folder / f"{checkpoint}.lock"):
+            if not path.exists():
+                unfinished = folder / f"{checkpoint}.unfinished"
+                torch.save(standin.state_dict(family, checkpoint), unfinished)
+                unfinished.rename(path)
         return path
 
     return make
@@ -86,13 +154,15 @@ def vggish_weights(standin_file: Callable[[str, str], Path]) -> Path:
 
 
 @pytest.fixture
-def small_vggish(monkeypatch: pytest.MonkeyPatch, vggish_weights: Path) -> Callable[..., Extractor]:
+def small_vggish(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Extractor]:
     """Loads VGGish with these settings, whose network then tells what it is given, at once: a row is the first 128
     numbers of a log-mel spectrogram."""
+    weights = tmp_path_factory.mktemp("vggish") / "vggish.pth"
+    torch.save({}, weights)
     monkeypatch.setattr(vggish, "load_strictly", lambda *given: None)
     monkeypatch.setattr(vggish.Vggish, "__init__", torch.nn.Module.__init__)
     monkeypatch.setattr(vggish.Vggish, "forward", lambda self, examples: examples.flatten(1)[:, :128])
-    return partial(load, "vggish", weights=vggish_weights, device="cpu")
+    return partial(load, "vggish", weights=weights, device="cpu")
 
 
 @pytest.fixture

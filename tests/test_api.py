@@ -147,6 +147,7 @@ def test_extraction_total(bikes: Path) -> None:
     assert np.allclose(features.start_seconds, [0, 10 / 3, 20 / 3])
 
 
+@pytest.mark.slow
 def test_several_features_decode_each_video_once(
     tmp_path: Path, standin_file: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +206,7 @@ def test_probabilities_are_a_softmax_over_all_classes(standin_file: Callable[[st
         assert np.allclose([one.probability for one in row.classes], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_clip_chooses_among_texts_by_default_kinetics_400(standin_file: Callable[[str, str], Path]) -> None:
     texts = clip_family._texts(None)
     assert len(texts) == 400 and texts["playing violin"] == "a photo of playing violin"

@@ -184,6 +184,7 @@ def test_sound_that_plainly_goes_on_is_placed_as_if_it_were_looked_at(
     assert np.array_equal(*(np.concatenate([one.samples for one in read]) for read in (found, expected)))
 
 
+@pytest.mark.slow
 def test_no_sound(tmp_path: Path, vggish_weights: Path) -> None:
     silent = write_video(tmp_path / "a.mp4", grey_levels(4))
     text = tmp_path / "b.mp3"
@@ -410,6 +411,7 @@ def test_broken_sound_does_not_cost_the_pictures(tmp_path: Path, small_vggish: L
     assert seen.status == "done" and seen.features is not None and len(seen.features) == 40
 
 
+@pytest.mark.slow
 def test_sound_and_pictures_share_one_reading(
     tmp_path: Path, small_vggish: Load, vggish_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

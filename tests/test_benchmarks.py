@@ -40,6 +40,7 @@ def r21d(standin_file: Callable[[str, str], Path]) -> Extractor:
     return load("r21d", weights=weights, stack_size=4, step_size=3, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("feature", "rows"), [("resnet18", 9), ("r21d", 2)])
 def test_a_plain_loop_agrees(feature: str, rows: int, carphone: Path, request: pytest.FixtureRequest) -> None:
     extractor = request.getfixturevalue(feature)

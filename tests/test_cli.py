@@ -187,6 +187,7 @@ def test_ctrl_c_says_what_is_left_with_status_130(monkeypatch: pytest.MonkeyPatc
     assert not [path for path in (tmp_path / "out" / "timm").rglob("*") if path.is_file()]
 
 
+@pytest.mark.processes
 def test_the_reference_command_line_writes_the_same_files(video: Path, tmp_path: Path) -> None:
     other = write_video(tmp_path / "with space.mp4", grey_levels(4))
     words = ["feature_type=timm", "model_name=tf_efficientnet_lite0", "extraction_fps=null", "batch_size=3"]

@@ -87,6 +87,7 @@ def told(made: dict[str, Items], outputs: Path) -> Outcomes:
     return {group: [line for line in lines if line["group"] == group] for group in GROUPS}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_ends_in_whole_features_or_in_a_reason(
     made: dict[str, Items], told: Outcomes, outputs: Path, group: str
@@ -107,6 +108,7 @@ def test_each_ends_in_whole_features_or_in_a_reason(
     assert written == {file for one in ended for file in one["files"]}, "and nothing of what failed, nor temporary"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_dry_run_tells_reasons_in_a_line(made: dict[str, Items], told: Outcomes, group: str) -> None:
     planned = [line for line in told[group] if "planned" in line]

@@ -178,6 +178,7 @@ print(obtain(Weights(url=sys.argv[1], sha256=sys.argv[2]), model="net").path.rea
 """
 
 
+@pytest.mark.processes
 def test_a_process_waits_for_another_that_is_downloading_the_same_file(
     server: Server, cache: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +215,7 @@ def ours(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_fetch_then_extract_without_a_network_then_verify(
     server: Server,
     cache: Path,

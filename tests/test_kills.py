@@ -12,6 +12,7 @@ from families import install
 from video_features import extract, registry
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked, to be quick; tests/killing.py starts commands")
 def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -20,13 +21,13 @@ def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(tmp_path / "site")
     registry._modules.cache_clear()
-    videos = killing.make_videos(tmp_path / "videos", 150)
+    videos = killing.make_videos(tmp_path / "videos", 80)
     undisturbed, out, trace = tmp_path / "undisturbed", tmp_path / "out", tmp_path / "trace.txt"
     assert {one.status for one in extract(videos, "trouble", output_path=undisturbed, device="cpu")} == {"done"}
     monkeypatch.setenv("TROUBLE_SECONDS", str(killing.SECONDS_A_FRAME))
     monkeypatch.setenv("TROUBLE_TRACE", str(trace))
-    killed = killing.under_fire(killing.Light, videos, out, trace, kills=36)
+    killed = killing.under_fire(killing.Light, videos, out, trace, kills=20)
     monkeypatch.delenv("TROUBLE_TRACE")
     seen = killing.check(videos, out, undisturbed, trace, killed)
     registry._modules.cache_clear()
-    assert seen["kills"] >= 24 and seen["begun again"] >= 12, "or it was not hard"
+    assert seen["kills"] >= 13 and seen["begun again"] >= 6, "or it was not hard"

@@ -194,6 +194,7 @@ def test_a_shard_that_cannot_be(shard: str) -> None:
         RunSettings(shard=shard)
 
 
+@pytest.mark.slow
 def test_parts_of_a_video_are_extracted_each_under_its_id(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", grey_levels(30))
     settings = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}

@@ -17,7 +17,8 @@ from video_features import load
 from video_features.extraction import Stream
 from video_features.models import clip as clip_family
 
-in_both = pytest.mark.parametrize("runtime", ["torch", "openvino"], indirect=True)
+pytestmark = pytest.mark.usefixtures("quick_networks")
+in_both = pytest.mark.parametrize("runtime", ["torch", pytest.param("openvino", marks=pytest.mark.slow)], indirect=True)
 
 GOLDEN = np.load(standin.GOLDEN / "networks.npz")
 CLIP = {"RN50": "clip_RN50", "RN101": "clip_RN101", "ViT-B/32": "clip_ViT-B_32", "ViT-B/16": "clip_ViT-B_16"}
@@ -34,7 +35,15 @@ def assert_close(
 
 
 @in_both
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        *(pytest.param(f"resnet{layers}", marks=pytest.mark.slow) for layers in (101, 152)),
+    ],
+)
 def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
     extractor = load("resnet", model_name=name, weights=standin_file("resnet", name), device="cpu")
     features, logits = extractor.streams[0].run(standin.network_input(name, (1, 3, 224, 224), -2, 2))
@@ -48,7 +57,7 @@ def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
     ("feature", "settings", "checkpoint", "case", "shape", "low", "high"),
     [
         ("r21d", {}, "r2plus1d_18_16_kinetics", "r2plus1d_18_16_kinetics", (1, 3, 16, 112, 112), -2, 2),
-        (
+        pytest.param(
             "r21d",
             {"model_name": "r2plus1d_34_32_ig65m_ft_kinetics"},
             "r2plus1d_34_32_ig65m_ft_kinetics",
@@ -56,6 +65,7 @@ def test_resnet(name: str, standin_file: Callable[[str, str], Path]) -> None:
             (1, 3, 32, 112, 112),
             -2,
             2,
+            marks=pytest.mark.slow,
         ),
         ("s3d", {}, "s3d", "s3d_16", (1, 3, 16, 224, 224), 0, 1),
         ("i3d", {"streams": "rgb"}, "i3d_rgb", "i3d_rgb_16", (1, 3, 16, 224, 224), -1, 1),
@@ -119,6 +129,7 @@ def test_a_mistake_in_flow_is_told(
         assert_close(oracles_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-2)
 
 
+@pytest.mark.slow
 def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callable[[str, str], Path]) -> None:
     # The two published 34-layer networks differ in their weights and windows alone.
     name = "r2plus1d_34_8_ig65m_ft_kinetics"
@@ -129,6 +140,7 @@ def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callabl
     assert_close(features, GOLDEN[f"{case}/features"], 1e-4)
 
 
+@pytest.mark.slow
 @in_both
 @pytest.mark.parametrize("name", CLIP)
 def test_clip(name: str, standin_file: Callable[[str, str], Path]) -> None:
@@ -150,12 +162,14 @@ def test_clip_tokens_are_openais() -> None:
     assert np.array_equal(clip_family._tokenizer("ViT-B/32")(list(TEXTS)).numpy(), GOLDEN["clip_tokens/tokens"])
 
 
+@pytest.mark.slow
 def test_clip_custom_reads_the_architecture_from_the_shapes(standin_file: Callable[[str, str], Path]) -> None:
     extractor = load("clip", model_name="custom", weights=standin_file("clip", "clip_ViT-B_32"), device="cpu")
     features, _ = extractor.streams[0].run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
     assert_close(features, GOLDEN["clip_ViT-B_32/image_features"], 1e-4)
 
 
+@pytest.mark.slow
 def test_only_weights_that_were_trained_with_quick_gelu_get_it(standin_file: Callable[[str, str], Path]) -> None:
     # open_clip builds ViT-B-32 without QuickGELU whatever the tag, and only warns; OpenAI's need it, LAION's do not.
     weights = standin_file("clip", "clip_ViT-B_32")

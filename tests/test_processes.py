@@ -20,6 +20,7 @@ from families import command, install
 from video_features import VideoFeaturesError, extract, load, registry
 from video_features.features import Outcome
 
+pytestmark = pytest.mark.processes
 PATIENCE_SECONDS = 300
 
 

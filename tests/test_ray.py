@@ -110,6 +110,7 @@ def check(outcomes: list[Outcome], expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(one.features.end_seconds, other.end_seconds)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("where", ["folder", "s3"])
 def test_a_node_dies_and_another_one_comes(
     where: str, videos: list[Path], expected: dict[str, Any], cluster: Cluster, s3: str, tmp_path: Path
@@ -132,16 +133,21 @@ def test_a_node_dies_and_another_one_comes(
     assert (state.videos, state.done, state.left) == (60, 60, 0)
 
 
+@pytest.mark.processes
 def test_a_video_that_kills_its_workers_is_failed_by_name(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     white = [np.full((16, 16, 3), 255, np.uint8)] * 5
     killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
-    ends = {Path(one.location).stem: one for one in run([videos[0], killer, *videos[1:6]], tmp_path / "out", cluster)}
+    ends = {
+        Path(one.location).stem: one
+        for one in run([videos[0], killer, *videos[1:6]], tmp_path / "out", cluster, workers=2)
+    }
     assert ends["killer"].status == "failed"
     assert ends["killer"].reason.startswith(f"{killer}: the worker reading it died 3 times (")
     assert [ends[f"{k:02}"].status for k in range(6)] == ["done"] * 6
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.processes
 def test_with_isolate_it_costs_no_worker(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     white = [np.full((16, 16, 3), 255, np.uint8)] * 5
     killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
@@ -151,6 +157,7 @@ def test_with_isolate_it_costs_no_worker(videos: list[Path], cluster: Cluster, t
     assert "the process reading it died 2 times (signal SIGSEGV)" in ends["killer"].reason
 
 
+@pytest.mark.processes
 def test_a_list_streams(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     taken: list[Path] = []
 
@@ -166,10 +173,11 @@ def test_a_list_streams(videos: list[Path], cluster: Cluster, tmp_path: Path) ->
     assert len(taken) <= 8
 
 
+@pytest.mark.processes
 def test_names_that_come_twice(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
-    outcomes = list(run([videos[0], other, videos[0]], tmp_path / "out", cluster))
+    outcomes = list(run([videos[0], other, videos[0]], tmp_path / "out", cluster, workers=2))
     assert sorted((one.status, one.location) for one in outcomes) == [
         ("done", str(videos[0])),
         ("failed", str(other)),
@@ -179,12 +187,13 @@ def test_names_that_come_twice(videos: list[Path], cluster: Cluster, tmp_path: P
     assert f"the outputs of this name belong to another video, {videos[0]}" in reason
 
 
+@pytest.mark.processes
 def test_names_that_come_twice_are_refused_where_outputs_are_replaced(
     videos: list[Path], cluster: Cluster, tmp_path: Path
 ) -> None:
     (tmp_path / "two").mkdir()
     other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
-    ends = {one.location: one for one in run([videos[0], other], tmp_path / "out", cluster, overwrite=True)}
+    ends = {one.location: one for one in run([videos[0], other], tmp_path / "out", cluster, overwrite=True, workers=1)}
     assert ends[str(videos[0])].status == "done"
     assert f"would have the same names as those of {videos[0]}, which comes first" in ends[str(other)].reason
 
@@ -198,16 +207,24 @@ def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists(), "it makes none of its own"
 
 
+@pytest.mark.processes
 def test_workers_that_cannot_start_stop_the_run(videos: list[Path], cluster: Cluster, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"mine")
-    settings = {"weights": weights, "output_path": tmp_path / "out", "device": "cpu", "cpus_per_worker": 1}
+    settings = {
+        "weights": weights,
+        "output_path": tmp_path / "out",
+        "device": "cpu",
+        "cpus_per_worker": 1,
+        "workers": 2,
+    }
     job = Job(videos, "trouble", {**settings, "engine": "ray", "address": cluster.address})
     weights.unlink()  # as where the other machines do not have it
     with pytest.raises(VideoFeaturesError, match=r"no worker can start on the Ray cluster: .*weights\.pth"):
         list(job.outcomes())
 
 
+@pytest.mark.processes
 def test_workers_that_end_before_they_can_begin_stop_the_run(
     videos: list[Path], cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -218,6 +235,7 @@ def test_workers_that_end_before_they_can_begin_stop_the_run(
     assert len(list(tmp_path.glob("loaded_*"))) == 3
 
 
+@pytest.mark.processes
 def test_what_workers_warn_of_is_told_once(
     videos: list[Path], cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,14 +247,16 @@ def test_what_workers_warn_of_is_told_once(
     assert caplog.messages.count("these weights are 100 % mine") == 1
 
 
+@pytest.mark.processes
 def test_through_ray_client(
     videos: list[Path], expected: dict[str, Any], cluster: Cluster, client_address: str, tmp_path: Path
 ) -> None:
     assert not ray.is_initialized(), "or it would be that connection"
-    outcomes = list(run(videos[:12], tmp_path / "out", cluster, address=client_address))
+    outcomes = list(run(videos[:12], tmp_path / "out", cluster, address=client_address, workers=1))
     check(outcomes, dict(list(expected.items())[:12]))
 
 
+@pytest.mark.processes
 def test_the_command_starts_a_cluster_of_its_own(
     videos: list[Path], environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -250,11 +270,16 @@ def test_the_command_starts_a_cluster_of_its_own(
     assert len(list((tmp_path / "out" / "trouble").glob("*_trouble.npy"))) == 5
 
 
+@pytest.mark.processes
 def test_an_interrupted_command_leaves_nothing_half_written(
-    videos: list[Path], cluster: Cluster, environment: dict[str, str], tmp_path: Path
+    videos: list[Path],
+    cluster: Cluster,
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ["extract", "trouble", *videos, "--output-path", tmp_path / "out", "--engine", "ray"]
-    words += ["--address", cluster.address, "--cpus-per-worker", 1]
+    words += ["--address", cluster.address, "--cpus-per-worker", 1, "--workers", 2]
     process = subprocess.Popen(command(*words), env=os.environ, stderr=subprocess.PIPE, text=True)
     records = tmp_path / "out" / "trouble"
     while not list(records.glob("*.json")):
@@ -265,7 +290,8 @@ def test_an_interrupted_command_leaves_nothing_half_written(
     assert process.returncode == 130, said
     assert "interrupted: " in said and "an unknown number left; no file is half-written" in said
     assert not list(tmp_path.rglob("*.tmp"))
-    ends = list(run(videos, tmp_path / "out", cluster))
+    monkeypatch.setenv("TROUBLE_SECONDS", "0")
+    ends = list(extract(videos, "trouble", output_path=tmp_path / "out", device="cpu"))
     assert len(ends) == len(videos) and {one.status for one in ends} == {"done", "skipped"}
 
 

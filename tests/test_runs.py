@@ -89,6 +89,7 @@ def test_every_end_is_a_line(videos: list[Path], tmp_path: Path, monkeypatch: py
     assert (failed["reason"], failed["error"]) == ("missing.mp4: no such file", "MediaError")
 
 
+@pytest.mark.processes
 def test_lines_of_many_processes_stay_whole_and_a_torn_one_costs_only_itself(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\nfrom video_features.runs.ledger.files import FileLedger\n"
@@ -320,6 +321,7 @@ def test_what_failed_in_another_process_of_the_same_run_is_not_tried_again(video
     assert [line["status"] for line in lines] == ["failed", "done", "done"]
 
 
+@pytest.mark.processes
 def test_a_namesake_does_not_free_the_claim_of_the_first(videos: list[Path], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = write_video(tmp_path / "other" / "a.mp4", grey_levels(4))

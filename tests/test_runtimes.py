@@ -82,6 +82,7 @@ def test_openvino_refuses_what_it_does_not_do(runtime: str) -> None:
         Placement(torch.device("mps"), "openvino")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 @pytest.mark.parametrize("name", ["openvino", "compile"])
 def test_all_give_what_torch_gives(runtime: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,6 +170,7 @@ def test_one_network_with_other_settings_is_another_one(runtime: str, standin_fi
     assert folders[0] != folders[1] and folders[0] == folders[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 def test_features_of_several_networks_agree(runtime: str, tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", (np.roll(picture, 3 * k, axis=1) for k, picture in enumerate(textures(6))))
@@ -178,6 +180,7 @@ def test_features_of_several_networks_agree(runtime: str, tmp_path: Path) -> Non
     assert np.abs(ours.values["timm"] - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 def test_openvino_gets_no_more_rows_in_a_pass_than_save_something(
     runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

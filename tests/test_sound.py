@@ -29,6 +29,7 @@ from video_features.extraction.sampling import SoundSampler
 from video_features.media import Sound
 from video_features.models import vggish
 
+pytestmark = pytest.mark.usefixtures("quick_networks")
 NETWORKS = np.load(standin.GOLDEN / "networks.npz")
 PIPELINES = np.load(standin.GOLDEN / "pipelines.npz")
 Array = npt.NDArray[Any]
@@ -172,6 +173,7 @@ def test_post_process_of_a_whole_file(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "as_saved",
     [
@@ -194,6 +196,7 @@ def test_the_forms_of_pca_files(
     assert torch.equal(*rows)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_arrays_runs_nothing(vggish_weights: Path, tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -213,6 +216,7 @@ def test_a_checkpoint_with_arrays_runs_nothing(vggish_weights: Path, tmp_path: P
         load("vggish", weights={"vggish": vggish_weights, "pca": path}, post_process=True)
 
 
+@pytest.mark.slow
 def test_rows_are_in_step_with_those_of_r21d(
     tmp_path: Path, vggish_weights: Path, standin_file: Callable[[str, str], Path]
 ) -> None:

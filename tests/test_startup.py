@@ -32,11 +32,13 @@ def imported(*arguments: str, status: int) -> tuple[str, set[str]]:
     return told, {line.rpartition("|")[2].strip().partition(".")[0] for line in times}
 
 
+@pytest.mark.processes
 def test_the_package_imports_no_networks() -> None:
     _, packages = imported("-c", "import video_features, click", status=0)
     assert "video_features" in packages and not packages & {*HEAVY, "numpy"}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -55,6 +57,7 @@ def test_the_help_imports_no_networks(arguments: tuple[str, ...], told: str) -> 
     assert told in text and not packages & HEAVY
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -80,6 +83,7 @@ def test_mistakes_are_told_before_networks_are_imported(arguments: tuple[str, ..
     assert told in text and not packages & HEAVY
 
 
+@pytest.mark.processes
 def test_no_family_imports_the_library_of_another() -> None:
     """Except that open_clip imports timm."""
     code = """

@@ -359,6 +359,7 @@ with open_source(sys.argv[1]) as source, ThreadPoolExecutor(1) as other:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_process_may_fork_while_another_thread_has_converted_a_frame(carphone: Path) -> None:
     subprocess.run([sys.executable, "-c", FORKS, str(carphone)], timeout=60, check=True)

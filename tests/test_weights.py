@@ -86,6 +86,7 @@ print(obtain(Weights(repository="org/net", filenames=("model.safetensors", "pyto
 """
 
 
+@pytest.mark.processes
 def test_from_the_hub_the_first_name_that_is_there_kept_and_verified(served: tuple[Path, str], tmp_path: Path) -> None:
     folder, address = served
     (folder / "org" / "net").mkdir(parents=True)
@@ -138,6 +139,7 @@ def test_torch_and_safetensors_files_give_the_same_features(
     assert np.array_equal(*both) and both[0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feature", "model", "checkpoint", "change", "message"),
     [
