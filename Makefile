@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests that kill processes, and start many: not beside others.
-ALONE := tests/test_kills.py tests/test_ray.py
+ALONE := tests/engines/test_kills.py tests/engines/test_ray.py
 # Two processes, each busy to the end: see tests/conftest.py for what goes to one process, and in which order.
 SHARED := --numprocesses 2 --dist loadscope
 # Threads of PyTorch that wait for each other leave the cores to the other process meanwhile, instead of spinning.

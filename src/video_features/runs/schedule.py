@@ -50,8 +50,8 @@ class Schedule:
         self._claims_held: dict[str, Claim] = {}  # {name of a task: its claim}
         self._running_names: set[str] = set()  # of tasks in progress without a claim, in case a later name is the same
         self._deferred: deque[Task] = deque()  # claimed by other processes, or named like a task in progress
-        # If the executor keeps the order: {number: (task, its outcomes if they wait for those of an earlier task)}.
-        self._in_progress: dict[int, tuple[Task, list[Outcome] | None]] = {}
+        # If the executor keeps the order: {number of a task: its outcomes, once they wait for those of an earlier task}.
+        self._in_progress: dict[int, list[Outcome] | None] = {}
         self._has_logged_wait = False
         self._unrecorded: list[dict[str, Any]] = []  # lines for the ledger
         self._recorded_at = 0.0  # on the monotonic clock
@@ -100,7 +100,7 @@ class Schedule:
         if len(outcomes) == len(self._bookkeeping.extractors):
             return list(outcomes.values())
         if self._executor.keeps_order:
-            self._in_progress[task.number] = task, None
+            self._in_progress[task.number] = None
         if self._ledger is not None and self._claims is None:
             self._running_names.add(task.name)
         self._executor.submit(task)
@@ -160,8 +160,8 @@ class Schedule:
 
     def _in_order(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
         """The outcomes of this task, and of tasks that waited for it, unless an earlier task is still in progress."""
-        self._in_progress[task.number] = task, outcomes
-        for number, (_, ended) in list(self._in_progress.items()):
+        self._in_progress[task.number] = outcomes
+        for number, ended in list(self._in_progress.items()):
             if ended is None:
                 return
             del self._in_progress[number]

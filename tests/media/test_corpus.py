@@ -68,7 +68,7 @@ def told(made: dict[str, Items], outputs: Path) -> Outcomes:
         }
         for group, settings in GROUPS.items()
     }
-    sources = [Path(__file__).parent, Path(video_features.__file__).parents[1]]
+    sources = [Path(__file__).parents[1], Path(video_features.__file__).parents[1]]
     command = [sys.executable, "-X", "faulthandler", "-m", "families.run"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources)), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

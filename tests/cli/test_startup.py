@@ -16,7 +16,7 @@ from video_features.cli.main import cli
 from video_features.registry import check_settings, resolve_settings
 from video_features.settings.source import read_settings
 
-MAIN = str(Path(__file__).parents[1] / "main.py")
+MAIN = str(Path(__file__).parents[2] / "main.py")
 OURS = ("-m", "video_features")
 HEAVY = {"torch", "torchvision", "timm", "open_clip", "av", "scipy", "PIL", "huggingface_hub"}
 

@@ -15,9 +15,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from test_segments import COUNT, WRITE, extracted, frames, moving, samples, swapped, without_order, written
 
 import video_features.media.fast.sparse as skipping
-from test_segments import COUNT, WRITE, extracted, frames, moving, samples, swapped, without_order, written
 from video_features import Features, MediaError
 from video_features.extraction import line
 from video_features.extraction.extractor import extract_from

@@ -17,7 +17,7 @@ from video_features import SettingsError, Video, registry
 from video_features.cli import reference as reference_cli
 from video_features.cli.main import cli
 
-MAIN = Path(__file__).parents[1] / "main.py"
+MAIN = Path(__file__).parents[2] / "main.py"
 
 
 def ours(*arguments: object) -> Result:

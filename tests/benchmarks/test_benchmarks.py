@@ -12,7 +12,7 @@ import pytest
 
 from video_features import Extractor, load, models
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import limits
 import speed
 from plain import plain_loop

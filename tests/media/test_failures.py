@@ -9,9 +9,9 @@ from typing import Any
 import PIL.Image
 import pytest
 from click.testing import CliRunner
+from test_video import faststart
 
 from conftest import grey_levels, tones, write_sound, write_video
-from test_video import faststart
 from video_features import MediaError, OutputError, extract, load
 from video_features.cli.main import cli
 
