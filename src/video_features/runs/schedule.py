@@ -50,7 +50,7 @@ class Schedule:
         self._claims_held: dict[str, Claim] = {}  # {name of a task: its claim}
         self._running_names: set[str] = set()  # of tasks in progress without a claim, in case a later name is the same
         self._deferred: deque[Task] = deque()  # claimed by other processes, or named like a task in progress
-        # If the executor keeps the order: {number of a task: its outcomes, once they wait for those of an earlier task}.
+        # If the executor keeps the order: {number of a task: its outcomes, once they wait for an earlier task}.
         self._in_progress: dict[int, list[Outcome] | None] = {}
         self._has_logged_wait = False
         self._unrecorded: list[dict[str, Any]] = []  # lines for the ledger
