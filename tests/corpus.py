@@ -1,6 +1,6 @@
-"""Files that are damaged, strange or no videos at all, written into a folder, each with how it must end.
+"""Writes damaged, unusual and non-video files into a folder, each with its expected result.
 
-Pictures are those of `grey_levels`, so that rows of a colour tell which ones they are of; see `Item`.
+The pictures come from `grey_levels`, so the rows of the feature `colour` tell which pictures were read. See `Item`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from conftest import grey_levels, tones, write_sound, write_video
 
 @dataclass(frozen=True)
 class Item:
-    """How a file must end. Where nothing is given: in features that are whole and finite, or in a reason.
+    """The expected result for a file. Without any expectation: complete, finite features, or a reason.
 
-    pictures: of the feature `colour`: which of `grey_levels` its rows are of, in their order
-    frames: how many rows it has, where the pictures are others
-    size: height and width of the first and of the last picture
-    seconds: when its rows start
-    sound_rows: of the feature `loudness`: how many there are
-    reason, no_sound: a pattern of why there is no `colour`, or no `loudness`
+    pictures: the indices into `grey_levels` that the rows of `colour` show, in order
+    frames: the number of rows of `colour`, for pictures that are not from `grey_levels`
+    size: the height and width of the first and of the last picture
+    seconds: the start times of the rows of `colour`
+    sound_rows: the number of rows of `loudness`
+    reason, no_sound: a pattern for the reason why `colour`, or `loudness`, failed
     """
 
     pictures: list[int] | None = None
@@ -61,12 +61,12 @@ NOT_A_VIDEO = unreadable("not a video or audio file that FFmpeg can read")
 
 
 def no_videos(folder: Path) -> Items:
-    """Files of something else."""
+    """Write files that are not videos."""
     texts = {
         "text.mp4": "Nothing to see here.\n" * 50,
         "error page.mp4": "<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>\n",
         "json.mp4": '{"error": {"code": 403, "message": "The link has expired"}}',
-        # Playlists, which lead FFmpeg to other files, and addresses, if it is let.
+        # Playlists make FFmpeg open other files and addresses unless that is disabled.
         "itself.mp4": "ffconcat version 1.0\nfile itself.mp4\n",
         "another.mp4": "ffconcat version 1.0\nfile /etc/passwd\n",
         "playlist.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://10.255.255.1/a.ts\n#EXT-X-ENDLIST\n",
@@ -89,12 +89,12 @@ def no_videos(folder: Path) -> Items:
         (folder / f"{size} zeros.mp4").write_bytes(bytes(size))
         items[folder / f"{size} zeros.mp4"] = NOT_A_VIDEO
     (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(100_000))
-    items[folder / "noise.mp4"] = ANY  # it may look like something
+    items[folder / "noise.mp4"] = ANY  # random bytes may resemble a format
     return items
 
 
 def places(folder: Path) -> Items:
-    """What is at the path is no file, or cannot be opened."""
+    """Create paths that do not lead to a file, or to a file that cannot be opened."""
     (folder / "empty folder").mkdir()
     (folder / "folder").mkdir()
     inside = write_video(folder / "folder" / "video.mp4", grey_levels(5))
@@ -103,7 +103,7 @@ def places(folder: Path) -> Items:
     (folder / "link.mp4").symlink_to(inside)
     forbidden = write_video(folder / "forbidden.mp4", grey_levels(5))
     forbidden.chmod(0)
-    nobody = os.access(forbidden, os.R_OK)  # nothing is forbidden to root
+    is_root = os.access(forbidden, os.R_OK)  # root may read every file
     return {
         folder / "empty folder": unreadable("a folder with no images in it"),
         folder / "folder": unreadable("a folder with no images in it"),
@@ -112,15 +112,15 @@ def places(folder: Path) -> Items:
         folder / "dangling.mp4": unreadable("no such file|a link to a file that is not there"),
         folder / "loop.mp4": unreadable("Too many levels of symbolic links|Symlink loop"),
         folder / "link.mp4": FIVE,
-        forbidden: FIVE if nobody else unreadable("Permission denied"),
+        forbidden: FIVE if is_root else unreadable("Permission denied"),
     }
 
 
 def no_files(folder: Path) -> Items:
-    """Pipes, sockets and devices, some of which would be waited for, or read without an end."""
+    """Create pipes, sockets and devices. Reading some of them would block or never end."""
     os.mkfifo(folder / "pipe.mp4")
     with pytest.MonkeyPatch.context() as patch, socket.socket(socket.AF_UNIX) as listening:
-        patch.chdir(folder)  # the whole path would be too long
+        patch.chdir(folder)  # the path of a socket must be short
         listening.bind("socket.mp4")
     (folder / "zeros.mp4").symlink_to("/dev/zero")
     return {
@@ -156,7 +156,7 @@ NAMES = [
 
 
 def names(folder: Path) -> Items:
-    """A video of five pictures, and one that breaks off, under every name."""
+    """Write a video of five pictures, and a truncated video, under every name."""
     whole = write_video(folder / "whole.mp4", grey_levels(5)).read_bytes()
     items: Items = {}
     for name in NAMES:
@@ -174,7 +174,7 @@ def names(folder: Path) -> Items:
 
 
 def streams(folder: Path) -> Items:
-    """Too few streams, too many, or none that can be decoded."""
+    """Write files with too few streams, too many streams, or no stream that can be decoded."""
     five = write_video(folder / "five.mp4", grey_levels(5))
     both = write_sound(folder / "both.mp4", tones(1), codec="aac", pictures=grey_levels(25))
     sound = write_sound(folder / "sound.m4a", tones(1), codec="aac")
@@ -203,7 +203,7 @@ def streams(folder: Path) -> Items:
 
 
 def pictures(folder: Path) -> Items:
-    """Sizes, formats and shapes of pictures."""
+    """Write pictures of many sizes, pixel formats and orientations."""
     items: Items = {}
     small = {"ffv1.mkv": ("ffv1", "bgr0"), "raw.avi": ("rawvideo", "bgr24"), "png.mov": ("png", "rgb24")}
     for height, width in ((1, 1), (4, 8), (33, 35)):
@@ -227,11 +227,11 @@ def pictures(folder: Path) -> Items:
     tall.write_bytes(turned(write_video(folder / "wide.mp4", grey_levels(5, 32, 64)).read_bytes()))
     items[tall] = sized(64, 32)
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp"):
-        path = folder / f"%03d a {suffix[1:]}{suffix}"  # FFmpeg could take it for the name of many
+        path = folder / f"%03d a {suffix[1:]}{suffix}"  # FFmpeg could take "%03d" for an image sequence
         PIL.Image.new("RGB", (64, 48), (16, 16, 16)).save(path)
         items[path] = replace(sized(48, 64), pictures=[0])
     exif = PIL.Image.Exif()
-    exif[0x112] = 6  # turned clockwise
+    exif[0x112] = 6  # a quarter turn clockwise
     PIL.Image.new("RGB", (64, 48), (16, 16, 16)).save(folder / "exif.png", exif=exif)
     items[folder / "exif.png"] = replace(sized(64, 48), pictures=[0])
     for suffix in (".ts", ".h264"):
@@ -248,7 +248,7 @@ def pictures(folder: Path) -> Items:
 
 
 def times(folder: Path) -> Items:
-    """Timestamps that are missing, or cannot be right."""
+    """Write videos whose timestamps are missing or implausible."""
     steady = [k / 25 for k in range(20)]
     ten = Item(pictures=list(range(10)))
     raw = write_video(folder / "missing.h264", grey_levels(5))
@@ -257,7 +257,7 @@ def times(folder: Path) -> Items:
     return {
         raw: replace(FIVE, seconds=steady[:5]),
         motion: replace(FIVE, seconds=steady[:5]),
-        negative[0]: Item(pictures=list(range(5, 10)), seconds=steady[:5]),  # its edit list begins with 0
+        negative[0]: Item(pictures=list(range(5, 10)), seconds=steady[:5]),  # the edit list starts at 0
         negative[1]: replace(ten, seconds=steady[:10]),
         wrapping(folder / "wraps.ts"): Item(pictures=list(range(20)), seconds=steady),
         retimed(folder / "equal.mkv", [0] * 10): ten,
@@ -268,18 +268,18 @@ def times(folder: Path) -> Items:
 
 
 def jumps(folder: Path) -> Items:
-    """Pictures that are shown for hours: at a constant rate, a picture is repeated for so long."""
+    """Write videos with a picture that is shown for hours. At a constant rate it would be repeated for as long."""
     late = [*range(0, 360, 40), 2 * HOUR]
     stated = retimed(folder / "as its header says.mkv", late)
     damaged = bytearray(stated.read_bytes())
-    cluster = damaged.rindex(bytes.fromhex("1f43b675"))  # the last one, whose timestamp is in E7
+    cluster = damaged.rindex(bytes.fromhex("1f43b675"))  # the last cluster; element E7 is its timestamp
     timestamp = damaged.index(bytes.fromhex("e783"), cluster) + 2
     damaged[timestamp : timestamp + 3] = b"\xff" * 3
     (folder / "damaged.mkv").write_bytes(damaged)
     ticks = [late[k] // 40 for k in range(10)]
     stream = write_video(folder / "jumps.ts", grey_levels(10), codec="mpeg2video", pts=ticks.__getitem__)
     slow = bytearray(write_video(folder / "25 fps.avi", grey_levels(5), codec="mpeg4").read_bytes())
-    scale = slow.index(b"vids") + 20  # in dwRate/dwScale, frames per second
+    scale = slow.index(b"vids") + 20  # the frame rate is dwRate/dwScale
     slow[scale : scale + 4] = struct.pack("<I", 1 << 31)
     (folder / "a picture in years.avi").write_bytes(slow)
     too_long = Item(reason=r"one picture is shown from 0\.\d\d s to \d{4,}\.\d\d s; is the file damaged")
@@ -292,7 +292,7 @@ def jumps(folder: Path) -> Items:
 
 
 def truncated(folder: Path, video: Path, sound: Path) -> Items:
-    """A real video and its sound, cut off at every tenth of the file's length."""
+    """Write a real video with sound, truncated at every tenth of the file size."""
     damaged = r"truncated: it ends at \d\.\d\d s of the 4\.0\d s|decoding failed after|could be decoded"
     items: Items = {}
     for name, options in (
@@ -307,7 +307,8 @@ def truncated(folder: Path, video: Path, sound: Path) -> Items:
         for tenth in range(1, 10):
             cut = folder / f"{tenth} tenths of {name}"
             cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * tenth // 10])
-            items[cut] = ANY  # a second at the end may be missing, and a transport stream says nothing of its length
+            # Up to a second may be missing at the end, and a transport stream does not state a duration.
+            items[cut] = ANY
             if name == "header last.mp4":
                 items[cut] = NOT_A_VIDEO
             elif name != "transport.ts" and tenth < 8:
@@ -316,7 +317,7 @@ def truncated(folder: Path, video: Path, sound: Path) -> Items:
 
 
 def flipped(folder: Path, seeds: range) -> Items:
-    """Small videos with sound in which some bytes, at random, are others."""
+    """Write small videos, most of them with sound, in which random bytes are changed."""
     bases = [
         write_sound(folder / "base.mp4", tones(0.5), codec="aac", pictures=grey_levels(12, 32, 48)),
         write_sound(folder / "base.mkv", tones(0.5), codec="libopus", rate=16_000, pictures=grey_levels(12, 32, 48)),
@@ -340,12 +341,12 @@ def flipped(folder: Path, seeds: range) -> Items:
 
 
 def remux(source: Path, target: Path, edit: Callable[[int, av.Packet[Any]], bool]) -> Path:
-    """The packets of a video as `edit` leaves them; those for which it is false are left out."""
+    """Copy the packets of a video. `edit` may change a packet, and returns whether to keep the packet."""
     with av.open(str(source)) as read, av.open(str(target), "w") as written:
         stream = read.streams.video[0]
         copy = written.add_stream_from_template(stream)
         packets = [packet for packet in read.demux(stream) if packet.size]
-        written.start_encoding()  # the header, even if nothing follows it
+        written.start_encoding()  # writes the header even if no packet follows
         for k, packet in enumerate(packets):
             if edit(k, packet):
                 packet.stream = copy
@@ -354,7 +355,7 @@ def remux(source: Path, target: Path, edit: Callable[[int, av.Packet[Any]], bool
 
 
 def retimed(target: Path, milliseconds: list[int]) -> Path:
-    """Pictures at these times, in this order."""
+    """Write pictures with the given timestamps, in the given order."""
     source = write_video(
         target.with_suffix(".source.mkv"), grey_levels(len(milliseconds)), codec="ffv1", pix_fmt="bgr0"
     )
@@ -371,7 +372,7 @@ def without_keyframes(k: int, packet: av.Packet[Any]) -> bool:
 
 
 def with_cover(target: Path, source: Path) -> Path:
-    """The same with a picture attached, as of a song's album."""
+    """Copy the file and attach a cover picture, as music files have."""
     with av.open(str(source)) as read, av.open(str(target), "w", format="mp4") as written:
         copies = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
         cover = written.add_stream("png")
@@ -388,9 +389,9 @@ def with_cover(target: Path, source: Path) -> Path:
 
 
 def no_duration(target: Path, mp4: Path) -> Path:
-    """The same with 0 for every duration in its header: of the file, of the track and of its media."""
+    """Copy the file and set every duration in the header to 0: of the movie, of the track and of the media."""
     data = bytearray(mp4.read_bytes())
-    for box, place in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):  # after version and flags, times and what else
+    for box, place in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):  # offsets after version and flags
         at = data.index(box) + 4 + place
         data[at : at + 4] = bytes(4)
     target.write_bytes(data)
@@ -398,7 +399,7 @@ def no_duration(target: Path, mp4: Path) -> Path:
 
 
 def two_streams(target: Path, sizes: list[tuple[int, int]]) -> Path:
-    """Two streams of video; the pictures of the second are from the tenth on."""
+    """Write two video streams. The pictures of the second stream start at picture 10."""
     with av.open(str(target), "w") as written:
         streams = []
         for height, width in sizes:
@@ -415,7 +416,7 @@ def two_streams(target: Path, sizes: list[tuple[int, int]]) -> Path:
 
 
 def turned(mp4: bytes) -> bytes:
-    """The video with a display matrix of a quarter turn clockwise; see `test_video.MATRICES`."""
+    """Return the video with a display matrix of a quarter turn clockwise. See `test_video.MATRICES`."""
     data = bytearray(mp4)
     matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16
     for place, value in zip((0, 4, 12, 16), (0, 1, -1, 0), strict=True):
@@ -424,13 +425,13 @@ def turned(mp4: bytes) -> bytes:
 
 
 def wrapping(target: Path) -> Path:
-    """A transport stream whose clock, of 33 bits, begins anew after ten pictures of twenty."""
-    first = (1 << 33) // 3600 - 10  # a picture is 3600 ticks
+    """Write a transport stream of twenty pictures whose 33-bit clock wraps around after ten pictures."""
+    first = (1 << 33) // 3600 - 10  # a picture lasts 3600 ticks
     return write_video(target, grey_levels(20), codec="mpeg2video", pts=lambda k: first + k)
 
 
 def joined(target: Path, video: Path, sound: Path, options: dict[str, str]) -> Path:
-    """The pictures of one file and the sound of another, not encoded anew, for as long as both last."""
+    """Copy the pictures of one file and the sound of another without re-encoding, up to the end of the shorter file."""
     with (
         av.open(str(video)) as pictures,
         av.open(str(sound)) as sounds,

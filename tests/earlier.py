@@ -1,10 +1,11 @@
-"""Outputs as version 0.1.0 at commit 658f94d wrote them, before the package was laid out in folders.
+"""Outputs of version 0.1.0 (commit 658f94d), from before the package was split into folders.
 
-`tests/golden/earlier` was made once, with that commit installed, and is not to be made again:
+`tests/golden/earlier` was generated once with that commit installed. Do not regenerate `tests/golden/earlier`. The
+command was:
 
     python tests/earlier.py tests/golden/earlier
 
-A test holds that they are skipped by later versions, not made again.
+outputs/test_earlier.py checks that later versions skip these outputs instead of extracting the features again.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from safetensors.torch import save_file
 
 import standin
 
-MODIFIED_NS = 1_790_000_000_123_456_789  # of the images
+MODIFIED_NS = 1_790_000_000_123_456_789  # modification time of the images
 FOLDER = Path(__file__).parent / "golden" / "earlier"
 
 
 def picture(k: int, side: int = 16) -> npt.NDArray[np.uint8]:
-    """uint8 (side, side, 3): red and green rise along the sides, blue tells which one it is."""
+    """uint8 (side, side, 3): red and green rise along the sides, blue identifies picture k."""
     y, x = np.mgrid[:side, :side]
     return np.stack([8 + x, 8 + y, np.full_like(x, 100 + 10 * k)], axis=2).astype(np.uint8)
 
 
 def frames_folder(folder: Path) -> Path:
-    """A folder of three images, as large and as old as ever."""
+    """Write a folder of three images with the recorded sizes and modification times."""
     frames = folder / "frames"
     frames.mkdir(parents=True)
     for k in range(3):
@@ -50,7 +51,7 @@ def weights(folder: Path, family: str, checkpoint: str) -> Path:
 
 
 def calls(folder: Path) -> Iterator[tuple[Any, str, dict[str, Any]]]:
-    """What is given to `extract`: paths, feature and settings."""
+    """Yield the arguments of each `extract` call: paths, feature and settings."""
     own = folder / "weights.bin"
     own.write_bytes(b"one")
     yield [frames_folder(folder), folder / "missing.mp4"], "trouble", {"weights": own}

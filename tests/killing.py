@@ -1,10 +1,10 @@
-"""Workers on one output folder, killed at random moments and started again: what there is at the end.
+"""Kill and restart workers on one output folder at random moments, then check the outputs.
 
-    python tests/killing.py --kills 100          # commands, each with a process of its own that reads videos
+    python tests/killing.py --kills 100          # each command has its own reader process
 
-Says what was killed, and fails where an output is not whole, is not what an undisturbed run writes, or a video was
-done twice, or begun again though who had begun it was not killed. `make test` does the same with a few dozen kills and
-lighter workers.
+The script prints a summary of the kills. The script fails if an output is incomplete, if an output differs from an
+undisturbed run, if a video is done twice, or if a video is restarted although its worker was not killed. `make test`
+runs the same check with fewer kills and lighter workers.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from families import command, install
 
 FRAMES = 4
 SECONDS_A_FRAME = 0.03
-PATIENCE_SECONDS = 600  # with those that are left to finish
+PATIENCE_SECONDS = 600  # for the last workers to finish
 PAUSE_SECONDS = (0.01, 0.15)  # between kills
 
 
 class Worker(Protocol):
-    """A worker that runs."""
+    """A running worker."""
 
     def is_running(self) -> bool: ...
 
     def reader(self) -> int:
-        """The process that reads videos."""
+        """Return the id of the process that reads videos."""
 
-    def kill(self, chance: random.Random) -> None:
-        """Kill it, or one of its processes."""
+    def kill(self, rng: random.Random) -> None:
+        """Kill the worker or one of its processes."""
 
 
 class Light:
-    """A process that calls `extract`, forked from one with everything loaded."""
+    """A process that calls `extract`, forked from a preloaded server."""
 
     def __init__(self, videos: list[Path], out: Path) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -63,7 +63,7 @@ class Light:
     def reader(self) -> int:
         return self._process.pid or 0
 
-    def kill(self, chance: random.Random) -> None:
+    def kill(self, rng: random.Random) -> None:
         self._process.kill()
         self._process.join()
 
@@ -71,13 +71,13 @@ class Light:
 def _work(videos: list[Path], out: Path, environment: dict[str, str]) -> None:
     from video_features import extract
 
-    os.environ.update(environment)  # the server that it is forked from may be older than these
+    os.environ.update(environment)  # the fork server may have an older environment
     for _ in extract(videos, "trouble", output_path=out, device="cpu"):
         pass
 
 
 class Command:
-    """`video-features extract`, with a child that reads the videos: one of the two is killed."""
+    """`video-features extract` with a child process that reads the videos; `kill` ends one of the two."""
 
     def __init__(self, videos: list[Path], out: Path) -> None:
         words = command("extract", "trouble", *videos, "--output-path", out, "--device", "cpu")
@@ -90,8 +90,8 @@ class Command:
         readers = [child for server in _children(self._process.pid) for child in _children(server)]
         return readers[0] if readers else self._process.pid
 
-    def kill(self, chance: random.Random) -> None:
-        victim = chance.choice([self._process.pid, self.reader()])
+    def kill(self, rng: random.Random) -> None:
+        victim = rng.choice([self._process.pid, self.reader()])
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
         if victim == self._process.pid:
@@ -106,7 +106,7 @@ def _children(process: int) -> list[int]:
 
 
 def make_videos(folder: Path, count: int) -> list[Path]:
-    """Short videos without loss; red tells the video, green the frame."""
+    """Write short lossless videos. Red identifies the video, green the frame."""
     folder.mkdir()
     return [
         write_video(
@@ -129,17 +129,18 @@ def under_fire(
     workers: int = 3,
     seed: int = 0,
 ) -> list[int]:
-    """Start workers, kill and restart them so often, then let them finish; the processes that were killed.
+    """Start workers, kill and restart them `kills` times, then let them finish. Return the ids of the killed processes.
 
-    One in four is killed whatever it does, as while it starts; the others once they have been at a video.
+    A quarter of the kills hit a worker at any time, even during startup. The other kills wait until the worker has
+    begun a video.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     running = [start(videos, out) for _ in range(workers)]
-    is_spared = [True] * workers  # while it starts
+    is_spared = [True] * workers  # no kill during startup
     killed: list[int] = []
     while len(killed) < kills:
-        time.sleep(chance.uniform(*PAUSE_SECONDS))
-        k = chance.randrange(workers)
+        time.sleep(rng.uniform(*PAUSE_SECONDS))
+        k = rng.randrange(workers)
         if not running[k].is_running():
             if not any(worker.is_running() for worker in running):
                 break
@@ -147,23 +148,23 @@ def under_fire(
         reader = running[k].reader()
         if is_spared[k] and f"\n{reader} " not in f"\n{trace.read_text() if trace.exists() else ''}":
             continue
-        running[k].kill(chance)
+        running[k].kill(rng)
         killed.append(reader)
-        is_spared[k] = chance.random() < 0.75
+        is_spared[k] = rng.random() < 0.75
         if not running[k].is_running():
             running[k] = start(videos, out)
-    until = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while any(worker.is_running() for worker in running):
-        assert time.monotonic() < until, "they do not come to an end"
+        assert time.monotonic() < deadline, "the workers did not finish"
         time.sleep(0.05)
     return killed
 
 
 def check(videos: list[Path], out: Path, undisturbed: Path, trace: Path, killed: list[int]) -> dict[str, Any]:
-    """Raise AssertionError unless all is whole, right, and done once but for what was killed; what there was to see."""
+    """Check that every output is complete, correct and written once. Return counts of kills and restarts."""
     from video_features import extract
 
-    statuses = Counter(one.status for one in extract(videos, "trouble", output_path=out, device="cpu"))
+    statuses = Counter(outcome.status for outcome in extract(videos, "trouble", output_path=out, device="cpu"))
     assert statuses == {"skipped": len(videos)}, statuses
     expected = {path.relative_to(undisturbed) for path in undisturbed.glob("trouble/**/*") if path.is_file()}
     found = {path.relative_to(out) for path in out.glob("trouble/**/*") if path.is_file()}
@@ -171,21 +172,23 @@ def check(videos: list[Path], out: Path, undisturbed: Path, trace: Path, killed:
     for path in (path for path in expected if path.suffix == ".npy"):
         np.testing.assert_allclose(np.load(out / path), np.load(undisturbed / path), rtol=1e-5, err_msg=str(path))
 
-    began: dict[int, list[int]] = {k: [] for k in range(len(videos))}  # by the video, the processes
+    began: dict[int, list[int]] = {k: [] for k in range(len(videos))}  # process ids by video number
     for line in trace.read_text().splitlines():
         process, red, green = map(int, line.split())
         if green == 10:
             began[red - 10].append(process)
     for k, processes in began.items():
-        lived = [process for process in processes if process not in killed]
+        survivors = [process for process in processes if process not in killed]
         assert processes, f"video {k} was never begun"
-        assert len(set(processes)) == len(processes) and len(lived) <= 1, f"video {k} was begun by {processes}"
+        assert len(set(processes)) == len(processes) and len(survivors) <= 1, (
+            f"video {k} was begun by processes {processes}"
+        )
     done: Counter[str] = Counter()
     for line in (out / "outcomes.jsonl").read_text().splitlines():
-        with suppress(ValueError):  # of a process that was killed in the midst of it
+        with suppress(ValueError):  # a killed process may leave a partial line
             end = json.loads(line)
             done[end["location"]] += end["status"] == "done"
-    assert max(done.values()) == 1, "none is done twice, whoever was killed"
+    assert max(done.values()) == 1, "a kill must not make any video done twice"
     return {"kills": len(killed), "begun again": sum(len(processes) - 1 for processes in began.values())}
 
 

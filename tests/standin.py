@@ -1,6 +1,7 @@
-"""Stand-in weights: each tensor a function of its published name and shape, so that anybody can rebuild them.
+"""Stand-in weights. Each tensor is computed from its published name and shape, so anybody can rebuild the weights.
 
-The reference's outputs in `tests/golden` were computed on these. The rule and its check values are the oracle's.
+The reference outputs in `tests/golden` were computed with these weights. The rule and the check values of the rule
+are the oracle's.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def tensor(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
 
 
 def state_dict(family: str, checkpoint: str) -> dict[str, torch.Tensor]:
-    """A whole checkpoint under its published names."""
+    """Return a complete checkpoint under the published names."""
     shapes = json.loads((GOLDEN / f"{family}_keys.json").read_text())[checkpoint]
     return {name: torch.from_numpy(np.asarray(tensor(name, tuple(shape)))) for name, shape in shapes.items()}
 

@@ -1,4 +1,4 @@
-"""An S3 server of this machine, for tests and a benchmark."""
+"""A local S3 server for tests and a benchmark."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from moto.server import ThreadedMotoServer
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The URL of an empty bucket."""
+    """Yield the URL of an empty bucket."""
     with served() as bucket:
         yield bucket
 
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The URL of an empty bucket of a server in a thread of this process, which it and its children reach as S3's own
-    are reached."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
+    """Start an S3 server in a thread and yield the URL of an empty bucket.
+
+    This process and its children reach the server through the usual AWS environment variables.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # avoid a log line per request
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -36,10 +38,10 @@ def served() -> Iterator[str]:
 
 
 def objects(url: str) -> dict[str, int]:
-    """The sizes of the objects below a URL, by their names there."""
+    """Return {name relative to the URL: size} of the objects below a URL."""
     _, _, bucket, prefix = f"{url}/".split("/", 3)
     pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return {one["Key"].removeprefix(prefix): one["Size"] for page in pages for one in page.get("Contents", ())}
+    return {entry["Key"].removeprefix(prefix): entry["Size"] for page in pages for entry in page.get("Contents", ())}
 
 
 def put(url: str, body: bytes) -> None:

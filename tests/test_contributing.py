@@ -1,4 +1,4 @@
-"""The examples in CONTRIBUTING: each is run, and does what the page says."""
+"""Every example in CONTRIBUTING runs and behaves as the page says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 @pytest.fixture
 def example(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The module that stands below `How to add a(n) …`."""
+    """The example module from the section `How to add a(n) …`."""
     (_, text) = PAGE.read_text(encoding="utf-8").split(f"## How to add {request.param}\n")
     code = re.findall(r"```python\n(.*?)```", text.partition("\n## ")[0], flags=re.DOTALL)
     module = types.ModuleType("example")

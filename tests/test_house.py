@@ -1,4 +1,4 @@
-"""The layout of the package: folders in layers, no import cycles, nothing too long."""
+"""The package layout: layered folders, no import cycles, size limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import video_features
 
 PACKAGE = Path(video_features.__file__).parent
-# From the top down, as in CONTRIBUTING: each imports only what stands below it. Folders below a folder belong to it.
+# Top to bottom, as in CONTRIBUTING. A layer imports only lower layers. A subfolder belongs to the layer of its parent.
 LAYERS = [
     "__main__",
     "cli",
@@ -42,12 +42,12 @@ MOST_LINES_OF_A_FUNCTION = 50
 
 
 def modules(package: Path) -> dict[str, Path]:
-    """{dotted name below the package: file}; a folder goes by `folder.__init__`, the package itself by `__init__`."""
+    """{dotted name below the package: file}. A folder is named `folder.__init__`, the package itself `__init__`."""
     return {".".join(path.relative_to(package).with_suffix("").parts): path for path in package.rglob("*.py")}
 
 
 def imports(package: Path) -> dict[str, set[str]]:
-    """{module: the modules of the package that it imports, wherever the statement stands}."""
+    """{module: imported modules of the package}. Imports inside functions count too."""
     known = modules(package)
     return {name: set(_imported(name, path, known)) for name, path in known.items()}
 
@@ -68,7 +68,7 @@ def _imported(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def _module(parts: list[str], known: dict[str, Path]) -> str:
-    """The module that a dotted name leads to; the last part may be a name within it."""
+    """Resolve a dotted name to a module. The last part may be a name defined in the module."""
     for end in (parts, parts[:-1]):
         for found in (".".join(end), ".".join([*end, "__init__"])):
             if found in known:
@@ -77,7 +77,7 @@ def _module(parts: list[str], known: dict[str, Path]) -> str:
 
 
 def upward_imports(package: Path) -> list[str]:
-    """Every import of a module that does not stand below its importer."""
+    """List the imports of a higher layer by a lower layer."""
     return [
         f"{importer} imports {imported}"
         for importer, found in sorted(imports(package).items())
@@ -91,7 +91,7 @@ def _layer(module: str) -> str:
 
 
 def cycle(package: Path) -> list[str]:
-    """The modules of an import cycle; empty where there is none."""
+    """Return the modules of an import cycle, or an empty list."""
     graph, finished, path = imports(package), set[str](), list[str]()
 
     def visit(module: str) -> list[str]:
@@ -111,7 +111,7 @@ def cycle(package: Path) -> list[str]:
 
 def test_each_folder_imports_only_those_below_it() -> None:
     assert {_layer(module) for module in modules(PACKAGE)} == set(LAYERS)
-    assert sum(map(len, imports(PACKAGE).values())) > 300, "the imports are read"
+    assert sum(map(len, imports(PACKAGE).values())) > 300, "too few imports were found to trust this check"
     assert upward_imports(PACKAGE) == []
 
 
@@ -120,7 +120,7 @@ def test_there_are_no_import_cycles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "statement", "told"),
+    ("module", "statement", "message"),
     [
         ("media/video.py", "from ..extraction.streams import Stream", "media.video imports extraction.streams"),
         ("outputs/rows.py", "from ..registry import family", "outputs.rows imports registry"),
@@ -129,11 +129,11 @@ def test_there_are_no_import_cycles() -> None:
         ("settings/declare.py", "import video_features.runtimes.base", "settings.declare imports runtimes.base"),
     ],
 )
-def test_an_import_upwards_is_found(tmp_path: Path, module: str, statement: str, told: str) -> None:
+def test_an_import_upwards_is_found(tmp_path: Path, module: str, statement: str, message: str) -> None:
     package = shutil.copytree(PACKAGE, tmp_path / "video_features", ignore=shutil.ignore_patterns("__pycache__"))
     with (package / module).open("a") as file:
         file.write(f"\n{statement}\n")
-    assert upward_imports(package) == [told]
+    assert upward_imports(package) == [message]
 
 
 def test_a_cycle_within_a_folder_is_found(tmp_path: Path) -> None:
@@ -163,4 +163,4 @@ def test_every_folder_says_in_a_sentence_what_it_is_for() -> None:
     contributing = (PACKAGE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for folder in (path.parent for path in PACKAGE.rglob("__init__.py")):
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), folder
-        assert folder == PACKAGE or f"{folder.name}/" in contributing, "the tree in CONTRIBUTING names every folder"
+        assert folder == PACKAGE or f"{folder.name}/" in contributing, "the tree in CONTRIBUTING must name every folder"

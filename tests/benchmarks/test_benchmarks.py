@@ -1,4 +1,4 @@
-"""The benchmarks compute what they say; how long anything takes is no test's business."""
+"""The benchmarks compute what their tables claim. No test checks a duration."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_plain_loop_agrees(feature: str, rows: int, carphone: Path, request: p
     ours = extractor.extract(carphone, end_seconds=0.3).values[extractor.streams[0].key]
     plain = plain_loop(extractor)(carphone, 0.3)
     assert len(plain) == rows
-    speed.difference(ours, plain, allowed=1e-4)  # or it would raise
+    speed.difference(ours, plain, allowed=1e-4)  # exits if the rows differ
 
 
 def test_other_rows_stop_the_benchmark() -> None:
@@ -62,7 +62,8 @@ def test_other_rows_stop_the_benchmark() -> None:
 
 
 def test_ratios_are_of_pairs() -> None:
-    found = result(round_of(10, 5), round_of(30, 10), round_of(8, 8))  # ×2, ×3, ×1; the medians' would be 10 / 8
+    # Pairs give ×2, ×3 and ×1. The ratio of the medians would be 10 / 8.
+    found = result(round_of(10, 5), round_of(30, 10), round_of(8, 8))
     assert "| ×2.00 (1.00–3.00) | ×1.6 |" in found.row()
 
 

@@ -1,4 +1,4 @@
-"""Both command lines, as a user meets them."""
+"""Both command lines as a user sees them: help, output, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from video_features.cli.main import cli
 MAIN = Path(__file__).parents[2] / "main.py"
 
 
-def ours(*arguments: object) -> Result:
+def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
@@ -34,17 +34,17 @@ def video(tmp_path: Path) -> Path:
 
 
 def test_help_says_what_to_type_first_and_names_every_feature() -> None:
-    assert "video-features extract resnet video.mp4" in ours("--help").output
-    listing = ours("extract", "--help").output
+    assert "video-features extract resnet video.mp4" in invoke("--help").output
+    listing = invoke("extract", "--help").output
     assert all(name in listing for name in registry.names())
-    settings = ours("extract", "clip", "--help").output
+    settings = invoke("extract", "clip", "--help").output
     assert "--extraction-fps FPS" in settings and "default: ViT-B/32" in " ".join(settings.split())
 
 
 def test_settings_may_be_written_with_dashes_or_underscores(video: Path, tmp_path: Path) -> None:
     for k, options in enumerate((["--model-name", "--extraction-fps"], ["--model_name", "--extraction_fps"])):
         name, fps = options
-        result = ours(
+        result = invoke(
             "extract", "timm", video, name, "tf_efficientnet_lite0", fps, 5, "--output-path", tmp_path / str(k)
         )
         assert result.exit_code == 0, result.output
@@ -56,7 +56,7 @@ def test_settings_may_be_written_with_dashes_or_underscores(video: Path, tmp_pat
 def test_several_features_have_their_own_settings_and_weights(
     video: Path, tmp_path: Path, standin_file: Callable[[str, str], Path]
 ) -> None:
-    result = ours(
+    result = invoke(
         *("extract", "timm,resnet", video, "--timm.model-name", "tf_efficientnet_lite0", "--timm.extraction-fps", 5),
         *("--resnet.model-name", "resnet18", "--resnet.weights", standin_file("resnet", "resnet18")),
         *("--batch-size", 4, "--output-path", tmp_path / "out"),
@@ -69,7 +69,7 @@ def test_several_features_have_their_own_settings_and_weights(
 
 def test_a_list_of_paths_from_a_file(video: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(f"\n{video}\n\n{tmp_path / 'missing.mp4'}\n", encoding="utf-8")
-    result = ours(
+    result = invoke(
         *("extract", "timm", "--file-with-video-paths", tmp_path / "list.txt", "--model-name", "tf_efficientnet_lite0"),
         *("--output-path", tmp_path / "out"),
     )
@@ -78,7 +78,7 @@ def test_a_list_of_paths_from_a_file(video: Path, tmp_path: Path) -> None:
 
 
 def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None:
-    result = ours(
+    result = invoke(
         *("extract", "timm", bikes, "--model-name", "tf_efficientnet_lite0", "--extraction-fps", 0.5, "--show-pred"),
         *("--output-path", tmp_path),
     )
@@ -113,7 +113,7 @@ def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None
     ],
 )
 def test_wrong_usage_is_explained_with_status_2(arguments: list[str], message: str) -> None:
-    result = ours(*arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.output
@@ -121,7 +121,7 @@ def test_wrong_usage_is_explained_with_status_2(arguments: list[str], message: s
 
 def test_a_dry_run_tells_rows_and_shapes_and_writes_nothing(video: Path, tmp_path: Path, bikes: Path) -> None:
     missing, output = tmp_path / "missing.mp4", tmp_path / "out"
-    result = ours(
+    result = invoke(
         "extract", "r21d,clip", bikes, video, missing, "--extraction-fps", 5, "--dry-run", "--output-path", output
     )
     assert result.exit_code == 1 and not output.exists()
@@ -135,14 +135,14 @@ def test_a_dry_run_tells_rows_and_shapes_and_writes_nothing(video: Path, tmp_pat
     assert f"would fail: r21d: {video}: too short for r21d: 2 frames at 5 fps, and one row needs" in result.stderr
     assert f"would fail: r21d: {missing}: no such file" in result.stderr
     matroska = write_video(tmp_path / "a.mkv", grey_levels(16))
-    assert "  r21d: about 16 frames → about 1 row, (1, 512)" in ours("extract", "r21d", matroska, "--dry-run").stdout
-    nowhere = ours("extract", "r21d", bikes, "--weights", tmp_path / "no.pth", "--dry-run")
+    assert "  r21d: about 16 frames → about 1 row, (1, 512)" in invoke("extract", "r21d", matroska, "--dry-run").stdout
+    nowhere = invoke("extract", "r21d", bikes, "--weights", tmp_path / "no.pth", "--dry-run")
     assert nowhere.exit_code == 1 and "no such weights file" in nowhere.stderr
 
 
 def test_a_setting_may_name_its_feature_also_where_there_is_one(bikes: Path) -> None:
-    result = ours("extract", "r21d", bikes, "--r21d.stack-size", 10, "--dry-run")
-    assert "  r21d: 250 frames → 16 rows, (16, 512)" in result.stdout  # its step_size stays 16
+    result = invoke("extract", "r21d", bikes, "--r21d.stack-size", 10, "--dry-run")
+    assert "  r21d: 250 frames → 16 rows, (16, 512)" in result.stdout  # the step_size of r21d stays 16
 
 
 def test_the_reference_command_line_has_a_dry_run_too(bikes: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,16 +152,16 @@ def test_the_reference_command_line_has_a_dry_run_too(bikes: Path, capsys: pytes
 
 
 def test_parts_of_a_setting_are_given_by_a_dot(video: Path, tmp_path: Path) -> None:
-    failed = ours("extract", "i3d", video, "--streams", "rgb", "--weights.rgb", tmp_path / "no.pt")
+    failed = invoke("extract", "i3d", video, "--streams", "rgb", "--weights.rgb", tmp_path / "no.pt")
     assert failed.exit_code == 1 and f"i3d_rgb: no such weights file: {tmp_path / 'no.pt'}" in failed.stderr
     words = ["feature_type=i3d", "streams=rgb", "weights.rgb=no.pt", "video_paths=a.mp4"]
     assert reference_cli.translate(words)[2]["weights.rgb"] == "no.pt"
 
 
 def test_models() -> None:
-    assert ours("models", "resnet").output.split() == ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    assert {"ViT-B/32", "ViT-B-32/laion2b_s34b_b79k"} <= set(ours("models", "clip").output.split())
-    assert ours("models", "timm", "tf_efficientnet_lite0").output.split() == [
+    assert invoke("models", "resnet").output.split() == ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    assert {"ViT-B/32", "ViT-B-32/laion2b_s34b_b79k"} <= set(invoke("models", "clip").output.split())
+    assert invoke("models", "timm", "tf_efficientnet_lite0").output.split() == [
         "tf_efficientnet_lite0",
         "tf_efficientnet_lite0.in1k",
     ]
@@ -169,9 +169,9 @@ def test_models() -> None:
 
 def test_weights_commands_on_the_packaged_file() -> None:
     options = ("timm", "--model-name", "tf_efficientnet_lite0")
-    assert "on this machine" in ours("weights", "list", *options).output
-    assert "sha256 579344248a93" in ours("weights", "fetch", *options).output
-    assert "as published" in ours("weights", "verify", *options).output
+    assert "on this machine" in invoke("weights", "list", *options).output
+    assert "sha256 579344248a93" in invoke("weights", "fetch", *options).output
+    assert "as published" in invoke("weights", "verify", *options).output
 
 
 def test_ctrl_c_says_what_is_left_with_status_130(monkeypatch: pytest.MonkeyPatch, video: Path, tmp_path: Path) -> None:
@@ -181,7 +181,9 @@ def test_ctrl_c_says_what_is_left_with_status_130(monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FileSink, "write", interrupted)
-    result = ours("extract", "timm", video, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "out")
+    result = invoke(
+        "extract", "timm", video, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "out"
+    )
     assert result.exit_code == 130
     assert "interrupted: 0 done" in result.stderr
     assert not [path for path in (tmp_path / "out" / "timm").rglob("*") if path.is_file()]
@@ -199,7 +201,7 @@ def test_the_reference_command_line_writes_the_same_files(video: Path, tmp_path:
     )
     assert run.returncode == 0, run.stderr
     assert "warning: device 'cuda:99' is not available" in run.stderr and "using the CPU instead" in run.stderr
-    ours("extract", "timm", video, other, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "ours")
+    invoke("extract", "timm", video, other, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "ours")
     theirs = saved(tmp_path / "theirs" / "timm" / "tf_efficientnet_lite0")
     assert set(theirs) == set(saved(tmp_path / "ours")) and "with space_timm.npy" in theirs
     for name, array in saved(tmp_path / "ours").items():

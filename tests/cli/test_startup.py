@@ -1,4 +1,4 @@
-"""What is imported, and what is not: the help and the word on a mistake wait for no library of networks."""
+"""Startup imports: help pages and usage errors must not wait for heavy libraries."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from video_features.registry import check_settings, resolve_settings
 from video_features.settings.source import read_settings
 
 MAIN = str(Path(__file__).parents[2] / "main.py")
-OURS = ("-m", "video_features")
+MODULE = ("-m", "video_features")
 HEAVY = {"torch", "torchvision", "timm", "open_clip", "av", "scipy", "PIL", "huggingface_hub"}
 
 
 def imported(*arguments: str, status: int) -> tuple[str, set[str]]:
-    """What Python prints with these arguments, and the packages that it imports."""
+    """Run Python with these arguments. Return the printed text and the imported packages."""
     run = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True)
     lines = run.stderr.splitlines()
     times = [line for line in lines if line.startswith("import time:")]
     assert run.returncode == status, run.stderr
-    assert any(line.endswith(" click") for line in times)  # else nothing was told
-    told = "\n".join([run.stdout, *(line for line in lines if line not in times)])
-    return told, {line.rpartition("|")[2].strip().partition(".")[0] for line in times}
+    assert any(line.endswith(" click") for line in times)  # otherwise -X importtime had no effect
+    text = "\n".join([run.stdout, *(line for line in lines if line not in times)])
+    return text, {line.rpartition("|")[2].strip().partition(".")[0] for line in times}
 
 
 @pytest.mark.processes
@@ -40,52 +40,52 @@ def test_the_package_imports_no_networks() -> None:
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
-        ((*OURS, "--help"), "First steps"),
-        ((*OURS, "extract", "--help"), "torchvision_video"),
-        ((*OURS, "models"), "torchvision_video"),
-        ((*OURS, "status", "--help"), "OUTPUT_PATH"),
-        ((*OURS, "weights", "--help"), "fetch"),
+        ((*MODULE, "--help"), "First steps"),
+        ((*MODULE, "extract", "--help"), "torchvision_video"),
+        ((*MODULE, "models"), "torchvision_video"),
+        ((*MODULE, "status", "--help"), "OUTPUT_PATH"),
+        ((*MODULE, "weights", "--help"), "fetch"),
         ((MAIN, "--help"), "feature_type=FEATURE"),
-        *(((*OURS, "extract", name, "--help"), "--weights") for name in registry.names()),
-        ((*OURS, "extract", "clip,r21d", "--help"), "--r21d.stack-size"),
+        *(((*MODULE, "extract", name, "--help"), "--weights") for name in registry.names()),
+        ((*MODULE, "extract", "clip,r21d", "--help"), "--r21d.stack-size"),
     ],
 )
-def test_the_help_imports_no_networks(arguments: tuple[str, ...], told: str) -> None:
+def test_the_help_imports_no_networks(arguments: tuple[str, ...], expected: str) -> None:
     text, packages = imported(*arguments, status=0)
-    assert told in text and not packages & HEAVY
+    assert expected in text and not packages & HEAVY
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
-        ((*OURS, "extract", "resnett", "a.mp4"), "did you mean resnet?"),
-        ((*OURS, "extract", "resnet", "a.mp4", "--modle-name", "x"), "No such option"),
-        ((*OURS, "extract", "resnet"), "no videos"),
-        ((*OURS, "extract", "resnet", "--file-with-video-paths", "nowhere.txt"), "cannot be read"),
-        ((*OURS, "extract", "resnet", "a.mp4", "--batch-size", "two"), "batch_size must be a whole number"),
-        ((*OURS, "extract", "s3d", "a.mp4", "--stack-size", "5"), "s3d needs a stack_size of at least 13"),
-        ((*OURS, "extract", "i3d", "a.mp4", "--flow-type", "rft", "--dry-run"), "unknown i3d flow_type 'rft'"),
-        ((*OURS, "extract", "raft", "a.mp4", "--flow-dtype", "half"), "unknown flow_dtype 'half'"),
-        ((*OURS, "extract", "resnet", "a.mp4", "--layout", "mirror"), "must be given together"),
-        ((*OURS, "models", "resnett"), "did you mean resnet?"),
-        ((*OURS, "weights", "list", "resnett"), "did you mean resnet?"),
+        ((*MODULE, "extract", "resnett", "a.mp4"), "did you mean resnet?"),
+        ((*MODULE, "extract", "resnet", "a.mp4", "--modle-name", "x"), "No such option"),
+        ((*MODULE, "extract", "resnet"), "no videos"),
+        ((*MODULE, "extract", "resnet", "--file-with-video-paths", "nowhere.txt"), "cannot be read"),
+        ((*MODULE, "extract", "resnet", "a.mp4", "--batch-size", "two"), "batch_size must be a whole number"),
+        ((*MODULE, "extract", "s3d", "a.mp4", "--stack-size", "5"), "s3d needs a stack_size of at least 13"),
+        ((*MODULE, "extract", "i3d", "a.mp4", "--flow-type", "rft", "--dry-run"), "unknown i3d flow_type 'rft'"),
+        ((*MODULE, "extract", "raft", "a.mp4", "--flow-dtype", "half"), "unknown flow_dtype 'half'"),
+        ((*MODULE, "extract", "resnet", "a.mp4", "--layout", "mirror"), "must be given together"),
+        ((*MODULE, "models", "resnett"), "did you mean resnet?"),
+        ((*MODULE, "weights", "list", "resnett"), "did you mean resnet?"),
         ((MAIN, "feature_type=resnett", "video_paths=a.mp4"), "did you mean resnet?"),
         ((MAIN, "feature_type=resnet", "video_paths=a.mp4", "modle_name=x"), "did you mean model_name?"),
         ((MAIN, "feature_type=resnet", "video_paths=a.mp4", "batch_size=two"), "batch_size must be a whole number"),
         ((MAIN, "feature_type=resnet", "file_with_video_paths=nowhere.txt"), "cannot be read"),
     ],
 )
-def test_mistakes_are_told_before_networks_are_imported(arguments: tuple[str, ...], told: str) -> None:
+def test_mistakes_are_told_before_networks_are_imported(arguments: tuple[str, ...], expected: str) -> None:
     text, packages = imported(*arguments, status=2)
-    assert told in text and not packages & HEAVY
+    assert expected in text and not packages & HEAVY
 
 
 @pytest.mark.processes
 def test_no_family_imports_the_library_of_another() -> None:
-    """Except that open_clip imports timm."""
+    """Guard the separation of the libraries. The one exception: open_clip imports timm."""
     code = """
 import sys
 from video_features import registry
@@ -101,7 +101,7 @@ for name in sys.argv[1:]:
 
 
 def description(cls: type[Any]) -> list[Any]:
-    """All that options and settings are made of."""
+    """List everything that defines the settings and their options."""
     own = list(cls.__annotations__)
     return [(field.name, field.type, field.default, dict(field.metadata)) for field in dataclasses.fields(cls)] + own
 
@@ -134,7 +134,7 @@ class Settings(FrameSettings):
 
 
 def family_file(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
-    """A plugin with the feature `other`, whose module has this text; the module's name."""
+    """Register the feature `other` with a module of this text. Return the name of the module."""
     module = f"other_{abs(hash(text))}"
     (folder / f"{module}.py").write_text(text)
     monkeypatch.syspath_prepend(folder)
@@ -168,14 +168,14 @@ def test_what_settings_are_made_by_is_executed_and_nothing_else(
 @pytest.mark.parametrize(
     "text",
     [
-        # Nobody tells from the outside whether, and when, a function is called.
+        # Static analysis cannot know whether, or when, a function is called.
         *(
             f"{HEAD}\nNAMES = ['b', 'a']\ndef known(cls):\n    {change}\n@known\nclass a:\n    pass\n{CLASS}"
             for change in ("NAMES[:] = 'ab'", "NAMES.sort()", "global NAMES; NAMES = 'ab'")
         ),
-        # A name that only an annotation in quotes mentions.
+        # A name that occurs only in a quoted annotation.
         f"{HEAD}\nfrom fractions import Fraction\nNAMES = ['a', 'b']\n{CLASS}    rate: 'Fraction' = setting(1, '')\n",
-        # No statement of its own.
+        # A Settings class without a class statement named Settings.
         f"{HEAD}\nNAMES = ['a', 'b']\n{CLASS.replace('Settings(', 'Own(')}\nglobals()['Settings'] = Own\n",
     ],
 )

@@ -1,4 +1,4 @@
-"""Workers that are killed at random moments lose nothing, and do nothing twice."""
+"""Random kills of workers lose no video and repeat no video."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from video_features import extract, registry
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked, to be quick; tests/killing.py starts commands")
+@pytest.mark.skipif(sys.platform != "linux", reason="forks workers for speed; tests/killing.py covers commands")
 def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -23,11 +23,11 @@ def test_workers_killed_at_random_moments_lose_nothing_and_do_nothing_twice(
     registry._modules.cache_clear()
     videos = killing.make_videos(tmp_path / "videos", 80)
     undisturbed, out, trace = tmp_path / "undisturbed", tmp_path / "out", tmp_path / "trace.txt"
-    assert {one.status for one in extract(videos, "trouble", output_path=undisturbed, device="cpu")} == {"done"}
+    assert {outcome.status for outcome in extract(videos, "trouble", output_path=undisturbed, device="cpu")} == {"done"}
     monkeypatch.setenv("TROUBLE_SECONDS", str(killing.SECONDS_A_FRAME))
     monkeypatch.setenv("TROUBLE_TRACE", str(trace))
     killed = killing.under_fire(killing.Light, videos, out, trace, kills=20)
     monkeypatch.delenv("TROUBLE_TRACE")
-    seen = killing.check(videos, out, undisturbed, trace, killed)
+    counts = killing.check(videos, out, undisturbed, trace, killed)
     registry._modules.cache_clear()
-    assert seen["kills"] >= 13 and seen["begun again"] >= 6, "or it was not hard"
+    assert counts["kills"] >= 13 and counts["begun again"] >= 6, "too few kills hit a video to trust this check"

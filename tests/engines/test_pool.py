@@ -1,4 +1,4 @@
-"""The loop and the retries that executors share, with workers that do as the test says."""
+"""The loop and the retries shared by all executors, tested with scripted workers."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def outcome(task: Task, status: str = "done") -> Outcome:
 
 
 class Pool(WorkerPool):
-    """One worker, which does what is planned for it, a thing each time that it is listened to."""
+    """A pool with one scripted worker. Each call of `_listen` runs the next planned step."""
 
     worker_name = "process"
     tries = 2
 
     def __init__(self) -> None:
         super().__init__(WorkerConfig({"colour": FrameSettings()}, RunSettings()), Observer(), lambda tasks: None)
-        self.at: deque[Task] = deque()
+        self.held: deque[Task] = deque()
         self.planned: deque[Callable[[], None]] = deque()
 
     def has_room(self) -> bool:
-        return not self._waiting and not self.at
+        return not self._waiting and not self.held
 
     def is_idle(self) -> bool:
-        return not (self._completed or self._waiting or self.at)
+        return not (self._completed or self._waiting or self.held)
 
     def submit(self, task: Task) -> None:
-        self.at.append(task)
+        self.held.append(task)
 
     def _assign(self) -> None:
         while self._waiting:
-            self.at.append(self._waiting.popleft())
+            self.held.append(self._waiting.popleft())
 
     def _listen(self, seconds: float) -> None:
         self.planned.popleft()()
@@ -54,11 +54,11 @@ class Pool(WorkerPool):
     def _check_workers(self) -> None:
         pass
 
-    def ends(self, status: str = "done") -> None:
-        self._complete(done := self.at.popleft(), [outcome(done, status)])
+    def finish(self, status: str = "done") -> None:
+        self._complete(done := self.held.popleft(), [outcome(done, status)])
 
-    def dies(self) -> None:
-        tasks, self.at = list(self.at), deque()
+    def die(self) -> None:
+        tasks, self.held = list(self.held), deque()
         self._waiting.extend(self._worker_ended(tasks, tasks[:1], "signal SIGKILL"))
 
 
@@ -66,15 +66,15 @@ def test_only_a_suspect_runs_out_of_tries() -> None:
     policy, suspect, other = RetryPolicy(2), task(0), task(1)
     assert policy.allows(suspect, is_suspect=True) and policy.allows(other, is_suspect=False)
     assert not policy.allows(suspect, is_suspect=True) and policy.allows(other, is_suspect=False)
-    assert policy.forget(other) and not policy.forget(other), "it has ended, and is not known any more"
-    assert policy.allows(suspect, is_suspect=False) is False, "it is not tried again for another's fault"
+    assert policy.forget(other) and not policy.forget(other), "the policy must forget a task that has ended"
+    assert policy.allows(suspect, is_suspect=False) is False, "a suspect without tries left must not be retried"
 
 
 def test_what_a_worker_died_of_fails_by_name_and_the_others_are_done() -> None:
     pool = Pool()
     pool.submit(task(0))
     pool.submit(task(1))
-    pool.planned.extend([pool.dies, pool.dies, pool.ends])
+    pool.planned.extend([pool.die, pool.die, pool.finish])
     (failed,) = pool.completed()
     assert failed.task.number == 0
     assert re.fullmatch(r"0\.mp4: the process .* 2 times \(signal SIGKILL\)", failed.outcomes[0].reason)
@@ -86,7 +86,7 @@ def test_what_a_worker_died_of_fails_by_name_and_the_others_are_done() -> None:
 def test_outputs_of_a_worker_that_died_before_it_said_so_count_as_done(dies: bool, expected: str) -> None:
     pool = Pool()
     pool.submit(task(0))
-    pool.planned.extend([*([pool.dies] if dies else []), lambda: pool.ends("skipped")])
+    pool.planned.extend([*([pool.die] if dies else []), lambda: pool.finish("skipped")])
     (completed,) = pool.completed()
     (found,) = completed.outcomes
     assert found.status == expected and found.reason == ("" if dies else "already extracted")
@@ -95,6 +95,6 @@ def test_outputs_of_a_worker_that_died_before_it_said_so_count_as_done(dies: boo
 def test_it_comes_back_once_there_is_room_again() -> None:
     pool = Pool()
     pool.submit(task(0))
-    pool.planned.append(lambda: pool.at.clear())  # it is read, and its last rows are computed elsewhere
+    pool.planned.append(lambda: pool.held.clear())  # the video is read; another thread computes the last rows
     pool.is_idle = lambda: False  # type: ignore[method-assign]
     assert list(pool.completed()) == [] and pool.has_room()

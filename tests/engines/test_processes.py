@@ -1,4 +1,4 @@
-"""Videos in processes of their own: what crashes, hangs or is killed costs itself; signals leave nothing half done."""
+"""Isolated reader processes: a crash, hang or kill affects one video only; signals leave no partial output."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ PATIENCE_SECONDS = 300
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Good ones of five frames, one that crashes whoever looks at it, and one that hangs them; of these so many frames
-    that they are not all read before any is looked at, however many threads there are."""
+    """Two good videos of five frames, one video that crashes its reader, and one video that hangs its reader.
+
+    The last two videos have enough frames that the network sees a frame before the whole video is read.
+    """
     folder = tmp_path_factory.mktemp("videos")
 
     def plain(level: int) -> Any:
@@ -56,7 +58,7 @@ def families(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def by_name(outcomes: list[Outcome]) -> dict[str, Outcome]:
-    return {Path(one.location).stem: one for one in outcomes}
+    return {Path(outcome.location).stem: outcome for outcome in outcomes}
 
 
 def test_a_video_that_crashes_or_hangs_its_reader_costs_itself(
@@ -66,7 +68,7 @@ def test_a_video_that_crashes_or_hangs_its_reader_costs_itself(
     ended = by_name(
         list(extract(given, "trouble", output_path=tmp_path / "out", devices="cpu,cpu", stall_limit_seconds=10))
     )
-    assert {name: one.status for name, one in ended.items()} == {
+    assert {name: outcome.status for name, outcome in ended.items()} == {
         "crashes": "failed",
         "a": "done",
         "hangs": "failed",
@@ -87,17 +89,17 @@ def test_features_are_the_same_from_a_process_with_and_without_files(
     expected = load("trouble", device="cpu").extract(videos["a"])
     (saved,) = extract(videos["a"], "trouble", output_path=tmp_path / "out", device="cpu", isolate=True)
     (given,) = extract(videos["a"], "trouble", device="cpu", isolate=True)
-    for one in (saved, given):
-        assert one.features is not None and one.status == "done"
-        assert np.array_equal(one.features.values["trouble"], expected.values["trouble"])
-        assert np.array_equal(one.features.start_seconds, expected.start_seconds)
+    for outcome in (saved, given):
+        assert outcome.features is not None and outcome.status == "done"
+        assert np.array_equal(outcome.features.values["trouble"], expected.values["trouble"])
+        assert np.array_equal(outcome.features.start_seconds, expected.start_seconds)
     assert np.array_equal(np.load(saved.files[0]), expected.values["trouble"]) and not given.files
 
 
 def test_a_time_limit(videos: dict[str, Path], families: None) -> None:
-    late, next_one = extract([videos["hangs"], videos["a"]], "trouble", device="cpu", time_limit_seconds=10)
+    late, following = extract([videos["hangs"], videos["a"]], "trouble", device="cpu", time_limit_seconds=10)
     assert (late.status, late.reason) == ("failed", f"{videos['hangs']}: not done within time_limit_seconds=10")
-    assert next_one.status == "done"
+    assert following.status == "done"
 
 
 def test_a_process_that_cannot_start_is_told(videos: dict[str, Path], families: None, tmp_path: Path) -> None:
@@ -120,11 +122,11 @@ def start(environment: dict[str, str], *words: object, **more: str) -> subproces
     )
 
 
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not what():
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
         assert process is None or process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < until, "it never came to it"
+        assert time.monotonic() < deadline, "the expected state was never reached"
         time.sleep(0.02)
 
 
@@ -132,12 +134,12 @@ def began(trace: Path) -> bool:
     return trace.exists() and bool(trace.read_text())
 
 
-def rest(out: Path) -> list[Path]:
-    """What should not be left: temporary files and claims."""
+def leftovers(out: Path) -> list[Path]:
+    """List leftovers: temporary files and claims."""
     return [*out.rglob("*.tmp"), *(out / ".video_features" / "claims").glob("*")]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lacks these signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("how", [["--devices", "cpu,cpu"], ["--device", "cpu", "--no-isolate"]])
 def test_an_interrupt_says_what_is_left_and_leaves_nothing(
@@ -147,16 +149,16 @@ def test_an_interrupt_says_what_is_left_and_leaves_nothing(
     words = ("extract", "trouble", videos["a"], videos["b"], "--output-path", out, *how)
     process = start(environment, *words, TROUBLE_SECONDS="0.5", TROUBLE_TRACE=str(trace))
     wait_for(lambda: began(trace), process)
-    os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)  # as a terminal, as `kill`
-    _, told = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 130, told
-    assert "interrupted: 0 done, 0 skipped, 0 failed, 2 of 2 left; no file is half-written" in told
-    assert "Traceback" not in told and not rest(out) and not list(out.glob("trouble/*"))
+    os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)  # Ctrl-C in a terminal; `kill`
+    _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130, stderr
+    assert "interrupted: 0 done, 0 skipped, 0 failed, 2 of 2 left; no file is half-written" in stderr
+    assert "Traceback" not in stderr and not leftovers(out) and not list(out.glob("trouble/*"))
     again = start(environment, *words)
     assert again.wait() == 0 and "2 done, 0 skipped, 0 failed" in (again.stderr.read() if again.stderr else "")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the process that reads by /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the reader process in /proc")
 def test_a_killed_reader_is_replaced_and_its_video_done(
     environment: dict[str, str], videos: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -166,13 +168,18 @@ def test_a_killed_reader_is_replaced_and_its_video_done(
     wait_for(lambda: began(trace), process)
     os.kill(int(trace.read_text().split()[0]), signal.SIGKILL)
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
-    told = [json.loads(line) for line in err.splitlines()]
-    assert process.returncode == 0 and [line["event"] for line in told] == ["warning", "outcome", "outcome", "summary"]
-    assert "died (signal SIGKILL; possibly out of memory); retrying once" in told[0]["message"]
-    assert [line["status"] for line in told[1:3]] == ["done", "done"] and not rest(out)
+    events = [json.loads(line) for line in err.splitlines()]
+    assert process.returncode == 0 and [line["event"] for line in events] == [
+        "warning",
+        "outcome",
+        "outcome",
+        "summary",
+    ]
+    assert "died (signal SIGKILL; possibly out of memory); retrying once" in events[0]["message"]
+    assert [line["status"] for line in events[1:3]] == ["done", "done"] and not leftovers(out)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="sees by /proc whether a process is there")
+@pytest.mark.skipif(sys.platform != "linux", reason="checks in /proc that the reader is gone")
 def test_a_killed_command_leaves_no_reader_behind_and_another_takes_over_at_once(
     environment: dict[str, str], videos: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -186,7 +193,7 @@ def test_a_killed_command_leaves_no_reader_behind_and_another_takes_over_at_once
     assert len(list((out / ".video_features" / "claims").glob("*"))) == 1
     wait_for(lambda: not reader.exists())
     again = start(environment, *words)
-    assert again.wait() == 0 and not rest(out)
+    assert again.wait() == 0 and not leftovers(out)
 
 
 def test_two_commands_on_one_folder_share_the_videos(environment: dict[str, str], tmp_path: Path) -> None:
@@ -200,4 +207,4 @@ def test_two_commands_on_one_folder_share_the_videos(environment: dict[str, str]
     for process in both:
         assert process.communicate(timeout=120) and process.returncode == 0
     lines = [line.split() for line in trace.read_text().splitlines()]
-    assert sorted(red for _, red, _ in lines) == sorted(str(50 + k) for k in range(20)), "each once"
+    assert sorted(red for _, red, _ in lines) == sorted(str(50 + k) for k in range(20)), "each video must be read once"

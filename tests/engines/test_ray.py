@@ -1,4 +1,4 @@
-"""Videos on a Ray cluster: nodes that die and come, videos that kill workers, lists that stream, S3 for outputs."""
+"""Ray clusters: lost and added nodes, videos that kill workers, streamed lists, outputs on S3."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["s3"]
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, s3: str) -> Iterator[dict[str, str]]:
-    """That of this process, and so of the cluster's, with the families of the tests."""
+    """The environment of this process and of the cluster, with the test families installed."""
     environment = install(tmp_path_factory.mktemp("families") / "site")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**environment, "RAY_DEDUP_LOGS": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}.items():
@@ -51,7 +51,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, s3: str) -> Iterator[d
 
 @pytest.fixture(scope="module")
 def cluster(environment: dict[str, str]) -> Iterator[Cluster]:
-    """Three nodes, of a CPU each."""
+    """A cluster of three nodes with one CPU each."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
@@ -63,14 +63,14 @@ def cluster(environment: dict[str, str]) -> Iterator[Cluster]:
 
 @pytest.fixture
 def client_address(cluster: Cluster) -> Iterator[str]:
-    """That of a server for Ray's client; not behind Ray's own proxy, which now and then does not start one in time."""
+    """The address of a Ray Client server. Ray's own proxy is bypassed because its servers sometimes start too late."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     words = ["--mode", "legacy", "--address", cluster.address, "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen([sys.executable, "-m", "ray.util.client.server", *words], env=os.environ)
     while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert server.poll() is None, "it has ended"
+        assert server.poll() is None, "the Ray Client server has ended"
         time.sleep(0.1)
     yield f"ray://127.0.0.1:{port}"
     server.terminate()
@@ -79,18 +79,18 @@ def client_address(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """60 videos of 4 to 6 frames."""
+    """60 videos with 4 to 6 frames each."""
     folder = tmp_path_factory.mktemp("videos")
     return [write_video(folder / f"{k:02}.mp4", list(grey_levels(4 + k % 3 + k // 3))[k // 3 :]) for k in range(60)]
 
 
 @pytest.fixture(scope="module")
 def expected(videos: list[Path], environment: dict[str, str]) -> dict[str, Any]:
-    """What a local run makes of them."""
+    """The features of the videos from a local run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TROUBLE_SECONDS", "0")
         outcomes = list(extract(videos, "trouble", device="cpu"))
-    return {one.location: one.features for one in outcomes}
+    return {outcome.location: outcome.features for outcome in outcomes}
 
 
 def run(paths: Any, out: Any, cluster: Cluster, **settings: Any) -> Iterator[Outcome]:
@@ -99,15 +99,15 @@ def run(paths: Any, out: Any, cluster: Cluster, **settings: Any) -> Iterator[Out
 
 
 def check(outcomes: list[Outcome], expected: dict[str, Any]) -> None:
-    """Each video ended once, done, and with the rows and times of a local run."""
-    assert [(one.status, one.reason) for one in outcomes] == [("done", "")] * len(expected)
-    assert {one.location for one in outcomes} == expected.keys()
-    for one in outcomes:
-        other = expected[one.location]
-        assert one.features is not None and len(one.features) == len(other)
-        np.testing.assert_allclose(one.features.values["trouble"], other.values["trouble"], rtol=1e-5)
-        np.testing.assert_array_equal(one.features.start_seconds, other.start_seconds)
-        np.testing.assert_array_equal(one.features.end_seconds, other.end_seconds)
+    """Check that each video was done once, with the rows and times of a local run."""
+    assert [(outcome.status, outcome.reason) for outcome in outcomes] == [("done", "")] * len(expected)
+    assert {outcome.location for outcome in outcomes} == expected.keys()
+    for outcome in outcomes:
+        other = expected[outcome.location]
+        assert outcome.features is not None and len(outcome.features) == len(other)
+        np.testing.assert_allclose(outcome.features.values["trouble"], other.values["trouble"], rtol=1e-5)
+        np.testing.assert_array_equal(outcome.features.start_seconds, other.start_seconds)
+        np.testing.assert_array_equal(outcome.features.end_seconds, other.end_seconds)
 
 
 @pytest.mark.processes
@@ -124,10 +124,10 @@ def test_a_node_dies_and_another_one_comes(
             cluster.add_node(num_cpus=1)
     check(outcomes, expected)
     left = list(tmp_path.rglob("*.tmp"))
-    assert not left, "nothing half written is left"
+    assert not left, "no partial file may be left"
     s3fs.S3FileSystem.clear_instance_cache()
     again = list(run(videos, out, cluster))
-    assert Counter(one.status for one in again) == {"skipped": 60}
+    assert Counter(outcome.status for outcome in again) == {"skipped": 60}
     assert again[0].features is not None and again[0].features.values["trouble"].shape == (4, 3)
     (state,) = status(out)
     assert (state.videos, state.done, state.left) == (60, 60, 0)
@@ -138,8 +138,8 @@ def test_a_video_that_kills_its_workers_is_failed_by_name(videos: list[Path], cl
     white = [np.full((16, 16, 3), 255, np.uint8)] * 5
     killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
     ends = {
-        Path(one.location).stem: one
-        for one in run([videos[0], killer, *videos[1:6]], tmp_path / "out", cluster, workers=2)
+        Path(outcome.location).stem: outcome
+        for outcome in run([videos[0], killer, *videos[1:6]], tmp_path / "out", cluster, workers=2)
     }
     assert ends["killer"].status == "failed"
     assert ends["killer"].reason.startswith(f"{killer}: the worker reading it died 3 times (")
@@ -152,7 +152,7 @@ def test_with_isolate_it_costs_no_worker(videos: list[Path], cluster: Cluster, t
     white = [np.full((16, 16, 3), 255, np.uint8)] * 5
     killer = write_video(tmp_path / "killer.avi", white, codec="rawvideo", pix_fmt="bgr24")
     found = run([videos[0], killer], tmp_path / "out", cluster, isolate=True, workers=1)
-    ends = {Path(one.location).stem: one for one in found}
+    ends = {Path(outcome.location).stem: outcome for outcome in found}
     assert ends["00"].status == "done"
     assert "the process reading it died 2 times (signal SIGSEGV)" in ends["killer"].reason
 
@@ -168,7 +168,7 @@ def test_a_list_streams(videos: list[Path], cluster: Cluster, tmp_path: Path) ->
 
     outcomes = run(listed(), tmp_path / "out", cluster)
     next(outcomes)
-    assert len(taken) <= 8, "no more than its workers are at, and a bundle"
+    assert len(taken) <= 8, "only videos in progress and one bundle may be taken"
     outcomes.close()  # type: ignore[attr-defined]
     assert len(taken) <= 8
 
@@ -178,12 +178,12 @@ def test_names_that_come_twice(videos: list[Path], cluster: Cluster, tmp_path: P
     (tmp_path / "two").mkdir()
     other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
     outcomes = list(run([videos[0], other, videos[0]], tmp_path / "out", cluster, workers=2))
-    assert sorted((one.status, one.location) for one in outcomes) == [
+    assert sorted((outcome.status, outcome.location) for outcome in outcomes) == [
         ("done", str(videos[0])),
         ("failed", str(other)),
         ("skipped", str(videos[0])),
     ]
-    (reason,) = (one.reason for one in outcomes if one.reason and one.status == "failed")
+    (reason,) = (outcome.reason for outcome in outcomes if outcome.reason and outcome.status == "failed")
     assert f"the outputs of this name belong to another video, {videos[0]}" in reason
 
 
@@ -193,7 +193,10 @@ def test_names_that_come_twice_are_refused_where_outputs_are_replaced(
 ) -> None:
     (tmp_path / "two").mkdir()
     other = write_video(tmp_path / "two" / videos[0].name, grey_levels(9))
-    ends = {one.location: one for one in run([videos[0], other], tmp_path / "out", cluster, overwrite=True, workers=1)}
+    ends = {
+        outcome.location: outcome
+        for outcome in run([videos[0], other], tmp_path / "out", cluster, overwrite=True, workers=1)
+    }
     assert ends[str(videos[0])].status == "done"
     assert f"would have the same names as those of {videos[0]}, which comes first" in ends[str(other)].reason
 
@@ -204,7 +207,7 @@ def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path) -> Non
         OutputError, match=r"/out: does not exist on \S+; with engine=ray it must be the absolute path of"
     ):
         Worker(WorkerConfig({}, run), 1, str(tmp_path)).ready()
-    assert not (tmp_path / "out").exists(), "it makes none of its own"
+    assert not (tmp_path / "out").exists(), "the worker must not create the folder"
 
 
 @pytest.mark.processes
@@ -219,7 +222,7 @@ def test_workers_that_cannot_start_stop_the_run(videos: list[Path], cluster: Clu
         "workers": 2,
     }
     job = Job(videos, "trouble", {**settings, "engine": "ray", "address": cluster.address})
-    weights.unlink()  # as where the other machines do not have it
+    weights.unlink()  # as if the other machines did not have the file
     with pytest.raises(VideoFeaturesError, match=r"no worker can start on the Ray cluster: .*weights\.pth"):
         list(job.outcomes())
 
@@ -242,8 +245,8 @@ def test_what_workers_warn_of_is_told_once(
     weights = tmp_path / "weights.pth"
     weights.write_text("100 % mine")
     outcomes = list(run(videos, tmp_path / "out", cluster, weights=weights))
-    assert [one.status for one in outcomes] == ["done"] * len(videos)
-    assert len(list(tmp_path.glob("loaded_*"))) > 1, "several workers have told"
+    assert [outcome.status for outcome in outcomes] == ["done"] * len(videos)
+    assert len(list(tmp_path.glob("loaded_*"))) > 1, "several workers must have warned"
     assert caplog.messages.count("these weights are 100 % mine") == 1
 
 
@@ -251,7 +254,7 @@ def test_what_workers_warn_of_is_told_once(
 def test_through_ray_client(
     videos: list[Path], expected: dict[str, Any], cluster: Cluster, client_address: str, tmp_path: Path
 ) -> None:
-    assert not ray.is_initialized(), "or it would be that connection"
+    assert not ray.is_initialized(), "an existing connection would be reused"
     outcomes = list(run(videos[:12], tmp_path / "out", cluster, address=client_address, workers=1))
     check(outcomes, dict(list(expected.items())[:12]))
 
@@ -286,13 +289,13 @@ def test_an_interrupted_command_leaves_nothing_half_written(
         assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
-    assert process.returncode == 130, said
-    assert "interrupted: " in said and "an unknown number left; no file is half-written" in said
+    _, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "interrupted: " in stderr and "an unknown number left; no file is half-written" in stderr
     assert not list(tmp_path.rglob("*.tmp"))
     monkeypatch.setenv("TROUBLE_SECONDS", "0")
     ends = list(extract(videos, "trouble", output_path=tmp_path / "out", device="cpu"))
-    assert len(ends) == len(videos) and {one.status for one in ends} == {"done", "skipped"}
+    assert len(ends) == len(videos) and {outcome.status for outcome in ends} == {"done", "skipped"}
 
 
 def test_settings_that_cannot_be(videos: list[Path], tmp_path: Path, s3: str) -> None:

@@ -1,4 +1,4 @@
-"""What goes on at once: reading, preparing and networks beside each other; batches of one video and of several."""
+"""Concurrency and batching: frames are read while the network runs; batches hold one video or several."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from video_features.extraction.extractor import extract_from
 from video_features.media import Frame, MediaSource, open_source
 from video_features.timeline.windows import Window
 
-PATIENCE_SECONDS = 30  # after which what should go on beside something else does not
+PATIENCE_SECONDS = 30  # a wait this long means that nothing runs concurrently
 
 
-class Passes(nn.Module):
-    """Gives what it is given, and notes the batches' sizes; or does first what it is told."""
+class Recorder(nn.Module):
+    """Return the input and record the batch sizes. `before` runs ahead of each pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,15 +40,15 @@ class Passes(nn.Module):
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
-    """The network of the family `colour`, whose rows tell which picture of which size they are of."""
-    network = Passes()
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """The network of the family `colour`. A row identifies the picture and the size of the video."""
+    network = Recorder()
     change_stream(monkeypatch, build_network=lambda path: WithHead(network, head=None))
     return network
 
 
 def change_stream(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Have the family `colour`, with these of its stream's fields."""
+    """Register the family `colour` with these fields of its stream changed."""
     build = colour.build
 
     def changed(settings: colour.Settings, *, predict: bool) -> Extractor:
@@ -63,28 +63,30 @@ def change_stream(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 
 def videos(folder: Path, counts: list[int]) -> list[Path]:
-    """Of so many frames each, and each of another height, which its rows have as their fourth number."""
+    """Write videos with these frame counts. Each video has its own height, stored as the fourth number of a row."""
     return [write_video(folder / f"{k}.mp4", grey_levels(count, height=32 + 16 * k)) for k, count in enumerate(counts)]
 
 
-def test_short_videos_fill_batches_together(tmp_path: Path, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LINGER_SECONDS", 1)  # or a batch may not wait for a video that is slow to come
+def test_short_videos_fill_batches_together(
+    tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "LINGER_SECONDS", 1)  # a short wait could split a batch before a slow video
     counts = [1, 2, 1, 3, 1, 1, 2]
     outcomes = list(extract(videos(tmp_path, counts), "colour", batch_size=4))
     assert [len(outcome.features or ()) for outcome in outcomes] == counts
-    assert sum(passes.sizes) == 11 and passes.sizes.count(4) == 2, "two full batches, and the rest"
+    assert sum(recorder.sizes) == 11 and recorder.sizes.count(4) == 2, "two full batches and the rest"
     for k, outcome in enumerate(outcomes):
         assert outcome.features is not None
         rows = outcome.features.values["colour"]
-        assert (rows[:, 3] == 32 + 16 * k).all(), "each video has its own rows"
-        assert np.abs(rows[:, 0] - (16 + 6 * np.arange(len(rows)))).max() < 3, "in their order"
+        assert (rows[:, 3] == 32 + 16 * k).all(), "each video must get its own rows"
+        assert np.abs(rows[:, 0] - (16 + 6 * np.arange(len(rows)))).max() < 3, "rows must keep the order of the frames"
 
 
 @pytest.mark.parametrize("frames", [5, 6, 7, 8])
 def test_a_video_that_breaks_off_costs_the_next_one_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
-    """What is left of it waits for the next one's windows, which are encoded together with it."""
+    """Guard the leftover frames of a broken video, which share an encoding batch with the next video."""
 
     class Encodes(WithHead):
         def encode(self, batch: Tensor) -> Tensor:
@@ -104,20 +106,20 @@ def test_a_video_that_breaks_off_costs_the_next_one_nothing(
     assert np.abs(second.features.values["colour"][:, 0] - (16 + 6 * np.arange(39))).max() < 3
 
 
-def test_or_each_alone(tmp_path: Path, passes: Passes) -> None:
+def test_or_each_alone(tmp_path: Path, recorder: Recorder) -> None:
     heights: list[list[float]] = []
-    passes.before = lambda batch: heights.append(batch[:, 3].tolist())
+    recorder.before = lambda batch: heights.append(batch[:, 3].tolist())
     outcomes = list(extract(videos(tmp_path, [1, 2, 1]), "colour", batch_size=4, batch_across_videos=False))
     assert [outcome.status for outcome in outcomes] == ["done"] * 3
-    assert sorted(heights) == [[32], [48, 48], [64]], "in whichever order: passes are made beside each other"
+    assert sorted(heights) == [[32], [48, 48], [64]], "in any order, since passes run concurrently"
 
 
-def test_a_video_that_fails_in_a_shared_batch_costs_itself(tmp_path: Path, passes: Passes) -> None:
+def test_a_video_that_fails_in_a_shared_batch_costs_itself(tmp_path: Path, recorder: Recorder) -> None:
     def refuse(batch: Tensor) -> None:
         if (batch[:, 3] == 48).any():
             raise RuntimeError("a height of 48")
 
-    passes.before = refuse
+    recorder.before = refuse
     paths = [*videos(tmp_path, [1, 2, 1]), tmp_path / "missing.mp4"]
     outcomes = list(extract(paths, "colour", batch_size=8))
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "failed"]
@@ -127,12 +129,12 @@ def test_a_video_that_fails_in_a_shared_batch_costs_itself(tmp_path: Path, passe
 
 
 def test_frames_are_read_while_the_network_works_but_not_without_end(
-    tmp_path: Path, passes: Passes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "a.mp4", (np.full((32, 32, 3), k % 200, np.uint8) for k in range(300)))
     read = 0
     ahead: list[int] = []
-    third_read, goes_on = threading.Event(), threading.Event()
+    third_read, may_continue = threading.Event(), threading.Event()
 
     def counted(samples: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         def counting(self: MediaSource, tracks: Any, *given: Any) -> Iterator[Any]:
@@ -148,27 +150,27 @@ def test_frames_are_read_while_the_network_works_but_not_without_end(
 
     def watch() -> None:
         third_read.wait(PATIENCE_SECONDS)
-        while not ahead or ahead[-1] != read:  # until no more is read
+        while not ahead or ahead[-1] != read:  # until reading stops
             ahead.append(read)
             time.sleep(0.3)
-        goes_on.set()
+        may_continue.set()
 
-    passes.before = lambda batch: goes_on.wait(2 * PATIENCE_SECONDS)
+    recorder.before = lambda batch: may_continue.wait(2 * PATIENCE_SECONDS)
     extractor = colour.build(colour.Settings(batch_size=1), predict=False).on(torch.device("cpu"))
     with open_source(path) as source:
         monkeypatch.setattr(type(source), "samples", counted(type(source).samples))
         threading.Thread(target=watch).start()
         (features,) = extract_from(source, [extractor])
     assert not isinstance(features, Exception) and len(features) == 300
-    assert 3 <= ahead[-1] < 200, "several frames before the first pass has ended, and not all"
+    assert 3 <= ahead[-1] < 200, "several frames, but not all, must be read before the first pass ends"
 
 
-def test_an_interrupted_run_leaves_nothing_under_way(tmp_path: Path, passes: Passes) -> None:
+def test_an_interrupted_run_leaves_nothing_under_way(tmp_path: Path, recorder: Recorder) -> None:
     def interrupted(batch: Tensor) -> None:
         entered.set()
 
     entered = threading.Event()
-    passes.before = interrupted
+    recorder.before = interrupted
     outcomes = extract(videos(tmp_path, [30, 30]), "colour", output_path=tmp_path / "out")
     next(outcomes)
     outcomes.close()  # type: ignore[attr-defined]

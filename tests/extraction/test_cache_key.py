@@ -1,4 +1,4 @@
-"""The key of a converted network: it covers all that changes what the network computes."""
+"""The cache key of a converted network covers everything that changes the network's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families of features that cost nothing, for tests of what comes before and around a network."""
+"""Families of features without a network, for tests of everything except networks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ NAMES = ("colour", "loudness", "trouble")
 
 
 def install(site: Path) -> dict[str, str]:
-    """Install them in a folder as pip would; the environment of a process that is to find them there, and in it this
-    package."""
+    """Install the families in a folder, as pip would.
+
+    Returns the environment for a process that uses the families and this package.
+    """
     about = site / "families-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: families\nVersion: 1.0\n")
@@ -22,5 +24,5 @@ def install(site: Path) -> dict[str, str]:
 
 
 def command(*words: object) -> list[str]:
-    """The words of `video-features …`."""
+    """Return the command line of `video-features …`."""
     return [sys.executable, "-m", "video_features", *map(str, words)]

@@ -1,4 +1,4 @@
-"""Colour: the mean of each colour of a picture, 0 … 255, its height and its width."""
+"""Colour: the mean of each colour channel of a picture, 0 … 255, and the height and width of the picture."""
 
 from __future__ import annotations
 

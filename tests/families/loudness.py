@@ -1,4 +1,4 @@
-"""Loudness: the root of the mean square of every tenth of a second of sound."""
+"""Loudness: the root mean square of every tenth of a second of sound."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Extract `colour` and `loudness` in a process of its own, which a file may kill or hold up.
+"""Extracts `colour` and `loudness` in a separate process, because a file may crash or block the process.
 
-Reads from standard input, as JSON, {name of a group: {paths, output_path, settings of colour}}. Prints a line of JSON a
-video and feature as it ends; before it, one that names what each dry run says.
+Reads JSON from standard input: {group name: {paths, output_path, settings of colour}}. For each group, prints a line of
+JSON for each video with the result of the dry run, then a line for each video and feature with the outcome.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from video_features import extract, plan, registry
 from video_features.features import Outcome
 
-OPEN_FILES = 256  # at most: so many a list of files may open that names itself
+OPEN_FILES = 256  # a low limit, because a playlist that names itself opens files until the limit is reached
 
 
 def main() -> None:
@@ -24,22 +24,22 @@ def main() -> None:
     for group, given in json.load(sys.stdin).items():
         features = {"features": ["colour", "loudness"], "colour": given["colour"], "device": "cpu"}
         for planned in plan(given["paths"], **features):
-            tell(group=group, location=planned.location, planned=planned.reasons)
+            report(group=group, location=planned.location, planned=planned.reasons)
         for outcome in extract(given["paths"], **features, output_path=given["output_path"]):
-            tell(group=group, **as_json(outcome))
+            report(group=group, **as_json(outcome))
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(outcome, name) for name in ("location", "feature", "status", "reason")}
+    fields: dict[str, Any] = {name: getattr(outcome, name) for name in ("location", "feature", "status", "reason")}
     if outcome.features is not None:
-        told["rows"] = outcome.features.values[outcome.feature].tolist()
-        told["seconds"] = outcome.features.start_seconds.tolist()
-        told["end_seconds"] = outcome.features.end_seconds.tolist()
-    return {**told, "files": list(map(str, outcome.files))}
+        fields["rows"] = outcome.features.values[outcome.feature].tolist()
+        fields["seconds"] = outcome.features.start_seconds.tolist()
+        fields["end_seconds"] = outcome.features.end_seconds.tolist()
+    return {**fields, "files": list(map(str, outcome.files))}
 
 
-def tell(**told: Any) -> None:
-    print(json.dumps(told), flush=True)
+def report(**fields: Any) -> None:
+    print(json.dumps(fields), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Trouble: the mean of each colour of a picture, of which some hang or crash the process that looks at them.
+"""Trouble: the mean of each colour channel of a picture; some pictures hang or crash the process.
 
-A picture that is all white crashes it, one that is all black hangs it. Weights that say `crash` crash it before it
-looks at any; of others that are not its own it warns. Beside either it leaves a file `loaded_PROCESS`. By the
-environment:
-TROUBLE_SECONDS: how long each other one takes
-TROUBLE_TRACE: a file to which each adds a line: the process, and its red and green, which tell the video and the frame
+A white picture crashes the process, and a black picture hangs the process. A weights file other than the default causes
+a warning with the text of the file, and leaves an empty file `loaded_PROCESS` beside the weights. If the text is
+`crash`, loading the weights then crashes the process. Environment variables:
+TROUBLE_SECONDS: the time that every other picture takes
+TROUBLE_TRACE: a file that gets a line for each other picture: the process ID, red (the video) and green (the frame)
 """
 
 from __future__ import annotations

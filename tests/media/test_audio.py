@@ -1,4 +1,4 @@
-"""Sound of files: formats, times, rates and channels, and what goes wrong."""
+"""Sound: formats, times, sample rates, channels and damaged files."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_any_format(tmp_path: Path, small_vggish: Load, name: str, codec: str) -
     path = write_sound(tmp_path / name, samples, rate=48_000, codec=codec)
     found = extractor.extract(path)
     assert found.start_seconds[:3].tolist() == pytest.approx([0, 0.96, 1.92], abs=1e-3)
-    # What a codec loses is most of what is quiet; the rising tone, the loudest, stays where it is. Where a container
-    # does not say how long an encoder's delay is, 21 or 23 ms, the first row begins with it.
+    # A lossy codec changes mostly the quiet bands, so only the loud bands are compared: those of the rising tone. Where
+    # a container does not state the encoder delay (21 or 23 ms), the first row starts with the delay and is left out.
     first, within = (1, 1.0) if name in ("a.aac", "a.avi", "a.ts") else (0, 0.5)
     loud = expected.values["vggish"] > 0
     assert loud[first:].sum() > 6
@@ -82,10 +82,10 @@ def test_more_channels_than_pyav_has_planes(tmp_path: Path, small_vggish: Load) 
 
 
 def test_the_mean_of_the_channels(tmp_path: Path, small_vggish: Load) -> None:
-    one = tones(1)
+    sound = tones(1)
     extractor = small_vggish()
-    opposite = write_sound(tmp_path / "opposite.wav", np.concatenate([one, -one], axis=1))
-    silent = write_sound(tmp_path / "silent.wav", np.zeros_like(one))
+    opposite = write_sound(tmp_path / "opposite.wav", np.concatenate([sound, -sound], axis=1))
+    silent = write_sound(tmp_path / "silent.wav", np.zeros_like(sound))
     found = extractor.extract(opposite).values["vggish"]
     assert np.allclose(found, np.log(0.01), atol=1e-5)
     assert np.array_equal(found, extractor.extract(silent).values["vggish"])
@@ -100,7 +100,7 @@ def test_a_rate_and_channels_that_change_midway(tmp_path: Path, small_vggish: Lo
     alone = small_vggish(hop_seconds=0.1).extract(second)
     both = small_vggish(hop_seconds=begins + Fraction(1, 10)).extract(tmp_path / "both.ac3")
     differences = np.abs(both.values["vggish"][1] - alone.values["vggish"][1])
-    assert differences[:5].max() < 1e-3  # of the lowest bands; in others the decoder's dither is never the same
+    assert differences[:5].max() < 1e-3  # in higher bands the decoder's dither differs each time
 
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 44_100, 48_000, 192_000])
@@ -151,37 +151,37 @@ def test_a_gap_is_silence_and_is_told(tmp_path: Path, small_vggish: Load, caplog
     "pts",
     [
         lambda k: k,
-        lambda k: k + 300 * (k // 1024 % 5 == 2),  # late now and then
-        lambda k: k - min(k, 300 * (k // 1024 % 5 == 2)),  # and early
-        lambda k: k + 300 * (k > 20_000),  # late from then on
+        lambda k: k + 300 * (k // 1024 % 5 == 2),  # sometimes late
+        lambda k: k - min(k, 300 * (k // 1024 % 5 == 2)),  # sometimes early
+        lambda k: k + 300 * (k > 20_000),  # late from sample 20 000 on
         lambda k: k if k < 20_000 else k + 24_000,  # a gap
-        lambda k: k if k < 20_480 else 20_480 + (k - 20_480) * 2 // 5,  # a clock that is too slow: overlaps
-        lambda k: k if k < 20_480 else k // 5120 * 5120 + k // 1024 % 5,  # it nearly stands still, and catches up
+        lambda k: k if k < 20_480 else 20_480 + (k - 20_480) * 2 // 5,  # the clock is too slow: overlaps
+        lambda k: k if k < 20_480 else k // 5120 * 5120 + k // 1024 % 5,  # the clock nearly stops, then catches up
     ],
 )
 def test_sound_that_plainly_goes_on_is_placed_as_if_it_were_looked_at(
     tmp_path: Path, pts: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_sound(tmp_path / "a.nut", tones(4), pts=pts)
-    asked = [0]
+    shift_calls = [0]
     shift = SoundTimes.shift
 
     def counted(self: SoundTimes, *given: Any) -> Fraction:
-        asked[0] += 1
+        shift_calls[0] += 1
         return shift(self, *given)
 
     def read() -> list[Sound]:
-        asked[0] = 0
+        shift_calls[0] = 0
         with open_source(path) as source:
             return list(samples_of(source, source.audio))
 
     monkeypatch.setattr(SoundTimes, "shift", counted)
-    found, asked_then = read(), asked[0]
+    found, calls_of_fast_path = read(), shift_calls[0]
     monkeypatch.setattr(AudioTrack, "_is_consecutive", lambda *given: False)
     expected = read()
-    assert asked_then < asked[0], "it was not looked at each time"
-    assert [one.seconds for one in found] == [one.seconds for one in expected]
-    assert np.array_equal(*(np.concatenate([one.samples for one in read]) for read in (found, expected)))
+    assert calls_of_fast_path < shift_calls[0], "the fast path was not used"
+    assert [sound.seconds for sound in found] == [sound.seconds for sound in expected]
+    assert np.array_equal(*(np.concatenate([sound.samples for sound in read]) for read in (found, expected)))
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def test_no_pictures_but_a_cover(tmp_path: Path, small_vggish: Load, vggish_weig
 
 
 def damaged(path: Path) -> Path:
-    """Noise instead of some bytes in the middle."""
+    """Replace some bytes in the middle with noise."""
     whole = path.read_bytes()
     middle, noise = len(whole) // 2, np.random.default_rng(1).bytes(3000)
     path.write_bytes(whole[:middle] + noise + whole[middle + len(noise) :])
@@ -234,7 +234,7 @@ def cut(path: Path) -> Path:
 
 
 def garbled(path: Path, start: float, end: float) -> Path:
-    """Noise instead of the packets between two parts of the whole; they can still be told from one another."""
+    """Replace the content of the packets between two fractions of the file with noise, but keep the packet headers."""
     whole, packets = bytearray(path.read_bytes()), where_packets_are(path)
     for at, size in packets[round(start * len(packets)) : round(end * len(packets))]:
         whole[at : at + size] = np.random.default_rng(at).bytes(size)
@@ -255,8 +255,8 @@ def garbled_at_the_end(path: Path) -> Path:
 
 
 def where_packets_are(path: Path) -> list[tuple[int, int]]:
-    """Byte and size of each but the smallest, which only begin a sound."""
-    header = 13 if path.suffix == ".flv" else 0  # before the sound itself
+    """Return the offset and size of each packet. Tiny packets are left out: such packets only start a sound."""
+    header = 13 if path.suffix == ".flv" else 0  # bytes before the sound in an FLV tag
     with av.open(str(path)) as container:
         packets = [(packet.pos, packet.size) for packet in container.demux(audio=0) if packet.pos is not None]
     return [(at + header, size) for at, size in packets if size > 50]
@@ -358,7 +358,7 @@ def test_what_is_lost_at_an_end_or_is_no_sound_costs_nothing(
     features = extractor.extract(change_it(path))
     assert features.start_seconds[0] == pytest.approx(0, abs=0.1)
     assert features.end_seconds[-1] == pytest.approx(seconds, abs=0.15)
-    if change_it is not from_the_middle_of_a_frame:  # which begins later
+    if change_it is not from_the_middle_of_a_frame:  # that file starts later
         assert np.allclose(features.values["vggish"][:2], whole.values["vggish"][:2], atol=1e-3)
 
 
@@ -391,11 +391,11 @@ def test_a_file_that_cannot_be_read_on_fails(tmp_path: Path, name: str, codec: s
 
 
 def test_a_length_guessed_from_the_bit_rate_is_no_reason_to_expect_more(tmp_path: Path, small_vggish: Load) -> None:
-    # Silent, then loud: FFmpeg takes the first frames' bit rate for that of the whole file, without a header.
+    # First silent, then loud. Without a header, FFmpeg estimates the duration from the bit rate of the first frames.
     quiet, loud = np.zeros((16_000 * 20, 1), np.int16), tones(10)
     path = write_sound(tmp_path / "a.aac", np.concatenate([quiet, loud]), codec="aac")
     with av.open(str(path)) as container:
-        assert container.duration is not None and container.duration / 1e6 > 32  # of 30
+        assert container.duration is not None and container.duration / 1e6 > 32  # the real duration is 30 s
     features = small_vggish().extract(path)
     assert features.end_seconds[-1] == pytest.approx(30, abs=1)
 
@@ -450,7 +450,7 @@ def test_pictures_that_nobody_takes_any_more_are_not_decoded(
     monkeypatch.setattr(VideoTrack, "decode", counted)
     settings: dict[str, Any] = {
         "vggish": {"weights": vggish_weights},
-        "raft": {"weights": standin_file("raft", "raft")},  # for which 64×48 pixels are too few
+        "raft": {"weights": standin_file("raft", "raft")},  # 64×48 pixels are too small for RAFT
     }
     heard, seen = extract(path, ["vggish", "raft"], **settings)
     assert heard.status == "done" and "too small for raft" in seen.reason
@@ -508,7 +508,7 @@ def test_the_default_track_and_else_the_one_with_most_channels(tmp_path: Path) -
 def test_the_length_is_found_where_none_is_stated(tmp_path: Path, small_vggish: Load) -> None:
     whole = write_sound(tmp_path / "whole.webm", tones(3, 48_000), rate=48_000, codec="libopus")
     live = tmp_path / "live.webm"
-    with av.open(str(whole)) as read, av.open(str(live), "w", options={"live": "1"}) as written:  # as browsers record
+    with av.open(str(whole)) as read, av.open(str(live), "w", options={"live": "1"}) as written:  # as browsers do
         stream = written.add_stream_from_template(read.streams.audio[0])
         for packet in read.demux():
             if packet.dts is not None:

@@ -1,4 +1,4 @@
-"""Whatever a file is: whole features, or a reason in a line; and the run goes on. See `corpus.py` for the files."""
+"""Any file gives complete features or a reason in one line, and the run continues. `corpus.py` writes the files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from video_features.errors import MediaError, printable
 from video_features.media import frames_of, open_source
 
 SEEDS = range(200)
-TIMEOUT_SECONDS = 240  # for all of them together, many times what they need
+TIMEOUT_SECONDS = 240  # for all files together; many times the usual duration
 GROUPS = {
     "no_videos": {},
     "places": {},
@@ -40,8 +40,8 @@ Outcomes = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, carphone: Path, bigbuckbunny: Path) -> dict[str, Items]:
-    """The items of every group, each of which ends in a video that is as it should be."""
+def corpus_items(tmp_path_factory: pytest.TempPathFactory, carphone: Path, bigbuckbunny: Path) -> dict[str, Items]:
+    """The files of every group. The last file of each group is an intact video."""
     needs = {"truncated": (carphone, bigbuckbunny), "flipped": (SEEDS,)}
     groups = {}
     for group in GROUPS:
@@ -58,11 +58,11 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(made: dict[str, Items], outputs: Path) -> Outcomes:
-    """How each of them ended, by group, in a process of its own."""
-    asked = {
+def outcomes(corpus_items: dict[str, Items], outputs: Path) -> Outcomes:
+    """{group: the outcomes of all files}, from one separate process."""
+    requests = {
         group: {
-            "paths": [os.fspath(path) for path in made[group]],
+            "paths": [os.fspath(path) for path in corpus_items[group]],
             "output_path": str(outputs / group),
             "colour": settings,
         }
@@ -75,7 +75,7 @@ def told(made: dict[str, Items], outputs: Path) -> Outcomes:
         command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        out, err = process.communicate(json.dumps(asked), timeout=TIMEOUT_SECONDS)
+        out, err = process.communicate(json.dumps(requests), timeout=TIMEOUT_SECONDS)
         ended = f"ended with {process.returncode}"
     except subprocess.TimeoutExpired:
         process.kill()
@@ -90,32 +90,32 @@ def told(made: dict[str, Items], outputs: Path) -> Outcomes:
 @pytest.mark.processes
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_ends_in_whole_features_or_in_a_reason(
-    made: dict[str, Items], told: Outcomes, outputs: Path, group: str
+    corpus_items: dict[str, Items], outcomes: Outcomes, outputs: Path, group: str
 ) -> None:
-    items, ended = made[group], [line for line in told[group] if "status" in line]
+    items, ended = corpus_items[group], [line for line in outcomes[group] if "status" in line]
     expected = [(os.fspath(path), feature) for path in items for feature in ("colour", "loudness")]
-    assert [(one["location"], one["feature"]) for one in ended] == expected
-    assert [one["status"] for one in ended[-2:]] == ["done", "failed"]
-    for one in ended:
-        item = items[Path(one["location"])]
-        check = check_features if one["status"] == "done" else check_reason
-        check(one, item)
+    assert [(outcome["location"], outcome["feature"]) for outcome in ended] == expected
+    assert [outcome["status"] for outcome in ended[-2:]] == ["done", "failed"]
+    for outcome in ended:
+        item = items[Path(outcome["location"])]
+        check = check_features if outcome["status"] == "done" else check_reason
+        check(outcome, item)
     written = {
         str(path)
         for path in (outputs / group).glob("*/**/*")
         if not path.is_dir() and ".video_features" not in path.parts
     }
-    assert written == {file for one in ended for file in one["files"]}, "and nothing of what failed, nor temporary"
+    assert written == {file for outcome in ended for file in outcome["files"]}, "partial or temporary files are left"
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_dry_run_tells_reasons_in_a_line(made: dict[str, Items], told: Outcomes, group: str) -> None:
-    planned = [line for line in told[group] if "planned" in line]
-    assert [one["location"] for one in planned] == [os.fspath(path) for path in made[group]]
-    for one in planned:
-        for reason in one["planned"].values():
-            check_line(reason, one["location"])
+def test_a_dry_run_tells_reasons_in_a_line(corpus_items: dict[str, Items], outcomes: Outcomes, group: str) -> None:
+    planned = [line for line in outcomes[group] if "planned" in line]
+    assert [line["location"] for line in planned] == [os.fspath(path) for path in corpus_items[group]]
+    for line in planned:
+        for reason in line["planned"].values():
+            check_line(reason, line["location"])
 
 
 def test_an_image_whose_exif_is_damaged_is_told(tmp_path: Path) -> None:
@@ -127,22 +127,22 @@ def test_an_image_whose_exif_is_damaged_is_told(tmp_path: Path) -> None:
         _ = next(frames_of(source)).rgb
 
 
-def check_features(one: dict[str, Any], item: Item) -> None:
-    """That they are what the item says, whole and finite, and in the files."""
-    where, rows, seconds = one["location"], np.array(one["rows"]), np.array(one["seconds"])
+def check_features(outcome: dict[str, Any], item: Item) -> None:
+    """Check that the features match the item, are complete and finite, and are in the files."""
+    where, rows, seconds = outcome["location"], np.array(outcome["rows"]), np.array(outcome["seconds"])
     assert len(rows) and np.isfinite(rows).all(), where
-    assert (np.diff(seconds) >= 0).all() and (np.array(one["end_seconds"]) >= seconds).all(), where
-    files = {path.name.removeprefix(f"{path_stem(where)}_"): path for path in map(Path, one["files"])}
-    feature = one["feature"]
+    assert (np.diff(seconds) >= 0).all() and (np.array(outcome["end_seconds"]) >= seconds).all(), where
+    files = {path.name.removeprefix(f"{path_stem(where)}_"): path for path in map(Path, outcome["files"])}
+    feature = outcome["feature"]
     record = json.loads(files[f"{feature}.json"].read_text(encoding="utf-8"))
     assert set(files) == {f"{key}.npy" for key in record["arrays"]} | {f"{feature}.json"}, where
     assert np.array_equal(np.load(files[f"{feature}.npy"]), rows) and record["shapes"] == {feature: list(rows.shape)}
     assert np.allclose(np.load(files["timestamps_ms.npy"]), seconds * 1000), where
     if feature == "loudness":
-        assert item.no_sound is None or item.sound_rows is not None, f"{where} has sound"
+        assert item.no_sound is None or item.sound_rows is not None, f"{where}: unexpected sound"
         assert item.sound_rows in (None, len(rows)), f"{where}: {len(rows)}"
         return
-    assert item.reason is None, f"{where}: features, and not {item.reason!r}"
+    assert item.reason is None, f"{where}: features instead of {item.reason!r}"
     assert item.frames in (None, len(rows)), f"{where}: {len(rows)}"
     if item.pictures is not None:
         assert np.round((rows[:, :3].mean(axis=1) - 16) / 6).tolist() == item.pictures, where
@@ -152,24 +152,24 @@ def check_features(one: dict[str, Any], item: Item) -> None:
         assert seconds.tolist() == pytest.approx(item.seconds, abs=2e-3), where
 
 
-def check_reason(one: dict[str, Any], item: Item) -> None:
-    """That it is the one which the item says, if it says any."""
-    check_line(one["reason"], one["location"])
-    if one["feature"] == "loudness":
-        assert item.sound_rows is None, one["reason"]
+def check_reason(outcome: dict[str, Any], item: Item) -> None:
+    """Check that the reason matches the item, if the item expects a reason."""
+    check_line(outcome["reason"], outcome["location"])
+    if outcome["feature"] == "loudness":
+        assert item.sound_rows is None, outcome["reason"]
         pattern = item.no_sound
     else:
-        assert item.pictures is None and item.frames is None, one["reason"]
+        assert item.pictures is None and item.frames is None, outcome["reason"]
         pattern = item.reason
-    assert pattern is None or re.search(pattern, one["reason"]), one["reason"]
+    assert pattern is None or re.search(pattern, outcome["reason"]), outcome["reason"]
 
 
 def check_line(reason: str, location: str) -> None:
-    """That it is one line, which can be printed, names the file as it is called, and says what is wrong."""
+    """Check that the reason is one printable line that starts with the file and says what is wrong."""
     assert reason.startswith(f"{printable(location)}: "), reason
     rest = reason.removeprefix(f"{printable(location)}: ")
     assert rest and len(reason.splitlines()) == 1 and not re.search(r"[\x00-\x1f\ud800-\udfff]", reason), reason
-    assert not rest.startswith(str(Path(printable(location)).parent)), f"it is named twice: {reason}"
+    assert not rest.startswith(str(Path(printable(location)).parent)), f"the file is named twice: {reason}"
     assert not re.search(r"\b[A-Z]\w*(Error|Exception)\b", rest), reason
 
 

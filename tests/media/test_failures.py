@@ -1,4 +1,4 @@
-"""Videos that cannot be read: a line each that names the file, the others done, nothing half-written, exit status 1."""
+"""Unreadable videos: one line names each file, the other videos are done, no partial files, exit status 1."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""At a low rate the frames are, bit by bit, those that decoding everything gives, and not everything is decoded.
+"""At a low rate, the frames are identical to those of decoding every frame, and fewer frames are decoded.
 
-The extractors here give the pixels, or the samples of sound, that they are given, so that rows tell what was read.
+The extractors in these tests return their input, pixels or sound samples, so the rows show what was read.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ SETTINGS: list[dict[str, Any]] = [
 SEGMENTS = [None, Segment(Fraction("1.5"), Fraction("3.49"))]
 LAYERS = {"x265-params": "log-level=none:keyint=10:min-keyint=10:bframes=3:b-adapt=0:temporal-layers=3"}
 PYRAMID = {"x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0:ref=4"}
-ALT_REF = {"auto-alt-ref": "1", "lag-in-frames": "16"}  # pictures that are never shown
+ALT_REF = {"auto-alt-ref": "1", "lag-in-frames": "16"}  # adds frames that are never shown
 
 
 def with_other_parameters(path: Path) -> Path:
-    """Fifty frames coded in one way and fifty in another, which only the first keyframe of these tells."""
+    """Write fifty frames with one set of parameters and fifty with another. Only a keyframe announces the change."""
     with av.open(str(path), "w") as container:
         muxed: Any = container.add_stream("libx264", rate=25)
         for first, quantizer, encoder in ((0, 20, muxed), (50, 30, other_encoder())):
@@ -66,7 +66,7 @@ def with_other_parameters(path: Path) -> Path:
 
 
 def other_encoder() -> Any:
-    """One whose packets are not for a file of its own."""
+    """Return an encoder whose packets are muxed into another file."""
     container = av.open("/dev/null", "w", format="mp4")
     return container.add_stream("libx264", rate=25)
 
@@ -85,7 +85,7 @@ SPARSE: dict[str, Callable[[Path], Path]] = {
     "mjpeg.mov": functools.partial(written, codec="mjpeg", b_frames=None, pix_fmt="yuvj420p"),
     "alt_ref.webm": functools.partial(written, codec="libvpx-vp9", b_frames=None, options=ALT_REF),
 }
-# What packets say is not sure, or turns out not to be so; there all is decoded, and of the last one some of it twice.
+# The packets of these files are unreliable, or decoding contradicts the packets. Every frame is decoded, some twice.
 NOT_SURE: dict[str, Callable[[Path], Path]] = {
     **{name: WRITE[name] for name in ("h264.ts", "mpeg4.avi", "wrong_times.mp4", "wrong_times_open.mp4")},
     "alt_ref_apart.webm": functools.partial(written, codec="libvpx", b_frames=None, options=ALT_REF),
@@ -95,7 +95,7 @@ NOT_SURE: dict[str, Callable[[Path], Path]] = {
     "no_order.mkv": functools.partial(written, change=without_order),
     "refreshed.mp4": WRITE["refreshed.mp4"],
 }
-MOST = {"one_keyframe.mp4": 90}  # frames to be decoded at 1 fps; of the others two thirds
+MOST = {"one_keyframe.mp4": 90}  # most frames to decode at 1 fps; for other files, two thirds
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +110,7 @@ def video(folder: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Fraction]:
-    """When the frames are shown that were decoded so far."""
+    """The start times of the frames decoded so far."""
     shown: list[Fraction] = []
     original = VideoTrack.frame
 
@@ -123,8 +123,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Fraction]:
 
 
 @pytest.fixture
-def everything(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Features]]:
-    """What `extracted` gives where all is decoded."""
+def extracted_fully(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Features]]:
+    """Like `extracted`, but decodes every frame."""
 
     def whole(*given: Any) -> list[Features]:
         with monkeypatch.context() as patch:
@@ -144,15 +144,15 @@ def assert_same(found: Features, whole: Features) -> None:
 def test_frames_are_those_of_decoding_everything(
     video: Callable[[str], Path],
     folder: Path,
-    everything: Callable[..., list[Features]],
+    extracted_fully: Callable[..., list[Features]],
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    monkeypatch.setattr(skipping, "MAX_PACKETS_TO_SKIP", 8)  # so that some are read on to, and others gone to
+    monkeypatch.setattr(skipping, "MAX_PACKETS_TO_SKIP", 8)  # so that both reading past packets and seeking are used
     for settings in SETTINGS:
         at_a_rate = frames(folder, **settings)
         for segment in SEGMENTS:
-            (whole,) = everything(video(name), segment, at_a_rate)
+            (whole,) = extracted_fully(video(name), segment, at_a_rate)
             (found,) = extracted(video(name), segment, at_a_rate)
             assert len(found) >= 1 and found.values["given"].std(axis=1).min() > 30
             assert_same(found, whole)
@@ -186,13 +186,13 @@ def test_real_videos(
     request: pytest.FixtureRequest,
     folder: Path,
     decoded: list[Fraction],
-    everything: Callable[..., list[Features]],
+    extracted_fully: Callable[..., list[Features]],
     settings: dict[str, Any],
     name: str,
     most: int,
 ) -> None:
     path = request.getfixturevalue(name)
-    (whole,) = everything(path, None, frames(folder, **settings))
+    (whole,) = extracted_fully(path, None, frames(folder, **settings))
     decoded.clear()
     (found,) = extracted(path, None, frames(folder, **settings))
     assert len(found) >= 3
@@ -201,7 +201,7 @@ def test_real_videos(
 
 
 def test_of_a_very_low_rate_hardly_anything_is_decoded(
-    tmp_path: Path, folder: Path, decoded: list[Fraction], everything: Callable[..., list[Features]]
+    tmp_path: Path, folder: Path, decoded: list[Fraction], extracted_fully: Callable[..., list[Features]]
 ) -> None:
     ten = written(tmp_path / "ten.mp4")
     with av.open(str(ten)) as read, av.open(str(tmp_path / "long.mkv"), "w") as container:
@@ -216,7 +216,7 @@ def test_of_a_very_low_rate_hardly_anything_is_decoded(
                 again.time_base, again.is_keyframe, again.stream = template.time_base, packet.is_keyframe, copy
                 container.mux(again)
     every_20_s = frames(folder, extraction_fps=0.05)
-    (whole,) = everything(tmp_path / "long.mkv", None, every_20_s)
+    (whole,) = extracted_fully(tmp_path / "long.mkv", None, every_20_s)
     assert len(decoded) == 20 * COUNT
     decoded.clear()
     (found,) = extracted(tmp_path / "long.mkv", None, every_20_s)
@@ -226,11 +226,11 @@ def test_of_a_very_low_rate_hardly_anything_is_decoded(
 
 
 def test_features_of_several_rates_have_what_each_would_alone(
-    video: Callable[[str], Path], folder: Path, decoded: list[Fraction], everything: Callable[..., list[Features]]
+    video: Callable[[str], Path], folder: Path, decoded: list[Fraction], extracted_fully: Callable[..., list[Features]]
 ) -> None:
     path = video("after_sound.mp4")
     few, more, sound = frames(folder, extraction_fps=1), frames(folder, extraction_total=6), samples(folder)
-    expected = [everything(path, None, one)[0] for one in (few, more, sound)]
+    expected = [extracted_fully(path, None, extractor)[0] for extractor in (few, more, sound)]
     decoded.clear()
     for found, whole in zip(extracted(path, None, few, more, sound), expected, strict=True):
         assert_same(found, whole)
@@ -253,7 +253,7 @@ def test_a_sampler_wants_what_it_takes(
         wants = [sampler.wants(frame.seconds, frame.end_seconds) for frame in shown]
         assert sampler.is_sparse and 0 < sum(takes) < len(takes)
         assert all(want or not take for take, want in zip(takes, wants, strict=True))
-        assert sum(wants) <= sum(takes) + 1  # which the total leaves out
+        assert sum(wants) <= sum(takes) + 1  # extraction_total may leave out one wanted frame
         for size in (2, 7):
             for k in range(0, len(shown) - size, size):
                 together = sampler.wants(shown[k].seconds, shown[k + size - 1].end_seconds)
@@ -265,7 +265,7 @@ def test_which_packets_are_decoded() -> None:
     assert decode_ranges(closed, needed(closed, 0)) == [Run(0, 1)]
     assert decode_ranges(closed, needed(closed, 5)) == [Run(4, 7)]
     assert decode_ranges(closed, needed(closed, 2, 11)) == [Run(0, 4), Run(8, 10)]
-    # Those that are shown before their keyframe need the group before it, from its keyframe on.
+    # Frames shown before the keyframe of their group also need the previous group, starting at the previous keyframe.
     opened = Packets(pts=[0, 3, 1, 2, 6, 4, 5, 9, 7, 8, 12, 10, 11], keyframes=[0, 4, 10])
     assert decode_ranges(opened, needed(opened, 6)) == [Run(4, 5)]
     assert decode_ranges(opened, needed(opened, 5)) == [Run(0, 7)]
@@ -274,10 +274,10 @@ def test_which_packets_are_decoded() -> None:
 
 
 def needed(packets: Packets, *pts: int) -> bytearray:
-    return bytearray(one in pts for one in packets.pts)
+    return bytearray(time in pts for time in packets.pts)
 
 
-# --- what goes wrong
+# --- errors
 
 
 def test_a_frame_that_nobody_wanted_has_no_picture(video: Callable[[str], Path]) -> None:
@@ -293,12 +293,12 @@ def test_a_frame_that_nobody_wanted_has_no_picture(video: Callable[[str], Path])
 
 @pytest.mark.parametrize("name", ["cut.mkv", "cut.mp4"])
 def test_a_truncated_file_is_told_as_ever(
-    tmp_path: Path, folder: Path, everything: Callable[..., list[Features]], name: str
+    tmp_path: Path, folder: Path, extracted_fully: Callable[..., list[Features]], name: str
 ) -> None:
     path = written(tmp_path / name, muxing={"movflags": "faststart"} if name.endswith("mp4") else None)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     reasons = []
-    for extract in (everything, extracted):
+    for extract in (extracted_fully, extracted):
         with pytest.raises(MediaError, match=r"truncated: it ends at|decoding failed after") as told:
             extract(path, None, frames(folder, extraction_fps=1))
         reasons.append(str(told.value))
@@ -319,7 +319,7 @@ def test_damage_is_told_where_it_is_needed(tmp_path: Path, folder: Path) -> None
         (tmp_path / f"{frame}.mp4").write_bytes(damaged)
         return tmp_path / f"{frame}.mp4"
 
-    # At 1 fps of 25 the frames 12, 37, 62 and 87 are taken, the last ones whose start is nearest to a tick.
+    # At 1 fps, frames 12, 37, 62 and 87 of the 25 fps video are taken: the last frames that round to each tick.
     for frame in (60, 62):
         with open_source(broken(frame)) as source:
             (result,) = extract_from(source, [frames(folder, extraction_fps=1)])

@@ -1,6 +1,6 @@
-"""Segments: frames and sound are, bit by bit, those that decoding the whole gives there, and no more is decoded.
+"""Segments: frames and sound are identical to those of decoding the whole file, and no more is decoded than needed.
 
-The extractors here give the pixels, or the samples of sound, that they are given, so that rows tell what was read.
+The extractors in these tests return their input, pixels or sound samples, so the rows show what was read.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from video_features.timeline.segments import Segment
 from video_features.timeline.windows import SoundWindow, Window
 from video_features.weights import Weights
 
-COUNT = 100  # frames of each video; 25 a second where the rate is constant, of ten at least one a keyframe
+COUNT = 100  # frames per video, at 25 fps if the rate is constant; most videos have a keyframe every 10 frames
 TENTH = Fraction(1, 10)
 ONE = Window()
 
 
-class AsItIs(nn.Module):
+class Unchanged(nn.Module):
     def forward(self, batch: Tensor) -> tuple[Tensor, None]:
         return batch.flatten(1), None
 
@@ -52,14 +52,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def extractor(
     folder: Path, settings: FeatureSettings, *, window: Window = ONE, sound: SoundWindow | None = None
 ) -> Extractor:
-    """Its rows are what it is given: pixels (window · H · W · 3), 0 … 255, or samples of sound."""
+    """Return an extractor whose rows are its input: pixels (window · H · W · 3), 0 … 255, or sound samples."""
     weights = folder / "none.pth"
     weights.touch()
     stream = Stream(
         key="given",
         model="given",
         weights=Weights(path=weights),
-        build_network=lambda path: AsItIs(),
+        build_network=lambda path: Unchanged(),
         row_shape=(),
         preprocess=lambda given: torch.from_numpy(np.array(given)),
         window=window,
@@ -74,7 +74,7 @@ def frames(folder: Path, **settings: Any) -> Extractor:
 
 
 def samples(folder: Path, *, hop: Fraction = TENTH, tail: str = "drop") -> Extractor:
-    """Rows of 1600 samples, 0.1 s, at 16 kHz."""
+    """Return an extractor whose rows are 1600 samples, 0.1 s at 16 kHz."""
     window = SoundWindow(rate=16_000, frame=Window(1, 1), frames=1600, step_seconds=hop, tail=tail)
     return extractor(folder, FeatureSettings(batch_size=8), sound=window)
 
@@ -90,7 +90,7 @@ def extracted(source: Any, segment: Segment | None, *extractors: Extractor, fps:
 
 
 def assert_is_part(found: Features, whole: Features, segment: Segment) -> int:
-    """The rows of a segment are those of the whole that start in it; how many they are."""
+    """Check that the rows are the rows of the whole video that start in the segment. Returns the number of rows."""
     end = np.inf if segment.end is None else float(segment.end)
     held = (whole.start_seconds >= float(segment.start)) & (whole.start_seconds < end)
     assert found.start_seconds.tolist() == whole.start_seconds[held].tolist()
@@ -100,7 +100,7 @@ def assert_is_part(found: Features, whole: Features, segment: Segment) -> int:
 
 
 def moving(count: int) -> list[npt.NDArray[np.uint8]]:
-    """Noise that moves, so that frames are made of others, with a cut every 37 frames."""
+    """Return frames of moving noise, with a cut every 37 frames. Motion makes the codec refer to other frames."""
     noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8).repeat(4, 0).repeat(4, 1)
     shifted = (np.roll(noise, (2 * k, 3 * k), (0, 1))[:48, :64] for k in range(count))
     return [255 - rgb if k // 37 % 2 else rgb for k, rgb in enumerate(shifted)]
@@ -120,7 +120,7 @@ def written(
     muxing: dict[str, str] | None = None,
     sound: npt.NDArray[np.int16] | None = None,
 ) -> Path:
-    """A video of `moving`; pts(k) is frame k's time in ticks of 1/fps, `change` is done to every packet."""
+    """Write a video of `moving`. `pts(k)` is the time of frame k in ticks of 1/fps. `change` edits every packet."""
     with av.open(str(path), "w", options=muxing or {}) as container:
         video: Any = container.add_stream(codec, rate=fps)
         video.width, video.height, video.pix_fmt = 64, 48, pix_fmt
@@ -149,13 +149,13 @@ def written(
     return path
 
 
-def earlier(packet: av.Packet) -> None:
-    """By seven frames: the first seven are before the beginning, and an edit list says so."""
+def shift_back(packet: av.Packet) -> None:
+    """Shift a packet back by seven frames. An edit list then cuts off the first seven frames."""
     packet.pts, packet.dts = packet.pts - 7, packet.dts - 7
 
 
 def turned(path: Path) -> Path:
-    """Shown turned by a quarter, as phones record."""
+    """Write a video with a rotation of 90 degrees, as phones do."""
     data = bytearray(written(path).read_bytes())
     matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16
     for place, value in zip((0, 4, 12, 16), (0, 1, -1, 0), strict=True):
@@ -165,7 +165,7 @@ def turned(path: Path) -> Path:
 
 
 def without_order(packet: av.Packet) -> None:
-    """A video whose frames are said to be shown as they are decoded, as it comes of an AVI that was copied."""
+    """Set the display time to the decoding time, as happens when an AVI file is remuxed."""
     packet.pts = packet.dts
 
 
@@ -196,7 +196,7 @@ WRITE: dict[str, Callable[[Path], Path]] = {
     "after_sound.mp4": functools.partial(written, pts=lambda k: k + 13, sound=tones(5, 48_000)),
     "after_sound.mkv": functools.partial(written, pts=lambda k: k + 13, sound=tones(5, 48_000)),
     "edit_list.mp4": functools.partial(
-        written, change=earlier, muxing={"avoid_negative_ts": "disabled", "use_editlist": "1"}
+        written, change=shift_back, muxing={"avoid_negative_ts": "disabled", "use_editlist": "1"}
     ),
     "fragments.mp4": functools.partial(written, muxing={"movflags": "frag_keyframe+empty_moov"}),
     "no_index.webm": functools.partial(written, codec="libvpx-vp9", b_frames=None, muxing={"live": "1"}),
@@ -205,7 +205,7 @@ WRITE: dict[str, Callable[[Path], Path]] = {
     "h264.ts": written,
     "mpeg4.avi": functools.partial(written, codec="mpeg4", b_frames=2),
 }
-# These are decoded from the beginning: there is no index, or no keyframe in the middle, or timestamps cannot be right.
+# Decoded from the beginning: these files have no index, no keyframe in the middle, or implausible timestamps.
 FROM_THE_BEGINNING = {
     "one_keyframe.mp4",
     "refreshed.mp4",
@@ -219,13 +219,13 @@ LOSES_FRAMES = {"edit_list.mp4": 7, "wrong_times.mp4": 2, "wrong_times_open.mp4"
 
 @pytest.fixture(scope="session")
 def video(folder: Path) -> Callable[[str], Path]:
-    """Written once: `video("h264.mp4")`"""
+    """`video("h264.mp4")` returns the path of a video. Each video is written once."""
     return functools.cache(lambda name: WRITE[name](folder / name))
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How many frames, and pieces of sound, decoders gave so far."""
+    """The number of frames and of chunks of sound decoded so far."""
     counts = {"video": 0, "audio": 0}
 
     def counted(cls: Any) -> None:
@@ -243,7 +243,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 def segments_of(starts: Sequence[float]) -> list[Segment]:
-    """Such as start or end on a frame, on a keyframe, between frames, at once, and with or after the whole."""
+    """Return segments that start or end on a frame, on a keyframe, between frames, or at or after the end."""
     at = [Fraction(start).limit_denominator(90_000) for start in starts]
     some = Fraction(1, 500)
     return [
@@ -265,7 +265,7 @@ def test_frames_are_those_of_the_whole(video: Callable[[str], Path], folder: Pat
     (whole,) = extracted(path, None, every_frame)
     assert len(whole) == COUNT - LOSES_FRAMES.get(name, 0)
     pixels = whole.values["given"]
-    assert min(np.abs(one - after).mean() for one, after in itertools.pairwise(pixels)) > 3  # no two are alike
+    assert min(np.abs(one - after).mean() for one, after in itertools.pairwise(pixels)) > 3  # no two frames are alike
     total = 0
     for segment in segments_of(whole.start_seconds.tolist()):
         (found,) = extracted(path, segment, every_frame)
@@ -286,7 +286,7 @@ def test_a_rates_frames_are_those_of_the_whole(
     for segment in segments:
         with open_source(path, segment=segment) as source:
             if at_a_rate.sampler(source).expected() == 0:
-                continue  # between two ticks
+                continue  # the segment lies between two ticks
         (found,) = extracted(path, segment, at_a_rate)
         total += assert_is_part(found, whole, segment)
     assert total > 2 * fps
@@ -296,7 +296,7 @@ def test_a_tick_selects_the_frame_that_is_shown_before_the_segment(video: Callab
     path = video("h264.mp4")
     (whole,) = extracted(path, None, frames(folder))
     (found,) = extracted(path, Segment(Fraction("1.21"), Fraction("1.24")), frames(folder, extraction_fps=100))
-    assert found.start_seconds.tolist() == [1.21, 1.22, 1.23]  # frame 30 begins at 1.2 s, and 31 at 1.24
+    assert found.start_seconds.tolist() == [1.21, 1.22, 1.23]  # frame 30 starts at 1.2 s, frame 31 at 1.24 s
     assert all(np.array_equal(row, whole.values["given"][30]) for row in found.values["given"])
 
 
@@ -306,7 +306,7 @@ def test_the_videos_are_what_they_are_named_after(video: Callable[[str], Path]) 
             packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
         places = [k for k, packet in enumerate(packets) if packet.is_keyframe]
         assert len(places) >= 8
-        assert any(packets[k + 1].pts < packets[k].pts for k in places[1:])  # a frame that needs those before, too
+        assert any(packets[k + 1].pts < packets[k].pts for k in places[1:])  # the group is open
     with av.open(str(video("decodable_leading.mp4"))) as container:
         container.seek(2_000_000)
         shown = [frame.pts for frame in container.decode(video=0)]
@@ -322,7 +322,7 @@ def test_the_videos_are_what_they_are_named_after(video: Callable[[str], Path]) 
 
 
 def swapped(packet: av.Packet) -> None:
-    """Of every ten frames the fourth and the fifth are said to be shown the other way round."""
+    """Swap the display times of the fourth and fifth frame of every ten frames."""
     assert packet.pts is not None
     packet.pts += {3: 1, 4: -1}.get(packet.pts % 10, 0)
 
@@ -330,7 +330,7 @@ def swapped(packet: av.Packet) -> None:
 def test_where_timestamps_turn_out_wrong_the_beginning_decides(folder: Path, decoded: dict[str, int]) -> None:
     path = written(folder / "swapped.mp4", change=swapped)
     (whole,) = extracted(path, None, frames(folder))
-    # After the first mistake the times of decoding count, as in FFmpeg.
+    # After the first wrong timestamp, decoding times are used, as in FFmpeg.
     assert (whole.start_seconds * 25).round(6).tolist() == [0, 1, 2, 4, 4, *range(5, COUNT)]
     decoded.update(video=0)
     segment = Segment(Fraction("2.19"), Fraction("2.6"))
@@ -349,7 +349,7 @@ def test_no_more_is_decoded_than_is_needed(
     decoded.update(video=0)
     (found,) = extracted(path, Segment(at[67], at[72]), frames(folder))
     assert len(found) == 5
-    # The frame after them tells when the last one ends; others come out of the decoder, or its threads, along with it.
+    # The next frame is needed for the end of the last frame. The decoder and its threads output a few more frames.
     if name in FROM_THE_BEGINNING:
         assert 72 < decoded["video"] < 95
     else:
@@ -361,7 +361,7 @@ def test_clips_start_with_the_segment(video: Callable[[str], Path], folder: Path
     clips = extractor(folder, ClipSettings(batch_size=2), window=Window(8, 4))
     (whole,) = extracted(video(name), None, frames(folder))
     (found,) = extracted(video(name), Segment(Fraction("1.33"), Fraction(2)), clips)
-    first = [34, 38]  # 1.36 s, and four frames on; there are 16
+    first = [34, 38]  # frame 34 starts at 1.36 s; the next clip starts four frames later
     assert found.start_seconds == pytest.approx([1.36, 1.52, 1.68], abs=1e-9)
     assert found.end_seconds == pytest.approx([1.68, 1.84, 2.0], abs=1e-9)
     for row, k in zip(found.values["given"], first, strict=False):
@@ -380,7 +380,7 @@ def test_a_total_is_spread_over_the_segment(tmp_path: Path, folder: Path) -> Non
         pictures = np.round((found.values["given"].mean(axis=1) - 16) / 6).astype(int)
         return pictures.tolist(), found.start_seconds.round(6).tolist()
 
-    # A tick selects the last of the frames whose start is nearest to it, or to one before it, as FFmpeg's fps filter.
+    # As in FFmpeg's fps filter, a tick selects the last frame whose start rounds to that tick or to an earlier tick.
     assert shown(4, "0.4", "1.2") == ([12, 17, 22, 27], [0.4, 0.6, 0.8, 1.0])
     assert shown(5, "0.8", None) == ([21, 25, 29, 33, 37], [0.8, 0.96, 1.12, 1.28, 1.44])
     assert shown(5, "0.8", "9") == shown(5, "0.8", None)
@@ -426,8 +426,8 @@ def test_sound_is_that_of_the_whole(
         if segment.end is not None and segment.end < 2:
             assert 0 < decoded["audio"] < 0.6 * all_decoded
         assert ("gap" in caplog.text) == (name == "gap.mkv" and (segment.end is None or segment.end >= 2))
-        # Sample n of the whole is heard n / 16000 s after its beginning; a segment has the first one at or after its
-        # start.
+        # Sample n of the whole sound starts n / 16000 s after the beginning of the sound. A segment starts with the
+        # first sample at or after the start of the segment.
         first = max(0, -(-(segment.start - began) * 16_000 // 1))
         given = found.values["given"].reshape(-1)
         assert np.abs(given).max() > 0.1
@@ -436,10 +436,10 @@ def test_sound_is_that_of_the_whole(
         expected = [float(begin + k * TENTH) for k in range(len(found))]
         assert found.start_seconds.tolist() == pytest.approx(expected, abs=1e-9)
         until = float(whole.end_seconds[-1]) if segment.end is None else min(float(segment.end), whole.end_seconds[-1])
-        assert 0 <= until - found.end_seconds[-1] < 0.1 + 1e-4  # and not a row more would fit
+        assert 0 <= until - found.end_seconds[-1] < 0.1 + 1e-4  # another row would not fit
         with open_source(path, segment=segment) as source:
             planned = samples(folder).sampler(source).expected() / 16_000
-        assert planned == pytest.approx(until - float(begin), abs=0.03)  # by what the file states, as of the whole
+        assert planned == pytest.approx(until - float(begin), abs=0.03)  # the plan relies on the stated duration
 
 
 def test_rows_of_sound_overlap_as_in_the_whole(folder: Path) -> None:
@@ -500,11 +500,11 @@ def test_images_outside_are_not_read(tmp_path: Path, folder: Path) -> None:
         assert np.array_equal(found.values["given"], array[4:7].reshape(3, -1))
     (found,) = extracted(array, Segment(Fraction("0.9"), Fraction("1.3")), frames(folder, extraction_fps=10), fps=5)
     assert found.start_seconds.tolist() == [0.9, 1.0, 1.1, 1.2]
-    # As FFmpeg does, a frame that is halfway between two ticks goes to the later one.
+    # As in FFmpeg, a frame halfway between two ticks belongs to the later tick.
     assert np.array_equal(found.values["given"][:, 0], [16 + 6 * k for k in (4, 5, 5, 6)])
 
 
-# --- what goes wrong
+# --- errors
 
 
 @pytest.mark.parametrize(("start", "end"), [("-1", None), ("2", "2"), ("2", "1.5")])
@@ -519,7 +519,7 @@ def test_a_segment_in_words() -> None:
 
 
 @pytest.mark.parametrize(("name", "is_stated"), [("h264.mp4", True), ("h264.mkv", False), ("h264.ts", False)])
-@pytest.mark.parametrize("start", [4, 10])  # decoding tells of the first, as headers are not that exact
+@pytest.mark.parametrize("start", [4, 10])  # 4 s is only detected by decoding: headers are not exact enough
 def test_a_segment_that_starts_when_the_video_is_over(
     video: Callable[[str], Path], folder: Path, decoded: dict[str, int], name: str, is_stated: bool, start: int
 ) -> None:
@@ -566,7 +566,7 @@ def test_damage_and_a_missing_end_outside_of_the_segment_are_of_no_concern(
         packets = {packet.pts: packet for packet in container.demux(video=0) if packet.pts is not None}
     at = [packets[pts].pos for pts in sorted(packets)]
     data = bytearray(path.read_bytes())
-    data[at[15] : at[15] + 100] = bytes(100)  # in the second group of frames
+    data[at[15] : at[15] + 100] = bytes(100)  # in the second group of pictures
     (tmp_path / "broken.mp4").write_bytes(data[: at[71]])
     middle = Segment(Fraction("1.6"), Fraction("2.4"))
     (found,) = extracted(tmp_path / "broken.mp4", middle, every)

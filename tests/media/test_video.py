@@ -1,5 +1,7 @@
-"""Reading: containers, pixel formats, rotation, times, names, stills. Encoders here are lossy, so pictures are
-recognised by their grey level and times are compared exactly."""
+"""Reading: containers, pixel formats, rotation, times, names and stills.
+
+Most encoders in these tests are lossy, so pictures are recognised by grey level. Times are compared exactly.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def read(path: object, **options: object) -> list[Frame]:
 
 
 def pictures_in(frames: list[Frame]) -> list[int]:
-    """Which of `grey_levels` each frame shows; a wrong range or matrix would shift the levels by more than one."""
+    """Return the index into `grey_levels` of each frame. A wrong colour range or matrix would shift the index."""
     levels = [float(frame.rgb.mean()) for frame in frames]
     return [round((level - 16) / 6) for level in levels]
 
@@ -60,7 +62,7 @@ def test_containers_and_codecs(tmp_path: Path, name: str, codec: str, pix_fmt: s
     frames = read(path)
     assert [frame.rgb.shape for frame in frames] == [(48, 64, 3)] * 20
     assert all(frame.rgb.dtype == np.uint8 for frame in frames)
-    assert np.allclose(seconds(frames), np.arange(20) / 25, rtol=0, atol=0.011)  # GIF counts hundredths
+    assert np.allclose(seconds(frames), np.arange(20) / 25, rtol=0, atol=0.011)  # GIF times are in 1/100 s
     assert all(frame.end_seconds == after.seconds for frame, after in itertools.pairwise(frames))
     if pix_fmt != "rgb8":
         assert pictures_in(frames) == list(range(20))
@@ -90,7 +92,7 @@ def test_h264_pixels_are_those_of_ffmpegs_own_conversion(bikes: Path) -> None:
     assert len(frames) == 250
 
 
-# The 2×2 part of a track's display matrix in MP4, rows (a b) and (c d), for how a player shows the stored picture.
+# {how a player shows the stored picture: the 2×2 part of the display matrix in MP4, rows (a b) and (c d)}
 MATRICES = {
     "clockwise": ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, -1)),
     "upside down": ((-1, 0, 0, -1), lambda rgb: np.rot90(rgb, 2)),
@@ -108,7 +110,7 @@ def test_the_display_matrix_is_applied(tmp_path: Path, name: str) -> None:
     corner[:16, :16] = 220  # top left of the stored picture
     plain = write_video(tmp_path / "plain.mp4", [corner] * 3)
     data = bytearray(plain.read_bytes())
-    # tkhd: version and flags, times, id, duration, then 16 bytes, then the matrix in 16.16 fixed point.
+    # tkhd: version and flags, times, ID and duration, then 16 other bytes, then the matrix in 16.16 fixed point.
     matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16
     for place, value in zip((0, 4, 12, 16), (a, b, c, d), strict=True):
         struct.pack_into(">i", data, matrix + place, value << 16)
@@ -130,7 +132,7 @@ def test_variable_rate_keeps_its_times(tmp_path: Path) -> None:
 def test_the_containers_start_is_zero(tmp_path: Path) -> None:
     path = write_video(tmp_path / "late.ts", grey_levels(10))
     with av.open(str(path)) as container:
-        assert container.start_time  # a transport stream's first timestamp is not 0
+        assert container.start_time  # the first timestamp of a transport stream is not 0
     assert np.allclose(seconds(read(path)), np.arange(10) / 25, rtol=0, atol=1e-4)
 
 
@@ -152,17 +154,17 @@ def test_frames_of_an_avi_with_b_frames_are_in_order_with_times_that_do_not_go_b
     path = write_video(tmp_path / "b.avi", grey_levels(40), b_frames=3)
     with av.open(str(path)) as container:
         pts = [frame.pts for frame in container.decode(video=0)]
-    assert pts != sorted(pts)  # what the decoder says is wrong
+    assert pts != sorted(pts)  # the timestamps of the decoder are wrong
     frames = read(path)
     assert pictures_in(frames) == list(range(40))
     assert seconds(frames) == sorted(seconds(frames))
-    # FFmpeg's best effort needs a few frames to see which timestamps are wrong; then each is within a frame or two.
+    # FFmpeg's best effort needs a few frames to detect wrong timestamps. Later times are off by a few frames at most.
     assert np.abs(np.array(seconds(frames))[8:] - np.arange(8, 40) / 25).max() <= 3 / 25
 
 
 def test_best_effort_timestamps_by_hand() -> None:
     times = DisplayTimes(Fraction(1, 10), start_ticks=0)
-    # Two presentation timestamps went back; from the second on the decoding timestamps count.
+    # Two presentation timestamps go back. From the second one on, the decoding timestamps are used.
     stamps = [(0, 0), (3, 1), (1, 2), (2, 3), (6, 4), (4, 5)]
     found = [times.seconds(pts, dts, expected=Fraction(0)) for pts, dts in stamps]
     assert found == [Fraction(k, 10) for k in (0, 3, 3, 3, 4, 5)]
@@ -300,7 +302,7 @@ def test_the_number_of_frames_is_counted_where_there_is_no_duration(tmp_path: Pa
 
 
 def faststart(source: Path, target: Path) -> Path:
-    """The same packets with the header first, so that a cut file still opens."""
+    """Copy the packets and put the header first, so that a truncated file still opens."""
     with av.open(str(source)) as read, av.open(str(target), "w", options={"movflags": "faststart"}) as written:
         stream = read.streams.video[0]
         copy = written.add_stream_from_template(stream)
@@ -354,7 +356,7 @@ from video_features.media import frames_of, open_source
 with open_source(sys.argv[1]) as source, ThreadPoolExecutor(1) as other:
     frame = next(frames_of(source))
     assert other.submit(lambda: frame.rgb.shape).result() == (144, 176, 3)
-    # A function to run before the program makes it a fork, as multiprocessing's and Ray's are.
+    # preexec_fn forces a fork, which multiprocessing and Ray also use.
     subprocess.run([sys.executable, "-c", ""], preexec_fn=lambda: None, check=True)
 """
 

@@ -1,4 +1,4 @@
-"""Clip features: windows of frames, their preprocessing against other libraries, their settings and weights."""
+"""Clip features: windows of frames, preprocessing compared with other libraries, settings and weights."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_r21d_prepares_frames_as_torchvision_does_but_for_rounding(shape: tuple[
     theirs = R2Plus1D_18_Weights.KINETICS400_V1.transforms()(torch.from_numpy(rgb).permute(2, 0, 1)[None])[:, 0]
     found = r21d.preprocess(rgb)
     assert found.shape == theirs.shape == (3, 112, 112) and found.dtype == torch.float32
-    # torchvision resizes integers and rounds: half a grey level, over the smallest deviation.
+    # torchvision resizes integers and rounds. The error is half a grey level over the smallest standard deviation.
     assert float((found - theirs).abs().max()) < 0.51 / 255 / 0.216
 
 
@@ -141,7 +141,7 @@ def test_s3d_frames_are_the_centre_at_unit_range_whatever_their_size(shape: tupl
     assert found.shape == (3, 224, 224) and float(found.min()) >= 0 and float(found.max()) <= 1
     smaller, larger = sorted(shape)
     along, short = (found[0], found[1]) if width == larger else (found[1].T, found[0].T)
-    visible = smaller / larger  # of the longer side
+    visible = smaller / larger  # the visible fraction of the longer side
     assert float(along[:, 0].mean()) == pytest.approx((1 - visible) / 2, abs=0.01)
     assert float(along[:, -1].mean()) == pytest.approx((1 + visible) / 2, abs=0.01)
     assert float(short[0].mean()) < 0.01 and float(short[-1].mean()) > 0.99

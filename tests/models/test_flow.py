@@ -1,4 +1,4 @@
-"""Optical flow: its networks against torchvision's, work shared between pairs, sizes, files, previews."""
+"""Optical flow: networks compared with torchvision's, work shared between pairs, sizes, files and previews."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Frames = npt.NDArray[np.uint8]
 
 
 def moving(count: int, height: int = 128, width: int = 128) -> Frames:
-    """A smooth pattern that moves by three pixels to the right and one down from frame to frame."""
+    """Return a smooth pattern that moves three pixels right and one pixel down per frame."""
     noise = torch.from_numpy(np.random.default_rng(0).random((1, 3, height + 8, width + 8)))
     smooth = avg_pool2d(noise, 9, stride=1)[0].permute(1, 2, 0).numpy()
     pattern = (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
@@ -53,7 +53,7 @@ def flow_of(*frames: Frames, extractor: Extractor) -> npt.NDArray[Any]:
     return extractor.extract(np.stack(frames), source_fps=25).values[extractor.feature]
 
 
-# Names and parts
+# --- names and parts
 
 
 def test_every_name_of_the_authors_checkpoint_is_used_once_or_is_an_alias() -> None:
@@ -163,11 +163,11 @@ def test_pwc_correlates_with_the_neighbourhood_row_by_row() -> None:
                 assert np.allclose(found[:, channel, y, x], product.mean(axis=1), atol=1e-6)
 
 
-# Work shared between pairs
+# --- work shared between pairs
 
 
-def counted(extractor: Extractor) -> dict[str, int]:
-    """How many frames RAFT or PWC-Net encodes and how many fields it computes; both counts go on as it runs."""
+def count_calls(extractor: Extractor) -> dict[str, int]:
+    """Return the running counts of frames that RAFT or PWC-Net encodes and of flow fields that the network computes."""
     counts = {"encoded": 0, "flows": 0}
 
     def count(what: str) -> Callable[..., None]:
@@ -196,8 +196,8 @@ def test_n_frames_are_encoded_n_times_for_n_less_one_flows(
     frames = moving(9)
     weights = standin_file(feature, feature)
     extractor, alone = (load(feature, batch_size=size, weights=weights, device="cpu") for size in (batch_size, 1))
-    counted(alone)  # one update, too
-    counts = counted(extractor)
+    count_calls(alone)  # sets one flow update, too
+    counts = count_calls(extractor)
     together = flow_of(*frames, extractor=extractor)
     assert counts == {"encoded": 9, "flows": 8}
     one_by_one = [flow_of(*frames[k : k + 2], extractor=alone)[0] for k in range(8)]
@@ -206,7 +206,7 @@ def test_n_frames_are_encoded_n_times_for_n_less_one_flows(
 
 @pytest.fixture
 def light_i3d(monkeypatch: pytest.MonkeyPatch) -> None:
-    """I3D with smaller pictures, and a network that costs nothing: its row is the flow of the stack, made coarse."""
+    """Make I3D use smaller pictures and a trivial network. A row is the averaged flow of the stack."""
     monkeypatch.setattr(i3d, "resize", type(i3d.resize)(128))
     monkeypatch.setattr(i3d, "CROPPED", 112)
     monkeypatch.setattr(i3d.InceptionI3d, "forward", lambda self, clip: adaptive_avg_pool3d(clip, 8).flatten(1))
@@ -217,12 +217,12 @@ def light_i3d(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_flow_is_computed_once_also_where_stacks_of_i3d_overlap(standin_file: Standin) -> None:
     weights = {"flow": standin_file("i3d", "i3d_flow"), "raft": standin_file("raft", "raft")}
     extractor = load("i3d", streams="flow", stack_size=10, step_size=2, weights=weights, device="cpu")
-    counts = counted(extractor)
+    counts = count_calls(extractor)
     features = extractor.extract(moving(15, 64, 64), source_fps=25)
     assert features.values["flow"].shape == (3, 1024)
     assert counts == {"encoded": 15, "flows": 14}
     alone = load("i3d", streams="flow", stack_size=10, weights=weights, device="cpu")
-    counted(alone)  # one update, too
+    count_calls(alone)  # sets one flow update, too
     last = alone.extract(moving(15, 64, 64)[4:], source_fps=25).values["flow"]
     assert np.abs(features.values["flow"][2] - last[0]).max() <= 1e-4 * np.abs(last).max()
 
@@ -238,7 +238,7 @@ def test_flow_that_no_stack_holds_is_not_computed(
     weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
     settings: dict[str, Any] = {"streams": "flow", "flow_type": "pwc", "stack_size": 10, "weights": weights}
     extractor = load("i3d", step_size=step, tail=tail, device="cpu", **settings)
-    counts = counted(extractor)
+    counts = count_calls(extractor)
     extractor.extract(moving(frames, 64, 64), source_fps=25)
     assert counts == {"encoded": flows + 1, "flows": flows}
 
@@ -249,7 +249,7 @@ def test_flow_in_gaps_between_stacks_is_not_computed(standin_file: Standin) -> N
     weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
     settings: dict[str, Any] = {"streams": "flow", "flow_type": "pwc", "stack_size": 10, "weights": weights}
     extractor = load("i3d", step_size=14, device="cpu", **settings)
-    counts = counted(extractor)
+    counts = count_calls(extractor)
     frames = moving(28, 64, 64)
     features = extractor.extract(frames, source_fps=25)
     assert features.start_seconds.tolist() == [0, 14 / 25]
@@ -282,7 +282,7 @@ def test_weights_that_are_not_used_are_told(standin_file: Standin, caplog: pytes
 def test_i3d_with_pwc(standin_file: Standin) -> None:
     weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
     extractor = load("i3d", streams="flow", flow_type="pwc", stack_size=10, weights=weights, device="cpu")
-    frames = moving(11, 256, 270)  # the size that frames are resized to
+    frames = moving(11, 256, 270)  # the size to which I3D resizes frames
     found = extractor.extract(frames, source_fps=25).values["flow"]
     fields = load("pwc", weights=weights["pwc"], device="cpu").extract(frames, source_fps=25).values["pwc"]
     middle = np.clip(fields[:, :, 16:240, 23:247], -20, 20)
@@ -308,7 +308,7 @@ def test_i3d_shows_what_each_stream_takes_a_row_for(standin_file: Standin) -> No
         assert [one.label for one in row.classes] == [stream.labels[k] for k in np.argsort(-logits)[:5]]
 
 
-# Sizes
+# --- sizes
 
 
 @pytest.mark.parametrize(("height", "width"), [(130, 123), (121, 128), (135, 144)])
@@ -378,7 +378,7 @@ def test_frames_too_small_for_raft(
 
 def test_pictures_that_change_their_size_midway_are_told(tmp_path: Path, standin_file: Standin) -> None:
     before = write_video(tmp_path / "before.ts", moving(5, 64, 96))
-    after = write_video(tmp_path / "after.ts", moving(5, 80, 96), pts=lambda k: k + 5)  # which the format lets go
+    after = write_video(tmp_path / "after.ts", moving(5, 80, 96), pts=lambda k: k + 5)  # the size changes midway
     video = tmp_path / "both.ts"
     video.write_bytes(before.read_bytes() + after.read_bytes())
     settings: dict[str, Any] = {"weights": standin_file("pwc", "pwc"), "output_path": tmp_path / "out"}
@@ -433,7 +433,7 @@ def test_padding_is_offered_where_it_would_do(standin_file: Standin) -> None:
         extractor.extract(moving(2), source_fps=25)
 
 
-# Files
+# --- files
 
 
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 100])
@@ -458,7 +458,7 @@ def video(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, standin_file: Standin, video: Path) -> Callable[..., Outcome]:
-    """PWC-Net on that video."""
+    """Extract PWC-Net flow from `video`."""
 
     def run(**settings: Any) -> Outcome:
         given = {"weights": standin_file("pwc", "pwc"), "device": "cpu", "output_path": tmp_path / "out", **settings}
@@ -614,7 +614,7 @@ def test_a_file_that_is_cut_is_made_again(run: Callable[..., Outcome]) -> None:
     assert run().status == "done" and path.read_bytes() == whole
 
 
-# To look at
+# --- previews
 
 
 def pictures(path: Path) -> Iterator[tuple[float, Frames]]:
@@ -628,7 +628,7 @@ def pictures(path: Path) -> Iterator[tuple[float, Frames]]:
 def test_a_preview_shows_each_frame_above_its_flow(
     run: Callable[..., Outcome], tmp_path: Path, batch_size: int
 ) -> None:
-    outcome = run(preview=True, side_size=65, batch_size=batch_size)  # 65 × 97, which the codec cannot have
+    outcome = run(preview=True, side_size=65, batch_size=batch_size)  # 65 × 97: the codec needs even sizes
     path = tmp_path / "out" / "pwc" / "a_pwc_preview.mp4"
     assert outcome.status == "done" and path in outcome.files and files(tmp_path / "out") == {*SAVED, path.name}
     assert outcome.features is not None
@@ -677,7 +677,7 @@ def test_show_pred_names_the_preview(run: Callable[..., Outcome], caplog: pytest
     assert "pwc has no classes: show_pred has nothing to show; preview=true (--preview) writes a video" in caplog.text
 
 
-# Command lines and settings
+# --- command lines and settings
 
 
 def test_both_command_lines(tmp_path: Path, standin_file: Standin) -> None:

@@ -1,4 +1,4 @@
-"""Every network against the reference's output on the same stand-in weights and input: within 1e-4 of the largest."""
+"""Every network matches the reference on the same stand-in weights and input, within 1e-4 of the largest value."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_clip_networks(
 FLOW = [("raft", (2, 3, 128, 160)), ("pwc", (2, 3, 96, 130))]
 
 
-def oracles_flow(stream: Stream, shape: tuple[int, ...]) -> torch.Tensor:
-    """Flow (B, 2, H, W) between the oracle's frames, in float as they are, the way that frames of a video go."""
+def oracle_flow(stream: Stream, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return the flow (B, 2, H, W) between the oracle's float frames, computed as for frames of a video."""
     first = standin.network_input(f"{stream.key}_a", shape, 0, 255)
     second = torch.roll(first, (2, 3), (2, 3))
     codes = []
@@ -115,7 +115,7 @@ def oracles_flow(stream: Stream, shape: tuple[int, ...]) -> torch.Tensor:
 @pytest.mark.parametrize(("name", "shape"), FLOW)
 def test_flow(standin_file: Callable[[str, str], Path], name: str, shape: tuple[int, ...]) -> None:
     (stream,) = load(name, weights=standin_file(name, name), device="cpu").streams
-    assert_close(oracles_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-4)
+    assert_close(oracle_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-4)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES_IN_FLOW)
@@ -126,12 +126,12 @@ def test_a_mistake_in_flow_is_told(
     (stream,) = load(name, weights=standin_file(name, name), device="cpu").streams
     mistake(stream)
     with pytest.raises(AssertionError):
-        assert_close(oracles_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-2)
+        assert_close(oracle_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-2)
 
 
 @pytest.mark.slow
 def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callable[[str, str], Path]) -> None:
-    # The two published 34-layer networks differ in their weights and windows alone.
+    # The two published 34-layer networks differ only in weights and windows.
     name = "r2plus1d_34_8_ig65m_ft_kinetics"
     extractor = load("r21d", model_name=name, weights=standin_file("r21d", name), device="cpu")
     assert (extractor.streams[0].window.size, extractor.streams[0].window.step) == (8, 8)
@@ -152,7 +152,7 @@ def test_clip(name: str, standin_file: Callable[[str, str], Path]) -> None:
     features, logits = extractor.streams[0].run(image)
     assert_close(features, GOLDEN[f"{case}/image_features"], 1e-4)
 
-    # Zero-shot logits from the reference's own embeddings: cosine times exp(logit_scale), which is 1 in stand-ins.
+    # Zero-shot logits from the reference embeddings: cosine × exp(logit_scale). logit_scale is 1 in stand-in weights.
     image_golden, text_golden = (unit(GOLDEN[f"{case}/{which}_features"]) for which in ("image", "text"))
     assert logits is not None
     assert_close(logits, np.exp(1.0) * image_golden @ text_golden.T, 1e-3)
@@ -171,7 +171,8 @@ def test_clip_custom_reads_the_architecture_from_the_shapes(standin_file: Callab
 
 @pytest.mark.slow
 def test_only_weights_that_were_trained_with_quick_gelu_get_it(standin_file: Callable[[str, str], Path]) -> None:
-    # open_clip builds ViT-B-32 without QuickGELU whatever the tag, and only warns; OpenAI's need it, LAION's do not.
+    # For any tag, open_clip builds ViT-B-32 without QuickGELU and only warns. OpenAI weights need QuickGELU, but LAION
+    # weights do not.
     weights = standin_file("clip", "clip_ViT-B_32")
     laion = load("clip", model_name="ViT-B-32/laion2b_s34b_b79k", weights=weights, device="cpu")
     features, _ = laion.streams[0].run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))

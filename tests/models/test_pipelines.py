@@ -1,7 +1,7 @@
-"""From a video's file to its rows, against the reference's saved arrays.
+"""Features of real videos match the saved arrays of the reference.
 
-At the video's own rate they agree to the digit. At another rate the reference re-encodes the video, lossily, so they
-are only near; but a frame too late, or BGR for RGB, is farther than that.
+At the video's own frame rate, the values agree closely. At any other rate, the reference re-encodes the video with
+loss, so the tolerances are wider. A frame too late, or BGR instead of RGB, still exceeds the tolerances.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def assert_times(features: Features, case: str) -> None:
 
 
 def relative_errors(found: Rows, expected: Rows) -> Rows:
-    """Of each row, relative to its oracle row's largest value."""
+    """Return the largest error of each row, relative to the largest value of the oracle row."""
     return np.abs(found - expected).max(axis=1) / np.abs(expected).max(axis=1)
 
 
@@ -50,8 +50,8 @@ def cosines(found: Rows, expected: Rows) -> Rows:
     return (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
 
 
-def nearest_is_own(found: Rows, expected: Rows) -> float:
-    """The fraction of rows that are nearer to their own oracle row than to any other."""
+def fraction_nearest_to_own(found: Rows, expected: Rows) -> float:
+    """Return the fraction of rows that are nearer to the matching oracle row than to any other oracle row."""
     distances = np.linalg.norm(found[:, None] - expected[None], axis=2)
     return float((distances.argmin(axis=1) == np.arange(len(found))).mean())
 
@@ -85,7 +85,7 @@ def test_timm_at_another_rate(bikes: Path, rate: str) -> None:
     found, expected = features.values["timm"], golden(case, "timm")
     assert found.shape == expected.shape
     assert cosines(found, expected).min() >= 0.95
-    assert nearest_is_own(found, expected) >= 0.95
+    assert fraction_nearest_to_own(found, expected) >= 0.95
     assert_times(features, case)
 
 
@@ -100,7 +100,7 @@ def test_clip_at_another_rate(
     found, expected = features.values["clip"], golden(case, "clip")
     assert found.shape == expected.shape
     assert cosines(found, expected).min() >= 0.99
-    assert nearest_is_own(found, expected) >= 0.95
+    assert fraction_nearest_to_own(found, expected) >= 0.95
     assert_times(features, case)
 
 
@@ -112,7 +112,7 @@ def test_resnet18_at_another_rate(bigbuckbunny: Path, standin_file: Callable[[st
     found, expected = features.values["resnet"], golden(case, "resnet")
     assert found.shape == expected.shape
     assert relative_errors(found, expected).max() <= 1e-2
-    assert nearest_is_own(found, expected) >= 0.95
+    assert fraction_nearest_to_own(found, expected) >= 0.95
     assert_times(features, case)
 
 
@@ -134,12 +134,12 @@ def test_clips_at_another_rate(
 ) -> None:
     checkpoint = "r2plus1d_18_16_kinetics" if feature == "r21d" else "s3d"
     features = load(feature, weights=standin_file(feature, checkpoint), extraction_fps=fps).extract(bikes)
-    # S3D's default rate is 25, and there every rate is one more lossy encoding.
+    # The default rate of S3D is 25 fps. The reference re-encodes the video even if that is the rate of the video.
     expected = golden("bikes|s3d" if feature == "s3d" else "bikes|r21d:extraction_fps=10", feature)
     found = features.values[feature]
     assert found.shape == expected.shape
     assert relative_errors(found, expected).max() <= 1e-2
-    assert nearest_is_own(found, expected) == 1
+    assert fraction_nearest_to_own(found, expected) == 1
     assert np.allclose(features.start_seconds, np.arange(len(found)) * stack / fps)
 
 
@@ -155,18 +155,18 @@ def raft(standin_file: Callable[[str, str], Path]) -> Extractor:
 
 
 @pytest.fixture
-def i3d(standin_file: Callable[[str, str], Path], known_flow: dict[tuple[str, ...], Any]) -> Extractor:
+def i3d(standin_file: Callable[[str, str], Path], flow_cache: dict[tuple[str, ...], Any]) -> Extractor:
     weights = {key: standin_file("i3d", f"i3d_{key}") for key in ("rgb", "flow")}
     weights["raft"] = standin_file("raft", "raft")
     extractor = load("i3d", stack_size=10, step_size=10, weights=weights, device="cpu")
     flow = extractor.streams[1].over
     assert flow is not None
-    flow.run.runtime = Remembering(flow.run.runtime, known_flow)
+    flow.run.runtime = CachingRuntime(flow.run.runtime, flow_cache)
     return extractor
 
 
-class Remembering:
-    """A runtime that does not compute again what it, or another one like it, was given before."""
+class CachingRuntime:
+    """A runtime that caches results. Several such runtimes may share a cache."""
 
     def __init__(self, runtime: Any, known: dict[tuple[str, ...], Any]) -> None:
         self._runtime, self._known = runtime, known
@@ -184,8 +184,8 @@ class Remembering:
 
 
 @pytest.fixture(scope="module")
-def known_flow() -> dict[tuple[str, ...], Any]:
-    """What RAFT has computed in I3D's tests: the flow that all of them begin with takes most of their time."""
+def flow_cache() -> dict[tuple[str, ...], Any]:
+    """Results of RAFT that all I3D tests share. Computing the flow takes most of the time of each test."""
     return {}
 
 
@@ -195,10 +195,11 @@ def test_raft(bikes24: npt.NDArray[np.uint8], raft: Extractor) -> None:
     features = raft.extract(bikes24, source_fps=25)
     found, expected = features.values["raft"], golden(case, "raft")
     assert found.shape == (23, 2, 128, 301) and found.dtype == np.float32
-    for row, its in zip((0, 11, 22), expected, strict=True):
-        assert np.abs(found[row] - its).max() <= 1e-3 * np.abs(its).max()
+    for row, expected_row in zip((0, 11, 22), expected, strict=True):
+        assert np.abs(found[row] - expected_row).max() <= 1e-3 * np.abs(expected_row).max()
     assert features.fps == golden(case, "fps")
-    assert np.allclose(features.timestamps_ms, golden(case, "timestamps_ms")[:-1])  # there, of every frame
+    # The reference has a time for every frame, also for the last.
+    assert np.allclose(features.timestamps_ms, golden(case, "timestamps_ms")[:-1])
     assert np.allclose(features.end_timestamps_ms, np.arange(2, 25) * 40)
 
 
@@ -206,12 +207,12 @@ def test_raft(bikes24: npt.NDArray[np.uint8], raft: Extractor) -> None:
 def test_i3d(bikes24: npt.NDArray[np.uint8], i3d: Extractor) -> None:
     features = i3d.extract(bikes24, source_fps=25)
     assert list(features.values) == ["rgb", "flow"]
-    for key, within in (("rgb", 1e-4), ("flow", 5e-3)):  # flow is rounded to 256 levels on its way
+    for key, within in (("rgb", 1e-4), ("flow", 5e-3)):  # I3D rounds flow to 256 levels
         expected = golden("bikes24|i3d:stack_size=10:step_size=10", key)
         assert features.values[key].shape == expected.shape == (2, 1024)
         assert relative_errors(features.values[key], expected).max() <= within
     assert features.timestamps_ms.tolist() == [0, 400]
-    assert features.end_timestamps_ms.tolist() == [440, 840]  # a stack is a frame longer, for its flow
+    assert features.end_timestamps_ms.tolist() == [440, 840]  # flow needs one more frame
 
 
 @pytest.mark.parametrize("mistake", MISTAKES_IN_FLOW)

@@ -1,4 +1,4 @@
-"""A family from outside the package: one file and an entry point. Made up so that its rows follow from arithmetic."""
+"""A family from another package needs only one module and an entry point. Rows are checked by arithmetic."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def build(settings, *, predict):
 
 @pytest.fixture(autouse=True)
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package with one family and its entry point, as pip would install it."""
+    """Install a package with one family and an entry point, as pip would."""
     site = tmp_path / "site"
     (site / "motion-1.0.dist-info").mkdir(parents=True)
     (site / "motion_family.py").write_text(FAMILY)
@@ -115,11 +115,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """Eleven grey pictures without loss, picture k of level 16 + 6k."""
+    """Eleven grey pictures, encoded without loss. Picture k has the level 16 + 6k."""
     return write_video(tmp_path / "a.mkv", grey_levels(11), codec="ffv1", pix_fmt="bgr0")
 
 
-def ours(*arguments: object) -> Result:
+def run_command(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
@@ -129,12 +129,12 @@ def level(picture: float) -> float:
 
 def test_it_appears_wherever_families_do(video: Path, tmp_path: Path) -> None:
     line = "motion             Motion: how bright a clip is"
-    assert line in ours("models").output and line in ours("extract", "--help").output
-    assert ours("models", "motion").output.split() == list_models("motion") == ["grey/one", "grey/two"]
-    assert "--stack-size" in ours("extract", "motion", "--help").output
+    assert line in run_command("models").output and line in run_command("extract", "--help").output
+    assert run_command("models", "motion").output.split() == list_models("motion") == ["grey/one", "grey/two"]
+    assert "--stack-size" in run_command("extract", "motion", "--help").output
     (outcome,) = extract(video, "motion")
     assert outcome.features is not None and set(outcome.features.values) == {"brightness", "change"}
-    assert ours("extract", "motion", video, "--output-path", tmp_path / "ours").exit_code == 0
+    assert run_command("extract", "motion", video, "--output-path", tmp_path / "ours").exit_code == 0
     words = ["feature_type=motion", f"video_paths={video}", "on_extraction=save_numpy"]
     assert reference_cli.main([*words, f"output_path={tmp_path / 'theirs'}"]) == 0
     for folder in ("ours", "theirs"):
@@ -143,12 +143,12 @@ def test_it_appears_wherever_families_do(video: Path, tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_imported_is_told_and_the_others_work(video: Path) -> None:
-    assert "broken             (not installed)" in ours("models").output
-    failed = ours("extract", "broken", video)
+    assert "broken             (not installed)" in run_command("models").output
+    failed = run_command("extract", "broken", video)
     assert (
         failed.exit_code == 2 and "broken: its package cannot be imported (No module named 'nowhere'" in failed.stderr
     )
-    listed = ours("weights", "verify")
+    listed = run_command("weights", "verify")
     assert listed.exit_code == 0 and "motion grey/one" in listed.stdout
     everything = list_models()
     assert isinstance(everything, dict) and "motion" in everything and "broken" not in everything
@@ -163,7 +163,7 @@ def test_one_that_cannot_be_imported_is_told_and_the_others_work(video: Path) ->
         (4, 4, "pad", [0, 4, 8], [0, 0, 2]),
         (5, 2, "pad", [0, 2, 4, 6], [0, 0, 0, 1]),
         (20, 20, "pad", [0], [10]),
-        (3, 5, "pad", [0, 5], [0, 0]),  # frame 10 alone begins a stack, but no motion
+        (3, 5, "pad", [0, 5], [0, 0]),  # frame 10 starts a stack, but has no next frame
         (4, 5, "pad", [0, 5], [0, 0]),
     ],
 )
@@ -177,10 +177,10 @@ def test_streams_of_frames_and_of_other_rows_go_together(
     )
     features = extractor.extract(video)
     in_windows = {pair for start in starts for pair in range(start, start + size) if pair < 10}
-    assert calls == [len(in_windows)], "each pair of neighbours once, and none that is in no row"
+    assert calls == [len(in_windows)], "each pair in a row must be computed once, and no other pair"
     assert features.start_seconds.tolist() == [start / 25 for start in starts]
     ends = [min(start + size + 1, 11) / 25 for start in starts]
-    assert features.end_seconds.tolist() == pytest.approx(ends, abs=1e-3)  # Matroska counts milliseconds
+    assert features.end_seconds.tolist() == pytest.approx(ends, abs=1e-3)  # Matroska times are in milliseconds
     brightness = [np.mean([level(min(start + k, 10)) for k in range(size)]) for start in starts]
     assert np.allclose(features.values["brightness"], np.array(brightness)[:, None], atol=1e-6)
     assert np.allclose(features.values["change"], 6 / 255, atol=1e-6)

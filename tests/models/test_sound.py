@@ -1,4 +1,4 @@
-"""VGGish: the spectrogram, the network and the quantising against the reference; windows, settings, commands."""
+"""VGGish: spectrogram, network and quantisation match the reference; windows, settings and commands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Load = Callable[..., Extractor]
 
 @pytest.fixture(scope="session")
 def pca(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As it is published: NumPy's arrays, pickled as torch.save does."""
+    """A PCA file in the published form: NumPy arrays saved by torch.save."""
     path = tmp_path_factory.mktemp("pca") / "pca.pth"
     torch.save(pca_arrays(), path)
     return path
@@ -62,7 +62,7 @@ def golden_wave(rate: int, length: int) -> Array:
 
 
 def examples(extractor: Extractor, signal: Array, rate: int) -> Array:
-    """The log-mel spectrograms of a signal, made as of any sound, but that its samples are not rounded to 16 bits."""
+    """Return the log-mel spectrograms of a signal, computed as for a file, but without rounding samples to 16 bits."""
     assert extractor.sound is not None
     sampler = SoundSampler(extractor.sound, SimpleNamespace())  # type: ignore[arg-type]
     pieces = np.array_split(signal[:, None] * 32768, 50)
@@ -91,7 +91,7 @@ def test_the_spectrogram(extractor: Extractor) -> None:
 def test_the_spectrogram_of_a_resampled_sound(extractor: Extractor) -> None:
     found = examples(extractor, golden_wave(48_000, 96_000), 48_000)
     differences = np.abs(found - NETWORKS["vggish_logmel_48000/examples"])
-    assert differences[..., :62].max() <= 5e-3  # the resamplers' transition bands differ, in the bands above
+    assert differences[..., :62].max() <= 5e-3  # above, the transition bands of the resamplers differ
 
 
 def test_five_channels_and_one_at_48_khz(extractor: Extractor, bigbuckbunny: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_mistake_is_told(
     found = examples(extractor, golden_wave(16_000, 48_000), 16_000)
     expected = NETWORKS["vggish_logmel_16000/examples"].reshape(-1, *found.shape[1:])
     assert np.abs(found - expected[: len(found)]).max() > 2 * 1e-4
-    if mistake is not symmetric_window:  # which changes too little for a network behind a resampler
+    if mistake is not symmetric_window:  # the change is too small to detect after resampling
         rows = extractor.extract(bigbuckbunny).values["vggish"]
         expected = PIPELINES["bigbuckbunny|vggish|vggish"]
         assert relative_error(rows, expected[: len(rows)]) > 2 * 1e-2
@@ -297,7 +297,7 @@ def test_no_more_than_is_needed_of_a_sound_is_held(extractor: Extractor) -> None
                 pass
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 1_000_000  # of the 7.7 MB that they are
+        assert peak < 1_000_000  # all samples at 16 kHz take 7.7 MB
         assert sampler.taken == pytest.approx(120 * 16_000, abs=2000)
 
 

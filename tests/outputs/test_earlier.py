@@ -1,4 +1,4 @@
-"""Outputs that an earlier version wrote are skipped, not made again, and its records are still read."""
+"""Outputs of an earlier version are skipped, and the records of an earlier version are still readable."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SETTINGS = {"device": "cpu", "source_fps": 25}
 
 @pytest.fixture
 def folder(tmp_path: Path, installed_families: None) -> Path:
-    """A copy of the outputs: `saved` and `pickled`."""
+    """A copy of the golden outputs `saved` and `pickled`."""
     return shutil.copytree(earlier.FOLDER, tmp_path / "earlier")
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """Of outputs, not of what is recorded of runs."""
+    """Return the bytes of every output file, without the run logs."""
     paths = (path for path in folder.glob("*/*/**/*") if path.is_file() and ".video_features" not in path.parts)
     return {path: path.read_bytes() for path in paths}
 
@@ -43,7 +43,7 @@ def test_they_are_skipped_and_stay_as_they_are(folder: Path, tmp_path: Path) -> 
 
     trouble, _, _, resnet, raft = outcomes
     assert trouble.features is not None and resnet.features is not None and raft.features is not None
-    # The mean of red and green is 8 + 7.5, that of blue 100 + 10 k; a frame every 40 ms.
+    # The mean of red and green is 8 + 7.5, the mean of blue is 100 + 10 k. A frame lasts 40 ms.
     expected = [[15.5, 15.5, 100 + 10 * k] for k in range(3)]
     np.testing.assert_array_equal(trouble.features.values["trouble"], expected)
     np.testing.assert_allclose(trouble.features.start_seconds, [0, 0.04, 0.08])
@@ -64,7 +64,7 @@ def test_other_settings_are_refused(folder: Path, tmp_path: Path) -> None:
 def test_its_runs_are_counted_and_what_failed_is_tried_again(folder: Path, tmp_path: Path) -> None:
     states = {state.feature: state for state in status(folder / "saved")}
     assert {feature: state.videos for feature, state in states.items()} == {"resnet": 0, "raft": 0, "trouble": 2}
-    # The videos of that run are no longer where they were.
+    # The videos of the recorded run no longer exist.
     assert states["trouble"].failed.total() == 2 and states["trouble"].model == ""
     assert states["resnet"].model == "resnet18"
     _, feature, settings = next(earlier.calls(tmp_path))

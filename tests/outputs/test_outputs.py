@@ -1,4 +1,4 @@
-"""What is written, under which names, when it counts as done, and that nothing is ever half there."""
+"""Output files: contents, names, reuse of complete outputs, and no partial files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write(sink: FileSink, features: Features) -> tuple[Path, ...]:
 
 def existing(sink: FileSink, name: str, **changes: Any) -> Saved | None:
     found = OutputRecord.from_json(record(**changes))
-    source = dataclasses.replace(found.source, fps=None)  # as it is before a video is opened
+    source = dataclasses.replace(found.source, fps=None)  # unknown before the video is opened
     return sink.existing(name, found.provenance, source, Extras(predictions=True))
 
 
@@ -96,7 +96,7 @@ def test_what_is_there_and_whole_is_this_runs(tmp_path: Path) -> None:
     assert saved.features.predictions == features().predictions
     assert np.allclose(saved.features.end_seconds, features().end_seconds)
     assert existing(sink, "b") is None
-    overwriting = FileSink(tmp_path, NUMPY, overwrite=True)  # which so goes on where it was interrupted
+    overwriting = FileSink(tmp_path, NUMPY, overwrite=True)  # an interrupted overwriting run continues
     assert existing(overwriting, "a") is not None
     assert existing(overwriting, "a", sha256="cd") is None
 
@@ -146,7 +146,7 @@ def test_what_was_made_otherwise_is_refused_with_both_values(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     write(FileSink(tmp_path, NUMPY), features())
-    (tmp_path / "clip" / "ViT-B_32" / "a_clip_pred.jsonl").unlink()  # whether or not all of it is there
+    (tmp_path / "clip" / "ViT-B_32" / "a_clip_pred.jsonl").unlink()  # incomplete outputs are refused too
     with pytest.raises(OutputError, match=message):
         existing(FileSink(tmp_path, NUMPY), "a", **changes)
 
@@ -236,11 +236,11 @@ def test_other_settings_are_refused_or_replaced_never_skipped(tmp_path: Path) ->
 
 def test_a_video_listed_twice_is_done_once_and_namesakes_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    one = write_video(tmp_path / "grey.mp4", grey_levels(3))
+    first = write_video(tmp_path / "grey.mp4", grey_levels(3))
     other = write_video(tmp_path / "other" / "grey.mp4", grey_levels(9))
-    outcomes = run([one, one, other], tmp_path / "out")
+    outcomes = run([first, first, other], tmp_path / "out")
     assert [outcome.status for outcome in outcomes] == ["done", "failed"]
-    assert str(one) in outcomes[1].reason and str(other) in outcomes[1].reason
+    assert str(first) in outcomes[1].reason and str(other) in outcomes[1].reason
 
 
 def test_arrays_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Records: written and read back, also as other versions wrote them."""
+"""Output records survive a round trip, including records of other versions."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def test_a_damaged_record_is_an_error(missing: str) -> None:
 
 def test_a_part_is_recorded_by_its_seconds() -> None:
     source = SourceRecord("/a.mp4", segment=segment_of(0.1, 2.5))
-    told = source.as_json()
-    assert told["segment"] == {"start_seconds": 0.1, "end_seconds": 2.5}
-    assert SourceRecord.from_json(json.loads(json.dumps(told))) == source
+    stored = source.as_json()
+    assert stored["segment"] == {"start_seconds": 0.1, "end_seconds": 2.5}
+    assert SourceRecord.from_json(json.loads(json.dumps(stored))) == source

@@ -1,4 +1,4 @@
-"""Videos and outputs in a store: a bucket of an S3 server on this machine, over HTTP."""
+"""Videos and outputs in an object store: a bucket on a local S3 server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def videos(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def out(s3: str, request: pytest.FixtureRequest) -> str:
-    s3fs.S3FileSystem.clear_instance_cache()  # and with it what they have listed
+    s3fs.S3FileSystem.clear_instance_cache()  # the instances cache listings
     return f"{s3}/{request.node.name}"
 
 
@@ -52,17 +52,17 @@ def statuses(outcomes: list[Outcome]) -> list[str]:
 def test_a_store_gets_what_a_folder_gets(videos: list[Path], tmp_path: Path, out: str, how: str) -> None:
     here = list(extract(videos, "colour", output_path=tmp_path / "out", on_extraction=how, device="cpu"))
     there = run(videos, out, on_extraction=how)
-    names = {path.relative_to(tmp_path / "out").as_posix() for one in here for path in one.files}  # type: ignore[union-attr]
+    names = {path.relative_to(tmp_path / "out").as_posix() for local in here for path in local.files}  # type: ignore[union-attr]
     assert {name for name in objects(out) if name.startswith("colour/")} == names
-    for one, other in zip(here, there, strict=True):
-        assert one.features is not None and other.features is not None
-        np.testing.assert_array_equal(other.features.values["colour"], one.features.values["colour"])
-        np.testing.assert_array_equal(other.features.start_seconds, one.features.start_seconds)
-        np.testing.assert_array_equal(other.features.end_seconds, one.features.end_seconds)
-        assert len(other.features) == len(one.features) and other.features.fps == 25
-        assert [str(path).removeprefix(f"{out}/") for path in other.files] == [
+    for local, remote in zip(here, there, strict=True):
+        assert local.features is not None and remote.features is not None
+        np.testing.assert_array_equal(remote.features.values["colour"], local.features.values["colour"])
+        np.testing.assert_array_equal(remote.features.start_seconds, local.features.start_seconds)
+        np.testing.assert_array_equal(remote.features.end_seconds, local.features.end_seconds)
+        assert len(remote.features) == len(local.features) and remote.features.fps == 25
+        assert [str(path).removeprefix(f"{out}/") for path in remote.files] == [
             path.relative_to(tmp_path / "out").as_posix()
-            for path in one.files  # type: ignore[union-attr]
+            for path in local.files  # type: ignore[union-attr]
         ]
     assert there[0].features.record["bytes"]["a_colour.npy" if how == "save_numpy" else "a_colour.pkl"] > 80
 
@@ -106,12 +106,12 @@ def test_a_second_run_lists_once_and_does_nothing(
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
     again = run(videos, out)
     assert statuses(again) == ["skipped"] * 3
-    expected = 3 + 1 + 1  # a record a video, that of the first one once before, and the lines of the first run
+    expected = 3 + 1 + 1  # a record per video, one earlier read of the first record, and the log of the first run
     assert calls["get_object"] == expected
     listings = {what: count for what, count in calls.items() if what.startswith("list")}
     assert all(count == 1 for count in listings.values()) and len(listings) == 2, listings
     monkeypatch.undo()
-    assert set(objects(out)) == set(before), "not even a line more"
+    assert set(objects(out)) == set(before), "a second run must not add a log line"
     assert again[0].features is not None and again[0].features.values["colour"].shape == (4, 5)
 
 
@@ -131,7 +131,7 @@ def test_what_was_made_otherwise_is_refused_or_replaced(videos: list[Path], out:
     assert f"extraction_fps was None and is 5.0; see {out}/colour/a_colour.json" in refused.reason
     (replaced,) = run(videos[0], out, extraction_fps=5, overwrite=True)
     assert replaced.status == "done"
-    assert not [name for name in objects(out) if name.endswith(".pkl")], "no array of the earlier run is left"
+    assert not [name for name in objects(out) if name.endswith(".pkl")], "arrays of the earlier run must be removed"
     assert statuses(run(videos[0], out, extraction_fps=5, overwrite=True)) == ["skipped"]
 
 
@@ -142,7 +142,7 @@ def test_outputs_that_were_copied_there_are_compared_too(videos: list[Path], tmp
         put(f"{out}/{path.relative_to(tmp_path / 'out').as_posix()}", path.read_bytes())
     (refused,) = run(videos[0], out, extraction_fps=5)
     assert "extraction_fps was None and is 5.0" in refused.reason
-    assert statuses(run(videos[0], out)) == ["done"], "without sizes they may not be whole"
+    assert statuses(run(videos[0], out)) == ["done"], "without recorded sizes the copies may be incomplete"
     assert statuses(run(videos[0], out)) == ["skipped"]
 
 
@@ -197,9 +197,9 @@ def test_videos_of_a_store(videos: list[Path], out: str) -> None:
     assert [outcome.location for outcome in outcomes] == [f"{out}/in/{name}.mp4" for name in "abc"]
     assert statuses(outcomes) == ["done"] * 3
     local = list(extract(videos, "colour", device="cpu"))
-    for one, other in zip(outcomes, local, strict=True):
-        assert one.features is not None and other.features is not None
-        np.testing.assert_array_equal(one.features.values["colour"], other.features.values["colour"])
+    for stored, expected in zip(outcomes, local, strict=True):
+        assert stored.features is not None and expected.features is not None
+        np.testing.assert_array_equal(stored.features.values["colour"], expected.features.values["colour"])
     with pytest.raises(SettingsError, match=r"in/\*\.mkv: no file matches this pattern"):
         run(f"{out}/in/*.mkv", f"{out}/features")
 

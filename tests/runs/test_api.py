@@ -1,4 +1,4 @@
-"""The Python door: extract, load, list_models; settings; predictions; and a family from outside the package."""
+"""The Python API: extract, load, list_models; settings; predictions; times of rows."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_extract_is_lazy_and_in_order(tmp_path: Path) -> None:
     first, missing, second = (tmp_path / f"{name}.mp4" for name in ("first", "missing", "second"))
     write_video(first, grey_levels(3))
     outcomes = extract([first, missing, second], "timm", **LITE0)
-    write_video(second, grey_levels(2))  # before it is looked for
+    write_video(second, grey_levels(2))  # before `extract` looks for the file
     outcome = next(outcomes)
     assert (outcome.location, outcome.feature, outcome.status) == (str(first), "timm", "done")
     assert outcome.features is not None and outcome.features.values["timm"].shape == (3, 1280)
-    # While the first is under way the second is known to be missing: it is told in its turn.
+    # `extract` notices the missing video early but reports the outcomes in order.
     assert [(outcome.location, outcome.status) for outcome in outcomes] == [
         (str(missing), "failed"),
         (str(second), "done"),
@@ -84,9 +84,9 @@ def test_an_array_gives_the_same_rows_as_the_file_it_was_read_from(tmp_path: Pat
 def test_arrays_have_names() -> None:
     rgb = np.stack(list(grey_levels(2)))
     settings = {**LITE0, "source_fps": 5}
-    assert [one.location for one in extract(rgb, "timm", **settings)] == ["array"]
-    assert [one.location for one in extract([rgb, rgb], "timm", **settings)] == ["array_0", "array_1"]
-    assert [one.location for one in extract({"clip a": rgb, "b": rgb}, "timm", **settings)] == ["clip a", "b"]
+    assert [outcome.location for outcome in extract(rgb, "timm", **settings)] == ["array"]
+    assert [outcome.location for outcome in extract([rgb, rgb], "timm", **settings)] == ["array_0", "array_1"]
+    assert [outcome.location for outcome in extract({"clip a": rgb, "b": rgb}, "timm", **settings)] == ["clip a", "b"]
 
 
 def test_load_refuses_the_settings_of_a_run() -> None:
@@ -123,9 +123,9 @@ def test_a_text_encoder_of_another_library_names_the_extra(monkeypatch: pytest.M
 
 def test_the_batch_size_does_not_change_the_rows(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", grey_levels(7))
-    one, many = (load("timm", batch_size=size, **LITE0).extract(video) for size in (1, 5))
-    assert np.allclose(one.values["timm"], many.values["timm"], rtol=0, atol=1e-4)
-    assert np.array_equal(one.start_seconds, many.start_seconds)
+    single, batched = (load("timm", batch_size=size, **LITE0).extract(video) for size in (1, 5))
+    assert np.allclose(single.values["timm"], batched.values["timm"], rtol=0, atol=1e-4)
+    assert np.array_equal(single.start_seconds, batched.start_seconds)
 
 
 def test_variable_rate_gives_true_times_and_a_rate_gives_ticks(tmp_path: Path) -> None:
@@ -181,13 +181,13 @@ def test_features_refuse_lengths_that_differ() -> None:
 def test_predictions_of_real_weights_on_a_real_video(bikes: Path) -> None:
     features = load("timm", show_pred=True, extraction_fps=1, **LITE0).extract(bikes)
     assert features.predictions is not None and len(features.predictions["timm"]) == 10
-    seen = {one.label.split(",")[0] for row in features.predictions["timm"] for one in row.classes}
+    seen = {entry.label.split(",")[0] for row in features.predictions["timm"] for entry in row.classes}
     assert {"unicycle", "mountain bike"} <= seen
     for k, row in enumerate(features.predictions["timm"]):
         assert (row.start_seconds, row.end_seconds) == (k, k + 1)
-        logits = [one.logit for one in row.classes]
+        logits = [entry.logit for entry in row.classes]
         assert len(logits) == 5 and logits == sorted(logits, reverse=True)
-        assert 0 < sum(one.probability for one in row.classes) <= 1
+        assert 0 < sum(entry.probability for entry in row.classes) <= 1
 
 
 def test_probabilities_are_a_softmax_over_all_classes(standin_file: Callable[[str, str], Path]) -> None:
@@ -201,9 +201,9 @@ def test_probabilities_are_a_softmax_over_all_classes(standin_file: Callable[[st
     assert features.predictions is not None
     for k, row in enumerate(features.predictions["resnet"]):
         best = np.argsort(-logits[k])[:5]
-        assert [one.label for one in row.classes] == [labels[index] for index in best]  # type: ignore[index]
+        assert [entry.label for entry in row.classes] == [labels[index] for index in best]  # type: ignore[index]
         expected = exponentials[k, best] / exponentials[k].sum()
-        assert np.allclose([one.probability for one in row.classes], expected, atol=1e-4)
+        assert np.allclose([entry.probability for entry in row.classes], expected, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -214,8 +214,8 @@ def test_clip_chooses_among_texts_by_default_kinetics_400(standin_file: Callable
     extractor = load("clip", weights=weights, show_pred=True, pred_texts="[a dog, a cat, a violin]")
     features = extractor.extract(np.stack(list(grey_levels(2))), source_fps=1)
     assert features.predictions is not None
-    assert {one.label for one in features.predictions["clip"][0].classes} == {"a dog", "a cat", "a violin"}
-    assert sum(one.probability for one in features.predictions["clip"][0].classes) == pytest.approx(1)
+    assert {entry.label for entry in features.predictions["clip"][0].classes} == {"a dog", "a cat", "a violin"}
+    assert sum(entry.probability for entry in features.predictions["clip"][0].classes) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "mobilenetv3_small_050", "convnext_atto"])
@@ -231,13 +231,13 @@ def test_timm_logits_are_those_of_the_whole_model(name: str) -> None:
 
 
 def test_labels_follow_the_pretraining_tag() -> None:
-    for name, classes, one in [
+    for name, classes, expected in [
         ("vit_tiny_patch16_224.augreg_in21k", 21843, "unicycle"),
         ("resnet18.a1_in1k", 1000, "mountain bike"),
     ]:
         model = timm.create_model(name, pretrained=False)
         labels = timm_family._labels(model)
-        assert len(labels) == classes and any(one in label for label in labels)
+        assert len(labels) == classes and any(expected in label for label in labels)
     name = "vit_base_patch16_siglip_224.webli"
     with pytest.raises(SettingsError, match=f"{name} has no classifier, so there is nothing to predict"):
         load("timm", model_name=name, show_pred=True)

@@ -1,4 +1,4 @@
-"""Who has a claim, as `status` tells it."""
+"""The holder of a claim, as `status` reports the holder."""
 
 from __future__ import annotations
 

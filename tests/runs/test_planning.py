@@ -1,4 +1,4 @@
-"""What a dry run promises is what an extraction gives."""
+"""A dry run predicts what an extraction returns."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def test_a_plan_is_what_the_extraction_gives(bikes: Path, standin_file: Callable
         ("clip", {}, (512,)),
         ("clip", {"model_name": "RN50"}, (1024,)),
         ("clip", {"model_name": "ViT-L-14/laion2b_s32b_b82k"}, (768,)),
-        ("timm", {"model_name": "mobilenetv3_small_050"}, (1024,)),  # its hidden layer, not its last convolution's 288
+        # The row is the hidden layer, not the last convolution with 288 channels.
+        ("timm", {"model_name": "mobilenetv3_small_050"}, (1024,)),
         ("timm", {"model_name": "vit_giant_patch14_dinov2"}, (1536,)),
         ("torchvision_video", {"model_name": "swin3d_b", "stack_size": 8}, (1024,)),
     ],
@@ -81,7 +82,7 @@ def test_plans_are_lazy_refuse_wrong_settings_at_once_and_tell_what_would_fail(t
     with pytest.raises(SettingsError, match="unknown setting of r21d 'stack'"):
         plan("a.mp4", "r21d", stack=3)
     plans = plan([tmp_path / "a.mp4", tmp_path / "b.mp4"], "r21d")
-    write_video(tmp_path / "a.mp4", grey_levels(15))  # only now is it looked for
+    write_video(tmp_path / "a.mp4", grey_levels(15))  # `plan` looks for the file only now
     first, second = plans
     assert first.shapes == {} and first.frames == {"r21d": 15}
     assert "a.mp4: too short for r21d: 15 frames, and one row needs at least 16" in first.reasons["r21d"]

@@ -1,4 +1,4 @@
-"""Runs over one output folder: what is recorded, what is done already, who is at what, and what is told of it."""
+"""Runs over one output folder: the log, existing outputs, claims, status, and write errors."""
 
 from __future__ import annotations
 
@@ -64,23 +64,23 @@ def claims_of(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "out" / ".video_features" / "claims").glob("*"))
 
 
-# What is recorded
+# The log
 
 
 def test_every_end_is_a_line(videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "in")
     run(["a.mp4", "missing.mp4"], tmp_path)
-    run(["a.mp4"], tmp_path)  # which adds nothing: there is a line of it
+    run(["a.mp4"], tmp_path)  # a skipped video adds no line
     (tmp_path / "out" / "outcomes.jsonl").open("a").write('{"torn')
     run(["a.mp4", "missing.mp4", "b.mp4"], tmp_path)
     text = (tmp_path / "out" / "outcomes.jsonl").read_text().replace('{"torn\n', "")
     lines = [json.loads(line) for line in text.splitlines()]
-    lines.sort(key=lambda line: line["location"])  # what is missing is known before what is there is done
+    lines.sort(key=lambda line: line["location"])  # a missing video is reported before other videos are done
     assert [(line["status"], line["location"]) for line in lines] == [
         ("done", "a.mp4"),
         ("done", "b.mp4"),
         ("failed", "missing.mp4"),
-        ("failed", "missing.mp4"),  # of another run
+        ("failed", "missing.mp4"),  # from the later run
     ]
     done, _, failed, _ = lines
     assert done["path"] == str(videos[0]) and done["rows"] == 4 and done["feature"] == "trouble"
@@ -103,10 +103,10 @@ def test_lines_of_many_processes_stay_whole_and_a_torn_one_costs_only_itself(tmp
     assert torn == '{"feature": "f", "status": "do'
     found = [json.loads(line)["path"] for line in lines]
     assert sorted(found) == sorted(f"{writer} {k}" for writer in range(3) for k in range(100))
-    assert not FileLedger(tmp_path).failed([Provenance("f", {}, {}, {})]), "what is no line is left out"
+    assert not FileLedger(tmp_path).failed([Provenance("f", {}, {}, {})]), "a torn line must be ignored"
 
 
-# What is done already
+# Existing outputs
 
 
 def test_whole_outputs_are_not_done_again_and_no_network_is_loaded(
@@ -115,7 +115,7 @@ def test_whole_outputs_are_not_done_again_and_no_network_is_loaded(
     assert statuses(run(videos, tmp_path)) == ["done"] * 3
 
     def loaded(*_: object) -> None:
-        raise AssertionError("nothing is to be extracted")
+        raise AssertionError("no network may be loaded")
 
     monkeypatch.setattr(Stream, "on", loaded)
     assert statuses(run(videos, tmp_path, batch_size=2)) == ["skipped"] * 3
@@ -168,7 +168,7 @@ def test_what_changes_the_numbers_is_told_by_a_rerun_and_by_status(
     assert statuses(again) == ["failed" if changes_all or k == 1 else "skipped" for k in range(3)]
     assert re.search(message, again[1].reason), again[1].reason
     after, *earlier = status(tmp_path / "out")
-    assert [one.done for one in earlier] == ([3] if change is change_settings else [])
+    assert [state.done for state in earlier] == ([3] if change is change_settings else [])
     assert after.conflicting.total() == (3 if changes_all else 1) and after.done == (0 if changes_all else 2)
     assert not changes_all or re.search(message, next(iter(after.conflicting)))
     overwritten = run(videos, tmp_path, weights=weights, overwrite=True, **settings)
@@ -214,7 +214,7 @@ def test_only_what_failed(videos: list[Path], tmp_path: Path) -> None:
     assert again.exit_code == 1 and str(broken) in again.stderr
 
 
-# Who is at what
+# Claims
 
 
 def test_a_claim_is_held_by_one_and_free_again_after_it(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_claim_is_held_by_one_and_free_again_after_it(tmp_path: Path) -> None:
     claim = ours.claim([record])
     assert claim is not None and theirs.claim([other, record]) is None
     with theirs.claim([other]) as free:  # type: ignore[union-attr]
-        assert free is not None, "of several all or none"
+        assert free is not None, "a refused claim on several records must hold none of them"
     claim.release()
     taken = theirs.claim([record])
     assert taken is not None
@@ -236,7 +236,7 @@ def until_taken(claims: Claims, record: Path) -> Claim:
         if (taken := claims.claim([record])) is not None:
             return taken
         waited.wait(0.05)
-    raise AssertionError("it was never taken over")
+    raise AssertionError("the claim was never taken over")
 
 
 def test_what_another_host_is_silent_about_is_taken_over_and_cleared(tmp_path: Path) -> None:
@@ -247,14 +247,14 @@ def test_what_another_host_is_silent_about_is_taken_over_and_cleared(tmp_path: P
     path = claim_path(tmp_path, record)
     text = path.read_text()
     claim.release()
-    said = text.replace(f"host={socket.gethostname()}", "host=elsewhere")
-    assert said != text
-    path.write_text(said)  # and nobody beats
+    foreign = text.replace(f"host={socket.gethostname()}", "host=elsewhere")
+    assert foreign != text
+    path.write_text(foreign)  # without a heartbeat
     leftover, others = temporary_path(record), temporary_path(record.with_name("b_f.json"))
     leftover.touch()
     others.touch()
     ours = Claims(tmp_path, 0.6)
-    assert ours.claim([record]) is None, "it may be alive"
+    assert ours.claim([record]) is None, "the other process may be alive"
     until_taken(ours, record).release()
     assert not leftover.exists() and others.exists()
 
@@ -265,9 +265,9 @@ def test_a_claim_that_was_killed_before_it_said_whose_it_is_is_taken_over(tmp_pa
     path.parent.mkdir(parents=True)
     path.touch()
     ours = Claims(tmp_path, 0.6)
-    assert ours.claim([record]) is None, "it may be about to say"
+    assert ours.claim([record]) is None, "the owner may be about to write its name"
     taken = until_taken(ours, record)
-    assert path.read_text(), "it says whose it is"
+    assert path.read_text(), "the claim must name its owner"
     taken.release()
 
 
@@ -290,7 +290,7 @@ def test_a_video_that_another_process_is_at_is_waited_for_and_not_done_twice(
     claim = Claims(out, 60).claim([record])
     assert claim is not None
 
-    def finish(*_: object) -> None:  # as the other process would, once ours has nothing else to do
+    def finish(*_: object) -> None:  # acts as the other process once this run is idle
         os.renames(tmp_path / "elsewhere" / "out" / "trouble", out / "trouble" / "a")
         for path in (out / "trouble" / "a").iterdir():
             path.rename(out / "trouble" / path.name)
@@ -298,9 +298,10 @@ def test_a_video_that_another_process_is_at_is_waited_for_and_not_done_twice(
         clock.sleep = time.sleep
 
     clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=finish)
-    monkeypatch.setattr("video_features.runs.schedule.time", clock)  # whose reader sleeps as ever
+    # Only the schedule gets this clock. The reader sleeps as usual.
+    monkeypatch.setattr("video_features.runs.schedule.time", clock)
     outcomes = run(videos, tmp_path)
-    assert [(Path(one.location).name, one.status) for one in outcomes] == [
+    assert [(Path(outcome.location).name, outcome.status) for outcome in outcomes] == [
         ("b.mp4", "done"),
         ("c.mp4", "done"),
         ("a.mp4", "skipped"),
@@ -316,7 +317,7 @@ def test_what_failed_in_another_process_of_the_same_run_is_not_tried_again(video
     failed, done = ours
     assert (failed.status, failed.reason, failed.error) == ("failed", theirs.reason, "MediaError")
     assert done.status == "done"
-    assert statuses(run(broken, tmp_path)) == ["done"], "the next run does"
+    assert statuses(run(broken, tmp_path)) == ["done"], "the next run must try the video again"
     lines = [json.loads(line) for line in (tmp_path / "out" / "outcomes.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["failed", "done", "done"]
 
@@ -327,12 +328,12 @@ def test_a_namesake_does_not_free_the_claim_of_the_first(videos: list[Path], tmp
     other = write_video(tmp_path / "other" / "a.mp4", grey_levels(4))
     ours = extract([videos[0], other], "trouble", output_path=tmp_path / "out", isolate=True, device="cpu")
     first = next(ours)
-    assert [one.status for one in [first, *ours]] in (["done", "failed"], ["failed", "done"])
+    assert [outcome.status for outcome in [first, *ours]] in (["done", "failed"], ["failed", "done"])
     (task, namesake) = tasks(videos_of([videos[0], other]), RunSettings(output_path=tmp_path / "out"))
     assert (task.name, namesake.name) == ("a", "")
 
 
-# What is told
+# Status and summaries
 
 
 def test_status_at_any_time(videos: list[Path], tmp_path: Path) -> None:
@@ -343,16 +344,16 @@ def test_status_at_any_time(videos: list[Path], tmp_path: Path) -> None:
     sink = FileSink(out, NUMPY)
     records = (sink.record_path(name, Provenance("trouble", {}, {}, {})) for name in ("b", "c"))
     others = [Claims(out, 60).claim([record]) for record in records]
-    assert statuses([next(outcomes), next(outcomes)]) == ["done", "failed"]  # of a, and the one that is missing
+    assert statuses([next(outcomes), next(outcomes)]) == ["done", "failed"]  # a.mp4 and missing.mp4
     others[1].release()  # type: ignore[union-attr]
     (found,) = status(out)
-    told = command("status", out)
+    shown = command("status", out)
     others[0].release()  # type: ignore[union-attr]
     assert (found.feature, found.videos, found.done, found.left) == ("trouble", 4, 1, 1)
     assert found.failed == {"no such file": 1}
     assert found.under_way[0].startswith(f"{videos[1]} ({socket.gethostname()}, process {os.getpid()}, last heartbeat ")
     for line in ("trouble: 4 videos", "1 done", "1 under way", "1 left", "1 failed", "1 no such file"):
-        assert line in told.stdout
+        assert line in shown.stdout
     assert statuses(list(outcomes)) == ["done", "done"]
     assert json.loads(command("status", out, "--json").stdout)[0]["done"] == 3
     missing = command("status", tmp_path / "nowhere")
@@ -363,7 +364,7 @@ def test_lists_of_one_run_add_up_and_other_features_stand_apart(videos: list[Pat
     run(videos[:2], tmp_path)
     run(videos[2:], tmp_path)
     list(extract(videos[0], "colour", output_path=tmp_path / "out", device="cpu"))
-    found = {one.feature: (one.videos, one.done) for one in status(tmp_path / "out")}
+    found = {state.feature: (state.videos, state.done) for state in status(tmp_path / "out")}
     assert found == {"trouble": (3, 3), "colour": (1, 1)}
 
 
@@ -384,29 +385,31 @@ def test_json_lines(videos: list[Path], tmp_path: Path) -> None:
     result = command(
         "extract", "trouble", videos[0], bad, "--output-path", tmp_path / "out", "--device", "cpu", "--log-json"
     )
-    told = [json.loads(line) for line in result.stderr.splitlines()]
-    assert [line["event"] for line in told] == ["outcome", "outcome", "summary"]
-    assert (told[0]["status"], told[0]["rows"]) == ("done", 4)
-    assert told[1]["reason"] == f"{bad}: no such file"
-    assert (told[2]["done"], told[2]["failed"], told[2]["left"]) == (1, 1, 0)
-    assert told[2]["failures"] == {"no such file": 1}
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [line["event"] for line in events] == ["outcome", "outcome", "summary"]
+    assert (events[0]["status"], events[0]["rows"]) == ("done", 4)
+    assert events[1]["reason"] == f"{bad}: no such file"
+    assert (events[2]["done"], events[2]["failed"], events[2]["left"]) == (1, 1, 0)
+    assert events[2]["failures"] == {"no such file": 1}
 
 
-# What cannot be written
+# Write errors
 
 
-def full(*_: object) -> None:
+def raise_disk_full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
 def test_a_video_too_large_for_the_disk_costs_itself(
     videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, too_large = np.save, ["the first one"]
+    save, too_large = np.save, ["first"]
     monkeypatch.setattr(
         np,
         "save",
-        lambda file, array: full() if array.shape == (4, 3) and too_large and too_large.pop() else save(file, array),
+        lambda file, array: (
+            raise_disk_full() if array.shape == (4, 3) and too_large and too_large.pop() else save(file, array)
+        ),
     )
     outcomes = extract(videos, "trouble", output_path=tmp_path / "out", device="cpu")
     first = next(outcomes)
@@ -417,8 +420,8 @@ def test_a_video_too_large_for_the_disk_costs_itself(
 def test_a_disk_that_takes_nothing_more_stops_the_run(
     videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(np, "save", full)
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(np, "save", raise_disk_full)
+    monkeypatch.setattr(Path, "write_bytes", raise_disk_full)
     result = command("extract", "trouble", *videos, "--output-path", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 1
     failed, stopped, error = result.stderr.splitlines()

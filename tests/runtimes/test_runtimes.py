@@ -1,4 +1,4 @@
-"""The runtimes of networks: which one is taken, that all agree, what is kept on disk, what happens where one cannot."""
+"""Runtimes of networks: choice, agreement of results, the cache on disk, and fallbacks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ CPU = Placement(torch.device("cpu"))
 LITE0 = {"model_name": "tf_efficientnet_lite0"}
 
 
-class Sides(nn.Module):
-    """Which side of a batch is which: (B, 3) → (B, 2) features, (B, 1) logits; counts its passes."""
+class UnequalSides(nn.Module):
+    """A network that counts passes. The sides differ in size: (B, 3) → (B, 2) features, (B, 1) logits."""
 
     def __init__(self, passes: list[int] | None = None) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ class Sides(nn.Module):
         return batch * 2, batch.sum(dim=1)
 
 
-class OfPython(nn.Module):
-    """What no tracer follows: it leaves the world of tensors, and looks at numbers."""
+class Untraceable(nn.Module):
+    """A network that no tracer can follow, because the control flow depends on Python state."""
 
     def forward(self, batch: Tensor) -> tuple[Tensor, None]:
         if type(batch) is not Tensor or torch.jit.is_tracing():
@@ -50,25 +50,25 @@ class OfPython(nn.Module):
         return batch.flip(1), None
 
 
-def blueprint(network: Callable[[], nn.Module], key: str = "") -> NetworkSpec:
+def spec(network: Callable[[], nn.Module], key: str = "") -> NetworkSpec:
     return NetworkSpec("sides", network, key or f"{network}")
 
 
-def on(runtime: str) -> Placement:
+def placement(runtime: str) -> Placement:
     return replace(CPU, runtime=runtime)
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 def test_auto_takes_openvino_on_a_cpu(runtime: str) -> None:
-    assert isinstance(choose_runtime(blueprint(Sides), CPU), OpenVino)
-    assert isinstance(choose_runtime(blueprint(Sides), replace(CPU, precision="bf16")), Torch)
+    assert isinstance(choose_runtime(spec(UnequalSides), CPU), OpenVino)
+    assert isinstance(choose_runtime(spec(UnequalSides), replace(CPU, precision="bf16")), Torch)
 
 
 def test_auto_takes_torch_where_openvino_is_not_installed() -> None:
-    assert isinstance(choose_runtime(blueprint(Sides), CPU), Torch)
+    assert isinstance(choose_runtime(spec(UnequalSides), CPU), Torch)
     with pytest.raises(SettingsError, match=r"needs an extra: pip install 'video_features\[openvino\]'"):
         load("timm", **LITE0, runtime="openvino")
-    with pytest.raises(SettingsError, match="runtime=openvino needs an extra"):  # before processes start
+    with pytest.raises(SettingsError, match="runtime=openvino needs an extra"):  # raised before any process starts
         extract("a.mp4", "timm", **LITE0, runtime="openvino", devices=["cpu", "cpu"])
 
 
@@ -87,11 +87,11 @@ def test_openvino_refuses_what_it_does_not_do(runtime: str) -> None:
 @pytest.mark.parametrize("name", ["openvino", "compile"])
 def test_all_give_what_torch_gives(runtime: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
-    network = Sides()
-    plain, other = (Runner(blueprint(lambda: network, "agree"), on(one)) for one in ("torch", name))
+    network = UnequalSides()
+    plain, other = (Runner(spec(lambda: network, "agree"), placement(choice)) for choice in ("torch", name))
     batch = torch.randn(5, 3)
     with caplog.at_level(logging.WARNING):
-        for size in (None, 5, 8):  # of a full batch, to which it is filled up
+        for size in (None, 5, 8):  # the size to which a batch is padded
             for expected, found in zip(plain(batch, size), other(batch, size), strict=True):
                 assert expected is not None and found is not None and expected.shape == found.shape
                 assert torch.allclose(expected, found, rtol=1e-5, atol=1e-6) and found.any()
@@ -112,7 +112,7 @@ def test_a_network_that_it_cannot_take_runs_in_torch_and_that_is_told_once(
         return fail
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    run = Runner(blueprint(OfPython), on(name))
+    run = Runner(spec(Untraceable), placement(name))
     batch = torch.arange(6.0).view(2, 3)
     for _ in range(2):
         assert run(batch)[0].tolist() == batch.flip(1).tolist()
@@ -125,16 +125,16 @@ def test_a_converted_network_is_kept_and_not_built_again(runtime: str) -> None:
     built: list[nn.Module] = []
 
     def build() -> nn.Module:
-        built.append(Sides())
+        built.append(UnequalSides())
         return built[-1]
 
     batch = torch.randn(1, 3)
-    first = Runner(blueprint(build, "kept"), CPU)(batch)
-    again = Runner(blueprint(build, "kept"), CPU)(batch)
+    first = Runner(spec(build, "kept"), CPU)(batch)
+    again = Runner(spec(build, "kept"), CPU)(batch)
     assert len(built) == 1 and torch.equal(first[0], again[0])
-    other = Runner(blueprint(build, "another network"), CPU)(batch)
+    other = Runner(spec(build, "another network"), CPU)(batch)
     assert len(built) == 2 and not torch.allclose(first[0], other[0])
-    Runner(blueprint(build, "kept"), CPU)(torch.randn(2, 3))  # of another shape: converted anew
+    Runner(spec(build, "kept"), CPU)(torch.randn(2, 3))  # a new shape needs a new conversion
     assert len(built) == 3
 
 
@@ -144,8 +144,8 @@ def test_where_nothing_can_be_kept_it_is_told_and_all_goes_on(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
-    network = Sides()
-    features, _ = Runner(blueprint(lambda: network, "unkept"), CPU)(torch.ones(1, 3))
+    network = UnequalSides()
+    features, _ = Runner(spec(lambda: network, "unkept"), CPU)(torch.ones(1, 3))
     assert torch.allclose(features, network(torch.ones(1, 3))[0])
     (warning,) = (record.getMessage() for record in caplog.records)
     assert str(cache_folder()) in warning and "converted networks cannot be cached there" in warning
@@ -195,10 +195,10 @@ def test_openvino_gets_no_more_rows_in_a_pass_than_save_something(
 
     monkeypatch.setattr(OpenVino, "__call__", noting)
     many = load("timm", **LITE0, batch_size=16).extract(video).values["timm"]
-    assert sizes == [4, 4, 4], "nine rows, of which the last is filled up"
-    one = load("timm", **LITE0, batch_size=1).extract(video).values["timm"]
+    assert sizes == [4, 4, 4], "nine rows, with the last pass padded"
+    single = load("timm", **LITE0, batch_size=1).extract(video).values["timm"]
     assert sizes[3:] == [1] * 9
-    assert len(one) == 9 and np.abs(many - one).max() <= 1e-4 * np.abs(one).max()
+    assert len(single) == 9 and np.abs(many - single).max() <= 1e-4 * np.abs(single).max()
 
 
 @pytest.mark.parametrize(

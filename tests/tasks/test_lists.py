@@ -1,4 +1,4 @@
-"""Which videos a run is for, and what their outputs are called."""
+"""Lists of videos and the names of their outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from video_features.timeline.segments import Segment
 
 @pytest.fixture
 def videos(tmp_path: Path) -> list[Path]:
-    """Two called a, in two folders, and one called b."""
+    """Two files named a.mp4 in two folders, and one file named b.mp4."""
     paths = [tmp_path / "in" / name for name in ("one/a.mp4", "two/a.mp4", "two/b.mp4")]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def test_a_csv_of_parts_of_videos(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     expected = [Video("a, b.mp4", 1.5, 4.0, "first"), Video("a.mp4"), Video("a.mp4", 30.0)]
     assert listed(text, tmp_path, "parts.csv") == expected
     assert "ignoring unknown columns: label" in caplog.text
-    assert listed(text, tmp_path, "parts.txt") == expected, "the first line says what it is"
+    assert listed(text, tmp_path, "parts.txt") == expected, "the header line must identify a CSV file"
     assert expected[0].segment == Segment(Fraction(3, 2), Fraction(4)) and expected[1].segment is None
     assert [video.named("a") for video in expected] == ["first", "a", "a_30_"]
     assert expected[0].location == "a, b.mp4 [1.5-4 s]"
@@ -109,7 +109,7 @@ def test_flat_names_are_the_files_and_the_second_of_one_name_is_refused_naming_b
     assert names(found) == ["a", "", "b"]
     assert isinstance(found[1].problem, OutputError) and str(videos[0]) in str(found[1].problem)
     again = list(tasks(videos_of(videos), RunSettings()))
-    assert [task.problem for task in again] == [None] * 3, "without outputs, no names"
+    assert [task.problem for task in again] == [None] * 3, "videos without outputs need no unique names"
 
 
 def test_mirror_keeps_the_folders_below_input_root(videos: list[Path], tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_parts_of_a_video_are_extracted_each_under_its_id(tmp_path: Path) -> Non
     assert first.features.start_seconds.tolist() == pytest.approx([0.04 * k for k in range(5, 13)])
     assert first.video_seconds == pytest.approx(0.32, abs=0.05)
     again = extract([*parts, Video(video, 0, 0.4, "x")], "timm", output_path=tmp_path / "out", **settings)
-    statuses = [(one.status, one.reason) for one in again]
+    statuses = [(outcome.status, outcome.reason) for outcome in again]
     assert [status for status, _ in statuses] == ["skipped", "skipped", "failed"]
     (other,) = extract(Video(video, 0, 0.4, "x"), "timm", output_path=tmp_path / "out", **settings)
     assert "another segment: expected from 0 s to 0.4 s, found from 0.2 s to 0.52 s" in other.reason

@@ -1,4 +1,4 @@
-"""Frame selection against libavfilter's own `fps` filter, frame by frame."""
+"""Frame selection at a constant rate matches the `fps` filter of libavfilter, frame by frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from video_features.media import frames_of, open_source
 from video_features.timeline.rates import ConstantRate, as_fraction
 
 RATES = [1, 2, 5, 10, 12.5, 25, 30, 60]
-# Ticks of 1/1000 s: bunched, spread out, on the halfway points of 10 and 25 fps, and with one long gap.
+# Times in 1/1000 s: close together, far apart, halfway between ticks of 10 and 25 fps, and with one long gap.
 VARIABLE = [0, 40, 50, 60, 100, 150, 170, 250, 300, 333, 420, 1500, 1520, 1540, 1999, 2000, 2450, 2500, 2520, 3000]
 
 
@@ -26,12 +26,12 @@ def variable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def late(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A transport stream, whose first timestamp is not 0."""
+    """A transport stream: the first timestamp is not 0."""
     return write_video(tmp_path_factory.mktemp("late") / "late.ts", grey_levels(40))
 
 
 def by_libavfilter(path: Path, fps: float) -> list[tuple[int, int]]:
-    """(output tick, input frame) from the fps filter itself; as FFmpeg's tool does, the container's start becomes 0."""
+    """Return (output tick, input frame) from the fps filter. As in the ffmpeg tool, the start of the container is 0."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         frames = list(container.decode(stream))
@@ -56,7 +56,7 @@ def by_libavfilter(path: Path, fps: float) -> list[tuple[int, int]]:
             selected.append((out.pts, out.opaque))
 
 
-def by_us(path: Path, fps: float) -> list[tuple[int, int]]:
+def by_constant_rate(path: Path, fps: float) -> list[tuple[int, int]]:
     rate = ConstantRate(as_fraction(fps))
     with open_source(path) as source:
         return [
@@ -72,4 +72,4 @@ def test_same_frames_as_ffmpeg(name: str, fps: float, request: pytest.FixtureReq
     path = request.getfixturevalue(name)
     expected = by_libavfilter(path, fps)
     assert expected
-    assert by_us(path, fps) == expected
+    assert by_constant_rate(path, fps) == expected

@@ -1,4 +1,4 @@
-"""Rates and windows against hand-written lists."""
+"""Rates, windows and sound positions match hand-written results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from video_features.timeline.windows import SoundWindow, Window, Windower
 
 
 def selected(starts: list[Fraction], end: Fraction, fps: Fraction) -> list[tuple[int, int]]:
-    """(tick, frame) for frames that start at these seconds."""
+    """Return (tick, frame) for frames that start at the given seconds."""
     rate = ConstantRate(fps)
     ends = [*starts[1:], end]
     return [
@@ -24,7 +24,7 @@ def selected(starts: list[Fraction], end: Fraction, fps: Fraction) -> list[tuple
 
 def test_half_the_rate_takes_the_frame_whose_rounded_time_came_last() -> None:
     starts = [Fraction(k) for k in range(6)]
-    # Rounded to ticks of two seconds, half away from zero: 0→0, 1→1, 2→1, 3→2, 4→2, 5→3, and the end, 6→3.
+    # Seconds rounded to ticks of two seconds, half away from zero: 0→0, 1→1, 2→1, 3→2, 4→2, 5→3; the end: 6→3.
     assert selected(starts, Fraction(6), Fraction(1, 2)) == [(0, 0), (1, 2), (2, 4)]
 
 
@@ -66,7 +66,7 @@ def test_rates_as_ffmpeg_reads_them() -> None:
         (3, 2, 8, [[0, 1, 2], [2, 3, 4], [4, 5, 6]], [6, 7]),
         (4, 1, 6, [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]], None),
         (2, 3, 7, [[0, 1], [3, 4]], [6]),
-        (2, 3, 6, [[0, 1], [3, 4]], None),  # 5 lies in a gap
+        (2, 3, 6, [[0, 1], [3, 4]], None),  # frame 5 lies in a gap
         (8, 1, 7, [], [0, 1, 2, 3, 4, 5, 6]),
         (8, 4, 3, [], [0, 1, 2]),
         (3, 3, 0, [], None),
@@ -83,7 +83,7 @@ def test_windows_overlap_touch_or_leave_gaps_and_the_tail_is_dropped_or_kept(
         assert windows == expected
         assert windower.finish() == (tail if kind == "pad" else None)
         assert window.rows(items) == len(expected) + (kind == "pad" and tail is not None)
-        # Each item that some window may hold, once.
+        # Each item that a window may hold is prepared once.
         assert prepared == [item for item in range(items) if item % step < size]
         prepared.clear()
 
@@ -118,14 +118,14 @@ SECOND = Fraction(1)
         ([1, 2, 3], [0, 0, 0]),
         (["1.09", "2.05", "2.95"], [0, 0, 0]),
         ([1, "2.5", "3.5"], [0, "1/2", 0]),
-        ([1, "1.7", "2.7"], [0, "-3/10", 0]),  # an overlap: what is cut off does not count
-        ([1, 0, 1, "2.2"], [0, 0, 0, "1/5"]),  # a clock that starts anew, and then has a gap
+        ([1, "1.7", "2.7"], [0, "-3/10", 0]),  # an overlap: the part cut off does not count
+        ([1, 0, 1, "2.2"], [0, 0, 0, "1/5"]),  # the clock restarts, then has a gap
         ([1, 0, 3], [0, 0, 0]),  # one wrong timestamp
-        ([1, 1, 1, 1], [0, 0, 0, 0]),  # a clock that stands still
+        ([1, 1, 1, 1], [0, 0, 0, 0]),  # the clock stands still
     ],
 )
 def test_the_places_of_pieces_of_sound(starts: list[object], shifts: list[object]) -> None:
-    times, reached = SoundTimes("a.ts", None), SECOND  # each piece lasts a second; the one before ends at 1 s
+    times, reached = SoundTimes("a.ts", None), SECOND  # each chunk lasts 1 s; the previous chunk ends at 1 s
     before = Fraction(0)
     for start, shift in zip((Fraction(str(start)) for start in starts), shifts, strict=True):
         found = times.shift(start, start - before, reached, SECOND)
@@ -134,7 +134,7 @@ def test_the_places_of_pieces_of_sound(starts: list[object], shifts: list[object
 
 
 def test_pieces_that_come_too_late_are_left_out_until_they_have_caught_up(caplog: pytest.LogCaptureFixture) -> None:
-    # Pieces of a tenth of a second, of which the second to the fifth are said to start 0.25 s too early.
+    # Chunks of 0.1 s. The timestamps of the second to the fifth chunk are 0.25 s too early.
     times, reached, cut = SoundTimes("a.ts", None), Fraction(1, 10), []
     for k in range(1, 6):
         since = None if k == 1 else Fraction(1, 10)
@@ -153,7 +153,7 @@ def test_a_sound_cannot_go_on_beyond_its_end_nor_after_an_hour() -> None:
 
 
 def whole_frames(window: SoundWindow, row: int, samples: int) -> set[int]:
-    """Where the frames of a row that lie wholly within so many samples end."""
+    """Return the ends of the frames of a row that lie entirely within the given number of samples."""
     start = round_half_away(row * window.step_seconds * window.rate)
     ends = {start + k * window.frame.step + window.frame.size for k in range(window.frames)}
     return {end for end in ends if end <= samples}
@@ -162,7 +162,7 @@ def whole_frames(window: SoundWindow, row: int, samples: int) -> set[int]:
 @pytest.mark.parametrize("tail", ["drop", "pad"])
 @pytest.mark.parametrize("step", ["6/10", "9/10", "2", "4/30", "1/10"])
 def test_rows_of_sound_are_those_of_its_frames(step: str, tail: str) -> None:
-    # 10 samples a second; a frame is of 3 samples, every 2; a row of 4 frames stands for 0.8 s and takes 9 samples.
+    # 10 samples per second. A frame has 3 samples, one every 2 samples. A row of 4 frames covers 0.8 s and 9 samples.
     window = SoundWindow(rate=10, frame=Window(3, 2), frames=4, step_seconds=Fraction(step), tail=tail)
     assert (window.size, window.seconds) == (9, Fraction(8, 10))
     for samples in range(60):

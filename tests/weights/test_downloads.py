@@ -1,4 +1,4 @@
-"""Downloads from a local server: checked, resumed, shared by processes, and told of."""
+"""Downloads from a local server: verification, resuming, locking between processes, and progress."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server:
-    """Serves one file at any path, and keeps the Range header of every request.
+    """Serve one file at every path and record the Range header of every request.
 
-    breaks: after how many bytes the next answers break off
-    takes_ranges: whether it sends the rest of a file where that is asked for, else all of it
-    statuses: of the next answers
+    breaks: byte counts after which the next responses are cut off
+    takes_ranges: whether the server honours Range headers instead of sending the whole file
+    statuses: error codes of the next responses
     """
 
     def __init__(self) -> None:
@@ -55,17 +55,17 @@ class Server:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        asked = request.headers.get("Range")
-        self.ranges.append(asked)
+        range_header = request.headers.get("Range")
+        self.ranges.append(range_header)
         if self.statuses:
             request.send_error(self.statuses.pop(0))
             return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.takes_ranges else 0
+        start = int(range_header.removeprefix("bytes=").removesuffix("-")) if range_header and self.takes_ranges else 0
         if start >= len(self.content):
             request.send_error(416)
             return
         body = self.content[start:]
-        request.send_response(206 if asked and self.takes_ranges else 200)
+        request.send_response(206 if range_header and self.takes_ranges else 200)
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         body = body[: self.breaks.pop(0)] if self.breaks else body
@@ -78,9 +78,9 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    one = Server()
-    yield one
-    one.close()
+    instance = Server()
+    yield instance
+    instance.close()
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,7 @@ def test_a_process_waits_for_another_that_is_downloading_the_same_file(
     cache.mkdir(parents=True)
     command = [sys.executable, "-c", FETCH, weights(server).url, DIGEST]
     environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch")}
-    with FileLock(f"{path}.lock"):  # as the process that downloads holds it
+    with FileLock(f"{path}.lock"):  # as a downloading process would hold the lock
         other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         assert other.stderr is not None and "waiting for another process" in other.stderr.readline()
         path.write_bytes(CONTENT)
@@ -202,7 +202,7 @@ def test_a_terminal_shows_a_bar(server: Server, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_git_blobs(tmp_path: Path) -> None:
-    # From the book Pro Git, section Git Objects: echo 'test content' | git hash-object --stdin
+    # Example from the book Pro Git, section Git Objects: echo 'test content' | git hash-object --stdin
     (tmp_path / "a").write_bytes(b"test content\n")
     published = "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
     assert verify(tmp_path / "a", Weights(git_blob=published)) == hashlib.sha256(b"test content\n").hexdigest()
@@ -211,7 +211,7 @@ def test_git_blobs(tmp_path: Path) -> None:
         verify(tmp_path / "a", Weights(git_blob=published))
 
 
-def ours(*arguments: object) -> Result:
+def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
@@ -226,31 +226,31 @@ def test_fetch_then_extract_without_a_network_then_verify(
     server.content = standin_file("r21d", "r2plus1d_18_16_kinetics").read_bytes()
     name = f"r2plus1d_18-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
     monkeypatch.setitem(r21d.URLS, "r2plus1d_18_16_kinetics", f"{server.url}/{name}")
-    assert "r2plus1d_18_16_kinetics  not on this machine" in ours("weights", "list", "r21d").stdout
-    nothing = ours("weights", "verify", "r21d")
-    assert nothing.exit_code == 1
-    assert "no weights of r21d are on this machine; download them with `video-features weights fetch" in nothing.stderr
-    fetched = ours("weights", "fetch", "r21d")
+    assert "r2plus1d_18_16_kinetics  not on this machine" in invoke("weights", "list", "r21d").stdout
+    missing = invoke("weights", "verify", "r21d")
+    assert missing.exit_code == 1
+    assert "no weights of r21d are on this machine; download them with `video-features weights fetch" in missing.stderr
+    fetched = invoke("weights", "fetch", "r21d")
     assert fetched.exit_code == 0 and f"r2plus1d_18_16_kinetics  {cache / name}  sha256 " in fetched.stdout
-    assert f"r2plus1d_18_16_kinetics  on this machine: {cache / name}" in ours("weights", "list", "r21d").stdout
-    assert "as published" in ours("weights", "verify", "r21d").stdout
+    assert f"r2plus1d_18_16_kinetics  on this machine: {cache / name}" in invoke("weights", "list", "r21d").stdout
+    assert "as published" in invoke("weights", "verify", "r21d").stdout
 
     requests = len(server.ranges)
-    assert ours("weights", "fetch", "r21d").exit_code == 0 and len(server.ranges) == requests
+    assert invoke("weights", "fetch", "r21d").exit_code == 0 and len(server.ranges) == requests
     video = write_video(tmp_path / "a.mp4", grey_levels(16))
-    assert ours("extract", "r21d", video, "--output-path", tmp_path / "out").exit_code == 0
+    assert invoke("extract", "r21d", video, "--output-path", tmp_path / "out").exit_code == 0
 
     damaged = bytearray(server.content)
     damaged[len(damaged) // 2] ^= 1
     (cache / name).write_bytes(damaged)
-    verified = ours("weights", "verify", "r21d")
+    verified = invoke("weights", "verify", "r21d")
     assert verified.exit_code == 1 and f"{name}: damaged, or not the published file" in verified.stderr
-    refused = ours("extract", "r21d", video, "--output-path", tmp_path / "other")
+    refused = invoke("extract", "r21d", video, "--output-path", tmp_path / "other")
     assert refused.exit_code == 1 and f"{name}: damaged" in refused.stderr
     assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
     assert len(server.ranges) == requests
 
-    again = ours("weights", "fetch", "r21d")
+    again = invoke("weights", "fetch", "r21d")
     assert again.exit_code == 0 and len(server.ranges) == requests + 1
     assert (cache / name).read_bytes() == server.content
 
@@ -259,5 +259,7 @@ def test_a_family_without_model_names_has_its_networks_fetched(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3d, "published_weights", lambda name: weights(server))
-    assert ours("weights", "fetch", "s3d").stdout.startswith(f"s3d  {cache / weights(server).url.rpartition('/')[2]}  ")
+    assert invoke("weights", "fetch", "s3d").stdout.startswith(
+        f"s3d  {cache / weights(server).url.rpartition('/')[2]}  "
+    )
     assert names(cache) == [f"net-{DIGEST[:8]}.pth"]

@@ -1,4 +1,4 @@
-"""Weights: downloaded from a local server, verified, and loaded strictly or not at all."""
+"""Weights: downloads from a local server, verification, and strict loading."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PICTURES = np.stack(list(grey_levels(2)))
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder; `/REPO/resolve/main/FILE` as the Hugging Face Hub answers for it."""
+    """Serve the files of a folder. `/REPO/resolve/main/FILE` answers like the Hugging Face Hub."""
 
     def send_head(self):  # type: ignore[no-untyped-def]
         self.path = self.path.replace("/resolve/main/", "/")
@@ -52,7 +52,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address at which a local server offers its files."""
+    """Yield a folder and the URL of a local server for that folder."""
     folder = tmp_path / "served"
     folder.mkdir()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder))) as server:
@@ -91,7 +91,7 @@ def test_from_the_hub_the_first_name_that_is_there_kept_and_verified(served: tup
     folder, address = served
     (folder / "org" / "net").mkdir(parents=True)
     (folder / "org" / "net" / "pytorch_model.bin").write_bytes(b"weights")
-    # The client reads its endpoint when it is imported, so another process asks.
+    # The Hub client reads the endpoint at import, so the test needs a new process.
     environment = {**os.environ, "HF_ENDPOINT": address, "HF_HUB_CACHE": str(tmp_path / "hub")}
 
     def fetch() -> subprocess.CompletedProcess[str]:
@@ -217,7 +217,7 @@ def test_openais_torchscript_archive(tmp_path: Path) -> None:
         text_cfg={"context_length": 77, "vocab_size": 500, "width": 64, "heads": 1, "layers": 1},
         quick_gelu=True,
     )
-    open_clip.model.convert_weights_to_fp16(small)  # as OpenAI's archives hold them
+    open_clip.model.convert_weights_to_fp16(small)  # OpenAI's archives store fp16
     extras = {name: torch.tensor(number) for name, number in (("input_resolution", 64), ("vocab_size", 500))}
     state = {**small.state_dict(), **extras}
     torch.save(state, tmp_path / "plain.pt")
@@ -231,7 +231,7 @@ def test_openais_torchscript_archive(tmp_path: Path) -> None:
 
 
 class _Holder(torch.nn.Module):
-    """A module whose tensors have the given names."""
+    """A module that holds tensors under the given names."""
 
     def __init__(self, state: dict[str, torch.Tensor]) -> None:
         super().__init__()
@@ -254,7 +254,7 @@ def test_the_packaged_weights_are_renamed_one_to_one() -> None:
     state, model = read(published.path), timm.create_model("tf_efficientnet_lite0")
     names = lite0.timm_names()
     assert set(names) == set(state) and set(names.values()) == set(model.state_dict())
-    # REFERENCE: the same tensors in the same order.
+    # REFERENCE: both checkpoints list the same tensors in the same order.
     assert [names[name] for name in state] == list(model.state_dict())
 
 
@@ -294,7 +294,7 @@ def test_custom_clip_needs_weights_in_openais_format(tmp_path: Path) -> None:
 
 def test_verify_compares_with_the_published_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
-    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of an empty file
     assert verify(tmp_path / "a", Weights(sha256="e3b0c442")) == empty
     with pytest.raises(WeightsError, match="should begin with 00"):
         verify(tmp_path / "a", Weights(sha256="00"))
