@@ -24,6 +24,7 @@ from video_features.cli import main as cli
 from video_features.cli.demo import packaged_video
 from video_features.extraction import Stream
 from video_features.models import vggish
+from video_features.runtimes import threads
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
 
@@ -112,7 +113,14 @@ def quick_networks() -> Iterator[None]:
         for name in (name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")):
             patch.setattr(torch.nn.init, name, leave)
         patch.setattr(torch.jit, "trace", partial(trace, check_trace=False))
-        yield
+        if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: more threads would only wait
+            patch.setattr(threads, "_pools", None)
+            before = torch.get_num_threads()
+            torch.set_num_threads(1)
+            yield
+            torch.set_num_threads(before)
+        else:
+            yield
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,13 @@ def start(environment: dict[str, str], *words: object, **more: str) -> subproces
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=allow_sigint if sys.platform != "win32" else None,
     )
+
+
+def allow_sigint() -> None:
+    """Undo what the shell sets for a test run in the background: child processes that ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:

@@ -75,7 +75,7 @@ def test_checkpoints_of_the_authors_that_differ_are_refused(tmp_path: Path, chan
         message = f"missing: {key}"
     elif change.endswith("shape"):
         state[key] = state[key][:5]
-        message = f"wrong shape: {key} (5,) where "
+        message = f"wrong shape: {key} (5,), expected "
     else:
         state["module.fnet.conv3.bias"] = state[key]
         message = "unexpected: module.fnet.conv3.bias"
@@ -207,8 +207,8 @@ def test_n_frames_are_encoded_n_times_for_n_less_one_flows(
 @pytest.fixture
 def light_i3d(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make I3D use smaller pictures and a trivial network. A row is the averaged flow of the stack."""
-    monkeypatch.setattr(i3d, "resize", type(i3d.resize)(128))
-    monkeypatch.setattr(i3d, "CROPPED", 112)
+    monkeypatch.setattr(i3d, "RESIZE", type(i3d.RESIZE)(128))
+    monkeypatch.setattr(i3d, "CROP_SIZE", 112)
     monkeypatch.setattr(i3d.InceptionI3d, "forward", lambda self, clip: adaptive_avg_pool3d(clip, 8).flatten(1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -70,3 +71,11 @@ def test_its_runs_are_counted_and_what_failed_is_tried_again(folder: Path, tmp_p
     _, feature, settings = next(earlier.calls(tmp_path))
     again = extract([], feature, output_path=folder / "saved", retry_failed=True, **settings, **SETTINGS)
     assert [(Path(outcome.location).name, outcome.status) for outcome in again] == [("missing.mp4", "failed")]
+
+
+def test_a_run_in_a_format_that_is_not_installed_hides_no_other_run(folder: Path) -> None:
+    record = next((folder / "saved" / ".video_features" / "runs").glob("*.json"))
+    run = json.loads(record.read_text(encoding="utf-8"))
+    assert len(status(folder / "saved")) == 3
+    record.write_text(json.dumps({**run, "settings": {**run["settings"], "on_extraction": "save_zarr"}}))
+    assert len(status(folder / "saved")) == 2

@@ -7,7 +7,8 @@ import json
 import pytest
 
 import earlier
-from video_features.outputs.provenance import OutputRecord, Provenance, SourceRecord
+from video_features import OutputError
+from video_features.outputs.provenance import OutputRecord, Provenance, SourceRecord, check_same_source
 from video_features.timeline.segments import segment_of
 
 
@@ -31,6 +32,15 @@ def test_a_damaged_record_is_an_error(missing: str) -> None:
     assert Provenance.from_json(found).model_name == ""
     with pytest.raises(KeyError):
         Provenance.from_json({name: value for name, value in found.items() if name != missing})
+
+
+@pytest.mark.parametrize("start", [0.1, 28316.620966965, 71999.123456789])
+def test_a_part_that_is_read_back_is_the_same_part(start: float) -> None:
+    ours = SourceRecord("/a.mp4", 3, segment=segment_of(start, 80000.0))
+    found = SourceRecord.from_json(json.loads(json.dumps(ours.as_json())))
+    check_same_source("a.json", found, ours)
+    with pytest.raises(OutputError, match="another segment"):
+        check_same_source("a.json", found, SourceRecord("/a.mp4", 3, segment=segment_of(start + 0.001, 80000.0)))
 
 
 def test_a_part_is_recorded_by_its_seconds() -> None:

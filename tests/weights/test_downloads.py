@@ -19,9 +19,8 @@ from conftest import Terminal, grey_levels, write_video
 from video_features import WeightsError
 from video_features.cli.main import cli
 from video_features.models import r21d, s3d
-from video_features.weights import Weights, obtain
 from video_features.weights import download as downloads
-from video_features.weights.obtain import find, verify
+from video_features.weights.obtain import Weights, find, obtain, verify
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -173,7 +172,7 @@ def test_without_a_digest_what_an_earlier_run_left_is_not_trusted(server: Server
 FETCH = """
 import logging, sys
 logging.basicConfig(level=logging.INFO)
-from video_features.weights import Weights, obtain
+from video_features.weights.obtain import Weights, obtain
 print(obtain(Weights(url=sys.argv[1], sha256=sys.argv[2]), model="net").path.read_bytes() == bytes(range(256)) * 4000)
 """
 

@@ -24,8 +24,7 @@ from conftest import grey_levels
 from video_features import SettingsError, WeightsError, load, registry
 from video_features.models import _lite0 as lite0
 from video_features.models import timm as timm_family
-from video_features.weights import Weights, obtain, read
-from video_features.weights.obtain import verify
+from video_features.weights.obtain import Weights, obtain, read, verify
 
 PICTURES = np.stack(list(grey_levels(2)))
 
@@ -81,7 +80,7 @@ def test_a_damaged_file_in_the_cache_is_refused(tmp_path: Path) -> None:
 
 
 FROM_HUB = """
-from video_features.weights import Weights, obtain
+from video_features.weights.obtain import Weights, obtain
 print(obtain(Weights(repository="org/net", filenames=("model.safetensors", "pytorch_model.bin")), model="net").path)
 """
 

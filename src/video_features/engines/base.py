@@ -43,10 +43,14 @@ class Observer:
 
 @dataclass(frozen=True)
 class Completed:
-    """A task that has ended, with an outcome per feature."""
+    """A task that has ended, with an outcome per feature.
+
+    was_retried: whether an earlier worker died with the task, perhaps after it had written outputs
+    """
 
     task: Task
     outcomes: list[Outcome]
+    was_retried: bool = False
 
 
 class Executor(Protocol):

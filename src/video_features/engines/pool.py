@@ -6,7 +6,6 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
 from typing import ClassVar
 
 from ..errors import VideoFeaturesError
@@ -91,13 +90,8 @@ class WorkerPool(ABC):
         completed, self._completed = self._completed, []
         yield from completed
 
-    def _complete(self, task: Task, outcomes: Iterable[Outcome]) -> None:
-        if self._retries.forget(task):  # the lost worker may have written the outputs before it died
-            outcomes = [
-                replace(outcome, status="done", reason="") if outcome.status == "skipped" else outcome
-                for outcome in outcomes
-            ]
-        self._completed.append(Completed(task, list(outcomes)))
+    def _complete(self, task: Task, outcomes: list[Outcome]) -> None:
+        self._completed.append(Completed(task, outcomes, was_retried=self._retries.forget(task)))
 
     def _fail(self, task: Task, error: Exception) -> None:
         self._complete(task, [failed(task, feature, error) for feature in self._config.features])

@@ -129,8 +129,8 @@ class ProcessExecutor(WorkerPool):
                 self._complete(process.tasks.popleft(), message.outcomes)
                 if message.is_exiting:
                     process.wait_for_end(SHUTDOWN_SECONDS)
-                    self._kill(process)
-                    self._waiting.extend(self._take_tasks(process))
+                    how_it_ended = self._kill(process)
+                    self._waiting.extend(self._worker_ended(self._take_tasks(process), [], how_it_ended))
             case CannotStart():
                 self._give_up_process(process, message.error)
 
@@ -166,7 +166,7 @@ class ProcessExecutor(WorkerPool):
         """Continue without a process that cannot start. Raises `error` if it was the last process."""
         if process.is_started:
             self._kill(process)
-        self._waiting.extend(self._take_tasks(process))
+        self._waiting.extend(self._worker_ended(self._take_tasks(process), [], str(error)))
         self._processes.remove(process)
         if not self._processes:
             raise error
@@ -193,7 +193,8 @@ class ProcessExecutor(WorkerPool):
         suspect = process.suspect
         self._kill(process)
         self._fail(suspect, VideoFeaturesError(reason))
-        self._waiting.extend(task for task in self._take_tasks(process) if task is not suspect)
+        others = [task for task in self._take_tasks(process) if task is not suspect]
+        self._waiting.extend(self._worker_ended(others, [], reason))
 
     def _kill(self, process: WorkerProcess) -> str:
         """End a process, remove what it left half written, and return how it ended, in words."""

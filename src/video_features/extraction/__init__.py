@@ -4,7 +4,7 @@ from ..media import RGB
 from ..timeline.windows import SoundWindow, Window
 from .extractor import Extractor
 from .networks import PointwiseHead, WithHead
-from .streams import Stream
+from .streams import Stream, identity
 from .transforms import Resize, as_clip, channels_first, from_pil, resize_bilinear, unit_range
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "as_clip",
     "channels_first",
     "from_pil",
+    "identity",
     "resize_bilinear",
     "unit_range",
 ]

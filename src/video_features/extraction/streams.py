@@ -20,7 +20,8 @@ from ..runtimes.choose import Runner
 from ..runtimes.devices import default_batch_size
 from ..timeline.segments import Segment
 from ..timeline.windows import Window
-from ..weights import LocalWeights, Weights, obtain
+from ..weights import LocalWeights, Weights
+from ..weights.obtain import obtain
 from .sampling import Sampler
 from .transforms import single
 

@@ -31,8 +31,8 @@ from torch.nn.functional import normalize
 from ..errors import SettingsError, WeightsError, in_one_line
 from ..extraction import Extractor, Stream, WithHead, from_pil
 from ..settings import FrameSettings, setting, unknown
-from ..weights import Weights, load_strictly, obtain, read
-from ..weights.checkpoint import StateDict
+from ..weights import StateDict, Weights, load_strictly, read
+from ..weights.obtain import obtain
 from ._kinetics import kinetics_400
 
 # OpenAI's model names → open_clip's architectures. open_clip tags the weights `openai`.

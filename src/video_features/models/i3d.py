@@ -26,12 +26,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, max_pool3d, pad, relu
 
 from ..errors import SettingsError
-from ..extraction import Extractor, PointwiseHead, Resize, Stream, WithHead, as_clip, channels_first
+from ..extraction import Extractor, PointwiseHead, Resize, Stream, Window, WithHead, as_clip, channels_first
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..timeline.windows import Window
-from ..weights import Weights, load_strictly, own_or_published, read
-from ..weights.obtain import REFERENCE_FILES
+from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
 from . import pwc, raft
 from ._kinetics import kinetics_400
 

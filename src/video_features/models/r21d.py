@@ -20,10 +20,9 @@ from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dSte
 from torchvision.transforms.functional import center_crop, normalize
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream, WithHead, as_clip, resize_bilinear, unit_range
+from ..extraction import Extractor, Stream, Window, WithHead, as_clip, resize_bilinear, unit_range
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..timeline.windows import Window
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 from ._kinetics import kinetics_400
 

@@ -26,8 +26,7 @@ from torch.nn.functional import interpolate, pad, unfold
 from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
 
 from ..errors import MediaError, SettingsError
-from ..extraction import Extractor, Resize, Stream, channels_first
-from ..extraction.streams import identity
+from ..extraction import Extractor, Resize, Stream, channels_first, identity
 from ..media import RGB
 from ..settings import check_positive, setting, unknown
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read

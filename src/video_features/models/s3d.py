@@ -20,12 +20,10 @@ from torchvision.models.video import s3d
 from torchvision.transforms.functional import center_crop
 
 from ..errors import SettingsError
-from ..extraction import Extractor, PointwiseHead, Stream, WithHead, as_clip, resize_bilinear, unit_range
+from ..extraction import Extractor, PointwiseHead, Stream, Window, WithHead, as_clip, resize_bilinear, unit_range
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..timeline.windows import Window
-from ..weights import Weights, load_strictly, own_or_published, read
-from ..weights.obtain import REFERENCE_FILES
+from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
 from ._kinetics import kinetics_400
 
 MIN_FRAMES = 13  # the last map then has two time steps, the size of the pooling window

@@ -21,10 +21,9 @@ from torchvision.models import get_model, get_model_builder, get_model_weights, 
 from torchvision.models import list_models as torchvision_models
 
 from ..errors import SettingsError, in_one_line
-from ..extraction import Extractor, PointwiseHead, Stream, WithHead, channels_first
+from ..extraction import Extractor, PointwiseHead, Stream, Window, WithHead, channels_first
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..timeline.windows import Window
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
 

@@ -22,10 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream, WithHead
+from ..extraction import Extractor, SoundWindow, Stream, Window, WithHead
 from ..settings import FeatureSettings, check_tail, setting, unknown
 from ..timeline.rates import as_fraction
-from ..timeline.windows import SoundWindow, Window
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
 log = logging.getLogger(__name__)

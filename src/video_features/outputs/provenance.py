@@ -177,7 +177,9 @@ def _from_known_keys(cls: type[T], found: Mapping[str, Any]) -> T:
     return cls(**{name: value for name, value in found.items() if name in known})
 
 
-def _segment_as_json(segment: Segment) -> dict[str, float | None]:
+def _segment_as_json(segment: Segment | None) -> dict[str, float | None] | None:
+    if segment is None:
+        return None
     end = None if segment.end is None else float(segment.end)
     return {"start_seconds": float(segment.start), "end_seconds": end}
 
@@ -211,7 +213,7 @@ def check_same_source(sidecar: Location, found: SourceRecord, ours: SourceRecord
             "(--layout mirror --input-root DIR), choose another output_path, or set overwrite (--overwrite) to replace "
             "the outputs"
         )
-    if found.segment != ours.segment:
+    if _segment_as_json(found.segment) != _segment_as_json(ours.segment):  # as recorded: floats
         raise OutputError(
             f"the outputs of this name belong to another segment: expected {_describe(ours.segment)}, found "
             f"{_describe(found.segment)} (see {sidecar}); give each segment an id, or set overwrite (--overwrite) to "

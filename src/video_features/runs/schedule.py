@@ -7,9 +7,10 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
-from ..engines.base import Executor, Observer
+from ..engines.base import Completed, Executor, Observer
 from ..errors import WriteError
 from ..features import Outcome
 from ..tasks.bookkeeping import Bookkeeping
@@ -52,6 +53,7 @@ class Schedule:
         self._deferred: deque[Task] = deque()  # claimed by other processes, or named like a task in progress
         # If the executor keeps the order: {number of a task: its outcomes, once they wait for an earlier task}.
         self._in_progress: dict[int, list[Outcome] | None] = {}
+        self._finished_at_start: dict[int, set[str]] = {}  # {number of a submitted task: features finished before}
         self._has_logged_wait = False
         self._unrecorded: list[dict[str, Any]] = []  # lines for the ledger
         self._recorded_at = 0.0  # on the monotonic clock
@@ -103,6 +105,7 @@ class Schedule:
             self._in_progress[task.number] = None
         if self._ledger is not None and self._claims is None:
             self._running_names.add(task.name)
+        self._finished_at_start[task.number] = set(outcomes)
         self._executor.submit(task)
         return []
 
@@ -131,7 +134,19 @@ class Schedule:
 
     def _completed(self, timeout: float | None) -> Iterator[Outcome]:
         for completed in self._executor.completed(timeout):
-            yield from self._report(completed.task, completed.outcomes)
+            yield from self._report(completed.task, self._credited(completed))
+
+    def _credited(self, completed: Completed) -> list[Outcome]:
+        """The outcomes, with features as `done` that a worker wrote before it died, and its successor only found."""
+        finished = self._finished_at_start.pop(completed.task.number, set())
+        if not completed.was_retried:
+            return completed.outcomes
+        return [
+            replace(outcome, status="done", reason="")
+            if outcome.status == "skipped" and outcome.feature not in finished
+            else outcome
+            for outcome in completed.outcomes
+        ]
 
     def _report(self, task: Task, outcomes: list[Outcome]) -> Iterator[Outcome]:
         """Record the outcomes, release the claim of the task, and yield the outcomes that are due."""

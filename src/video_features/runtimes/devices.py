@@ -29,11 +29,18 @@ def choose_device(requested: str | None) -> torch.device:
     return torch.device(name)
 
 
-def is_device_failure(error: BaseException) -> bool:
-    """Return True if the error means that the device failed. A process cannot use a GPU again after a CUDA error."""
+def is_device_failure(error: BaseException | None) -> bool:
+    """Whether an error, or an error that it was raised from, says that a GPU failed.
+
+    A process cannot use a GPU again after such an error.
+    """
+    if error is None:
+        return False
     if ACCELERATOR_ERROR is not None and isinstance(error, ACCELERATOR_ERROR):
         return True
-    return isinstance(error, RuntimeError) and str(error).startswith("CUDA error")  # before PyTorch 2.8
+    if isinstance(error, RuntimeError) and "CUDA error" in str(error):  # of an older PyTorch, or of TorchScript
+        return True
+    return is_device_failure(error.__cause__ or error.__context__)
 
 
 def default_batch_size(window_size: int, device: torch.device) -> int:

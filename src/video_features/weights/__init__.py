@@ -1,16 +1,17 @@
 """Weights of networks: downloads, verifies and strictly loads checkpoints."""
 
 from ..errors import WeightsError
-from .checkpoint import load_strictly, read
-from .obtain import LocalWeights, Weights, digits_in_name, obtain, own_or_published
+from .checkpoint import StateDict, load_strictly, read
+from .obtain import REFERENCE_FILES, LocalWeights, Weights, digits_in_name, own_or_published
 
 __all__ = [
+    "REFERENCE_FILES",
     "LocalWeights",
+    "StateDict",
     "Weights",
     "WeightsError",
     "digits_in_name",
     "load_strictly",
-    "obtain",
     "own_or_published",
     "read",
 ]

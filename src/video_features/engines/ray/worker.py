@@ -112,7 +112,7 @@ class Worker:
 
     def _take_logged(self) -> list[Logged]:
         logged = self._logged.copy()
-        self._logged.clear()
+        del self._logged[: len(logged)]  # another thread may have logged more meanwhile
         return logged
 
     def _without_arrays(self, completed: Completed) -> list[Outcome]:

@@ -21,6 +21,7 @@ from ...errors import SettingsError, in_one_line
 from ...settings import unknown
 
 ENTRY_POINT_GROUP = "video_features.formats"
+RECORD_SUFFIX = ".json"
 PREFIX = "save_"  # on_extraction=save_NAME selects the format NAME
 
 
@@ -38,6 +39,10 @@ class Format:
     dump: Callable[[npt.NDArray[Any], IO[bytes]], object]
     load: Callable[[IO[bytes]], npt.NDArray[np.generic]]
     is_npy: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.suffix.startswith(".") or self.suffix == RECORD_SUFFIX:
+            raise ValueError(f"suffix must start with a dot and not be {RECORD_SUFFIX}, got {self.suffix!r}")
 
 
 @cache
@@ -75,6 +80,6 @@ def all_formats() -> list[Format]:
 def _load(name: str) -> Format:
     try:
         format: Format = importlib.import_module(_modules()[name]).FORMAT
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise SettingsError(f"on_extraction={PREFIX}{name}: cannot be imported ({in_one_line(error)})") from error
     return format

@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import OutputError
 from ...features import Outcome
 from ...locations import Location
+from ...outputs.formats import check_format
 from ...outputs.provenance import Provenance
 from ...settings import RunSettings
 from ...settings.parse import from_mapping
@@ -184,6 +185,7 @@ class RunRecord:
         try:
             found = json.loads(text)
             settings = from_mapping(RunSettings, {**found["settings"], "output_path": root}, of="the run")
+            check_format(settings.on_extraction)
             videos = found["videos"]
             features = [Provenance.from_json(record) for record in found["made_by"]]
             return cls(features, settings, None if videos is None else [Video(*key) for key in videos], began)
