@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests that kill processes, and start many: not beside others.
+# Tests that kill processes or start many. They run alone.
 ALONE := tests/engines/test_kills.py tests/engines/test_ray.py
-# Two processes, each busy to the end: see tests/conftest.py for what goes to one process, and in which order.
+# Two test processes. tests/conftest.py says which tests go to the same process, and in which order.
 SHARED := --numprocesses 2 --dist loadscope
-# Threads of PyTorch that wait for each other leave the cores to the other process meanwhile, instead of spinning.
+# Waiting threads of PyTorch sleep instead of spinning, so that the other test process can use the core.
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: demo check test clean
@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY := PASSIVE
 demo: $(READY)
 	$(BIN)/video-features demo
 
-# After every edit: what takes about a minute.
+# Run after every edit.
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

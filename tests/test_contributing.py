@@ -68,13 +68,13 @@ def test_a_format(example: Any, tmp_path: Path, installed_families: None, monkey
 @pytest.mark.parametrize("example", ["a runtime"], indirect=True)
 def test_a_runtime(example: Any) -> None:
     network = WithHead(torch.nn.Linear(3, 2), torch.nn.Linear(2, 5))
-    runtime = example.Traced(NetworkSpec("net", lambda: network, "key"), Placement(torch.device("cpu")))
+    runtime = example.Eager(NetworkSpec("net", lambda: network, "key"), Placement(torch.device("cpu")))
     batch = torch.arange(12.0).reshape(4, 3)
-    with torch.inference_mode():
-        features, logits = runtime("forward", batch)
-        torch.testing.assert_close(features, network.trunk(batch))
-        torch.testing.assert_close(logits, network.head(network.trunk(batch)))
-    assert "cpu" in runtime.name and runtime.pads and runtime.max_rows is None
+    features, logits = runtime("forward", batch)
+    assert not features.requires_grad
+    torch.testing.assert_close(features, network.trunk(batch), check_stride=False)
+    torch.testing.assert_close(logits, network.head(network.trunk(batch)))
+    assert "cpu" in runtime.name and not runtime.pads and runtime.max_rows is None
 
 
 @pytest.mark.parametrize("example", ["a source"], indirect=True)

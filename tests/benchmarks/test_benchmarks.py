@@ -102,6 +102,7 @@ def test_every_family_has_a_case() -> None:
         speed.chosen("resnet18,resnet19")
 
 
+@pytest.mark.slow
 def test_limits_see_the_features_frames(resnet18: Extractor, carphone: Path) -> None:
     with limits.recorded_batches(resnet18) as batches, limits.counted_frames() as decoded:
         resnet18.extract(carphone, end_seconds=0.3)

@@ -201,6 +201,7 @@ def test_no_sound(tmp_path: Path, vggish_weights: Path) -> None:
     assert not [path for path in (tmp_path / "out" / "vggish").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_no_pictures_but_a_cover(tmp_path: Path, small_vggish: Load, vggish_weights: Path) -> None:
     song = write_sound(tmp_path / "song.mp3", tones(2, 48_000), rate=48_000, codec="libmp3lame")
     with av.open(str(song)) as read, av.open(str(tmp_path / "cover.mp3"), "w") as written:
@@ -293,6 +294,7 @@ def behind_a_large_cover(path: Path) -> Path:
         (garbled_at_the_end, "a.m4a", "aac", r"decoding failed after 9\.[45]\d s"),
     ],
 )
+@pytest.mark.slow
 def test_a_sound_that_breaks_midway_fails_and_nothing_is_saved(
     tmp_path: Path,
     small_vggish: Load,
@@ -400,6 +402,7 @@ def test_a_length_guessed_from_the_bit_rate_is_no_reason_to_expect_more(tmp_path
     assert features.end_seconds[-1] == pytest.approx(30, abs=1)
 
 
+@pytest.mark.slow
 def test_broken_sound_does_not_cost_the_pictures(tmp_path: Path, small_vggish: Load, vggish_weights: Path) -> None:
     path = write_sound(
         tmp_path / "a.mp4", tones(3, 48_000), rate=48_000, codec="aac", pictures=(p for p in grey_levels(40))

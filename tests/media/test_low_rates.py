@@ -141,6 +141,7 @@ def assert_same(found: Features, whole: Features) -> None:
 
 
 @pytest.mark.parametrize("name", [*SPARSE, *NOT_SURE])
+@pytest.mark.slow
 def test_frames_are_those_of_decoding_everything(
     video: Callable[[str], Path],
     folder: Path,

@@ -260,6 +260,7 @@ def segments_of(starts: Sequence[float]) -> list[Segment]:
 
 
 @pytest.mark.parametrize("name", WRITE)
+@pytest.mark.slow
 def test_frames_are_those_of_the_whole(video: Callable[[str], Path], folder: Path, name: str) -> None:
     path, every_frame = video(name), frames(folder)
     (whole,) = extracted(path, None, every_frame)
@@ -275,6 +276,7 @@ def test_frames_are_those_of_the_whole(video: Callable[[str], Path], folder: Pat
 
 @pytest.mark.parametrize("fps", [5, 7, 29.97, 60])
 @pytest.mark.parametrize("name", ["open.mp4", "hevc.mp4", "variable.mkv", "after_sound.mp4", "mpeg4.avi"])
+@pytest.mark.slow
 def test_a_rates_frames_are_those_of_the_whole(
     video: Callable[[str], Path], folder: Path, name: str, fps: float
 ) -> None:

@@ -23,6 +23,8 @@ from video_features.media import frames_of, open_source
 from video_features.models import i3d, r21d, s3d, torchvision_video
 from video_features.models._kinetics import kinetics_400
 
+pytestmark = pytest.mark.slow
+
 Standin = Callable[[str, str], Path]
 R18 = "r2plus1d_18_16_kinetics"
 
@@ -31,7 +33,6 @@ def picture(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "step", "tail", "starts", "padding"),
     [
@@ -62,7 +63,6 @@ def test_rows_are_those_of_their_frames_alone(
         assert alone.shape == (1, 512) and error < 1e-6
 
 
-@pytest.mark.slow
 def test_a_video_shorter_than_a_window_names_the_least_number_of_frames(tmp_path: Path, standin_file: Standin) -> None:
     video = write_video(tmp_path / "short.mp4", grey_levels(10))
     (outcome,) = extract(video, "r21d", weights=standin_file("r21d", R18), output_path=tmp_path / "out")
@@ -78,7 +78,6 @@ def test_a_video_shorter_than_a_window_names_the_least_number_of_frames(tmp_path
     assert "10 frames, and one row needs at least 11" in outcome.reason
 
 
-@pytest.mark.slow
 def test_padded_rows_are_marked_in_a_file_and_read_back(tmp_path: Path, standin_file: Standin) -> None:
     video = write_video(tmp_path / "a.mp4", grey_levels(6))
     settings: dict[str, Any] = {"weights": standin_file("r21d", R18), "stack_size": 4, "output_path": tmp_path / "out"}
@@ -110,7 +109,6 @@ def test_arrays_may_be_views(standin_file: Standin, feature: str) -> None:
         assert np.array_equal(extractor.extract(frozen, source_fps=25).values[feature], expected)
 
 
-@pytest.mark.slow
 def test_the_same_frames_from_a_file_and_from_an_array(bikes: Path, standin_file: Standin) -> None:
     extractor = load("r21d", weights=standin_file("r21d", R18), step_size=60)
     with open_source(bikes) as source:
@@ -257,7 +255,6 @@ def test_checkpoints_that_differ_by_one_key_are_refused_by_their_published_names
     assert not list((tmp_path / "out").rglob("*.npy"))
 
 
-@pytest.mark.slow
 def test_predictions_are_kinetics_classes_with_their_time_span(bikes: Path, standin_file: Standin) -> None:
     weights = standin_file("r21d", R18)
     features = load("r21d", weights=weights, extraction_fps=5, show_pred=True).extract(bikes)
@@ -269,7 +266,6 @@ def test_predictions_are_kinetics_classes_with_their_time_span(bikes: Path, stan
         assert [one.label for one in row.classes] == [kinetics_400()[index] for index in np.argsort(-logits[k])[:5]]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "s3d", "mvit_v1_b", "swin3d_t"])
 def test_torchvision_networks_give_what_torchvision_computes(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)

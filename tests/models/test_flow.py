@@ -31,6 +31,8 @@ from video_features.outputs.rows import RowsInFile
 from video_features.settings.parse import default_network
 from video_features.weights import load_strictly
 
+pytestmark = pytest.mark.slow
+
 Standin = Callable[[str, str], Path]
 Frames = npt.NDArray[np.uint8]
 
@@ -187,7 +189,6 @@ def count_calls(extractor: Extractor) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 20])
 @pytest.mark.parametrize("feature", ["raft", "pwc"])
 def test_n_frames_are_encoded_n_times_for_n_less_one_flows(
@@ -212,7 +213,6 @@ def light_i3d(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(i3d.InceptionI3d, "forward", lambda self, clip: adaptive_avg_pool3d(clip, 8).flatten(1))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("light_i3d")
 def test_flow_is_computed_once_also_where_stacks_of_i3d_overlap(standin_file: Standin) -> None:
     weights = {"flow": standin_file("i3d", "i3d_flow"), "raft": standin_file("raft", "raft")}
@@ -227,7 +227,6 @@ def test_flow_is_computed_once_also_where_stacks_of_i3d_overlap(standin_file: St
     assert np.abs(features.values["flow"][2] - last[0]).max() <= 1e-4 * np.abs(last).max()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("light_i3d")
 @pytest.mark.parametrize(
     ("frames", "step", "tail", "flows"), [(24, 10, "drop", 20), (24, 5, "drop", 20), (14, 10, "pad", 13)]
@@ -243,7 +242,6 @@ def test_flow_that_no_stack_holds_is_not_computed(
     assert counts == {"encoded": flows + 1, "flows": flows}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("light_i3d")
 def test_flow_in_gaps_between_stacks_is_not_computed(standin_file: Standin) -> None:
     weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
@@ -278,7 +276,6 @@ def test_weights_that_are_not_used_are_told(standin_file: Standin, caplog: pytes
     assert "i3d does not use weights.pwc with streams=rgb and flow_type=raft" in caplog.text
 
 
-@pytest.mark.slow
 def test_i3d_with_pwc(standin_file: Standin) -> None:
     weights = {"flow": standin_file("i3d", "i3d_flow"), "pwc": standin_file("pwc", "pwc")}
     extractor = load("i3d", streams="flow", flow_type="pwc", stack_size=10, weights=weights, device="cpu")
@@ -292,7 +289,6 @@ def test_i3d_with_pwc(standin_file: Standin) -> None:
     assert set(extractor.provenance().weights) == {"flow", "pwc"}
 
 
-@pytest.mark.slow
 def test_i3d_shows_what_each_stream_takes_a_row_for(standin_file: Standin) -> None:
     weights = {key: standin_file("i3d", f"i3d_{key}") for key in ("rgb", "flow")}
     weights["pwc"] = standin_file("pwc", "pwc")
@@ -502,7 +498,6 @@ def test_float16_halves_the_files(run: Callable[..., Outcome], on_extraction: st
     assert "flow_dtype was float16 and is float32" in run(on_extraction=on_extraction).reason
 
 
-@pytest.mark.slow
 def test_a_video_that_breaks_midway_leaves_nothing(
     run: Callable[..., Outcome], tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,7 +516,6 @@ def test_a_video_that_breaks_midway_leaves_nothing(
     assert run().status == "done" and files(tmp_path / "out") == SAVED
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_full_disk_or_an_interrupt_leaves_what_was_there(
     run: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -645,7 +639,6 @@ def test_a_preview_shows_each_frame_above_its_flow(
             assert difference < 12 and difference < 0.5 * np.abs(found.astype(float) - expected[:, :, ::-1]).mean()
 
 
-@pytest.mark.slow
 def test_a_preview_that_is_missing_is_made_and_one_of_other_values_is_removed(
     run: Callable[..., Outcome], tmp_path: Path
 ) -> None:

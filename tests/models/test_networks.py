@@ -17,7 +17,7 @@ from video_features import load
 from video_features.extraction import Stream
 from video_features.models import clip as clip_family
 
-pytestmark = pytest.mark.usefixtures("quick_networks")
+pytestmark = [pytest.mark.usefixtures("quick_networks"), pytest.mark.slow]
 in_both = pytest.mark.parametrize("runtime", ["torch", pytest.param("openvino", marks=pytest.mark.slow)], indirect=True)
 
 GOLDEN = np.load(standin.GOLDEN / "networks.npz")
@@ -129,7 +129,6 @@ def test_a_mistake_in_flow_is_told(
         assert_close(oracle_flow(stream, shape), GOLDEN[f"{name}_{shape[2]}x{shape[3]}/flow"], 1e-2)
 
 
-@pytest.mark.slow
 def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callable[[str, str], Path]) -> None:
     # The two published 34-layer networks differ only in weights and windows.
     name = "r2plus1d_34_8_ig65m_ft_kinetics"
@@ -140,7 +139,6 @@ def test_r21d_of_eight_frames_is_the_network_of_thirty_two(standin_file: Callabl
     assert_close(features, GOLDEN[f"{case}/features"], 1e-4)
 
 
-@pytest.mark.slow
 @in_both
 @pytest.mark.parametrize("name", CLIP)
 def test_clip(name: str, standin_file: Callable[[str, str], Path]) -> None:
@@ -162,14 +160,12 @@ def test_clip_tokens_are_openais() -> None:
     assert np.array_equal(clip_family._tokenizer("ViT-B/32")(list(TEXTS)).numpy(), GOLDEN["clip_tokens/tokens"])
 
 
-@pytest.mark.slow
 def test_clip_custom_reads_the_architecture_from_the_shapes(standin_file: Callable[[str, str], Path]) -> None:
     extractor = load("clip", model_name="custom", weights=standin_file("clip", "clip_ViT-B_32"), device="cpu")
     features, _ = extractor.streams[0].run(standin.network_input("clip_ViT-B/32", (1, 3, 224, 224), -1.8, 2.1))
     assert_close(features, GOLDEN["clip_ViT-B_32/image_features"], 1e-4)
 
 
-@pytest.mark.slow
 def test_only_weights_that_were_trained_with_quick_gelu_get_it(standin_file: Callable[[str, str], Path]) -> None:
     # For any tag, open_clip builds ViT-B-32 without QuickGELU and only warns. OpenAI weights need QuickGELU, but LAION
     # weights do not.

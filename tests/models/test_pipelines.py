@@ -225,6 +225,7 @@ def test_a_mistake_in_raft_is_told(
     assert np.abs(found - expected).max() > 10 * 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)  # whose flow takes less time
 @pytest.mark.parametrize("mistake", MISTAKES_IN_FLOW)
 def test_a_mistake_in_the_flow_of_i3d_is_told(
     bikes24: npt.NDArray[np.uint8], i3d: Extractor, mistake: Callable[[Stream], None]

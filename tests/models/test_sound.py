@@ -76,6 +76,7 @@ def relative_error(found: Array, expected: Array) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_the_network(extractor: Extractor) -> None:
     features, logits = extractor.streams[0].run(standin.network_input("vggish", (3, 1, 96, 64), -4, 2))
     assert logits is None
@@ -94,6 +95,7 @@ def test_the_spectrogram_of_a_resampled_sound(extractor: Extractor) -> None:
     assert differences[..., :62].max() <= 5e-3  # above, the transition bands of the resamplers differ
 
 
+@pytest.mark.slow
 def test_five_channels_and_one_at_48_khz(extractor: Extractor, bigbuckbunny: Path) -> None:
     features = extractor.extract(bigbuckbunny)
     found = features.values["vggish"]
@@ -125,6 +127,7 @@ def resampled_to_8_khz(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("mistake", [swap_time_and_frequency, symmetric_window, bands_for_8_khz, resampled_to_8_khz])
+@pytest.mark.slow
 def test_a_mistake_is_told(
     vggish_weights: Path,
     bigbuckbunny: Path,

@@ -199,6 +199,7 @@ def run(paths: Any, output: Path, **settings: Any) -> list[Outcome]:
     return list(extract(paths, "timm", output_path=output, **LITE0, **settings))
 
 
+@pytest.mark.slow
 def test_extract_writes_then_skips_then_repairs(tmp_path: Path) -> None:
     video = write_video(tmp_path / "grey.mp4", grey_levels(6))
     output = tmp_path / "out"
@@ -224,6 +225,7 @@ def test_extract_writes_then_skips_then_repairs(tmp_path: Path) -> None:
     assert np.array_equal(np.load(array), first.features.values["timm"])
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_or_replaced_never_skipped(tmp_path: Path) -> None:
     video = write_video(tmp_path / "grey.mp4", grey_levels(6))
     run(video, tmp_path / "out")
@@ -243,6 +245,7 @@ def test_a_video_listed_twice_is_done_once_and_namesakes_are_told_apart(tmp_path
     assert str(first) in outcomes[1].reason and str(other) in outcomes[1].reason
 
 
+@pytest.mark.slow
 def test_arrays_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     rgb = np.stack(list(grey_levels(3)))
     assert run(rgb, tmp_path, source_fps=5)[0].status == "done"

@@ -25,7 +25,7 @@ from video_features.features import Outcome
 __all__ = ["s3"]
 
 
-pytestmark = pytest.mark.usefixtures("installed_families")
+pytestmark = [pytest.mark.usefixtures("installed_families"), pytest.mark.processes]
 
 
 @pytest.fixture
@@ -146,7 +146,6 @@ def test_outputs_that_were_copied_there_are_compared_too(videos: list[Path], tmp
     assert statuses(run(videos[0], out)) == ["skipped"]
 
 
-@pytest.mark.processes
 def test_what_others_write_meanwhile_is_seen(videos: list[Path], tmp_path: Path, out: str) -> None:
     run(videos[0], out)
     assert [state.done for state in status(out)] == [1]

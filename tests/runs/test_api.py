@@ -81,6 +81,7 @@ def test_an_array_gives_the_same_rows_as_the_file_it_was_read_from(tmp_path: Pat
     assert np.array_equal(from_file.end_timestamps_ms, from_array.end_timestamps_ms)
 
 
+@pytest.mark.slow
 def test_arrays_have_names() -> None:
     rgb = np.stack(list(grey_levels(2)))
     settings = {**LITE0, "source_fps": 5}
@@ -95,6 +96,7 @@ def test_load_refuses_the_settings_of_a_run() -> None:
 
 
 @pytest.mark.parametrize(("name", "shown"), [("raw.h264", "raw.h264: 0."), ("a.mp4", " of 0.5 s")])
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_also_for_a_video_that_does_not_say_how_long_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_number_of_frames_is_known_before_they_are_decoded(
     assert expected > 0
 
 
+@pytest.mark.slow
 def test_a_plan_is_what_the_extraction_gives(bikes: Path, standin_file: Callable[[str, str], Path]) -> None:
     features: dict[str, dict[str, Any]] = {
         "r21d": {"tail": "pad", "extraction_fps": 3},

@@ -152,6 +152,7 @@ def change_content(video: Path, weights: Path) -> dict[str, Any]:
         (change_content, r"has changed since .* \(then \d+ bytes written .*, now \d+ bytes written "),
     ],
 )
+@pytest.mark.slow
 def test_what_changes_the_numbers_is_told_by_a_rerun_and_by_status(
     videos: list[Path],
     weights: Path,

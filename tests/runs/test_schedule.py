@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,7 +20,7 @@ class Bookkeeping:
     """Says that the outputs of `resnet` were there before the run."""
 
     extractors = FEATURES
-    provenance = {feature: Provenance(feature, {}, {}, {}) for feature in FEATURES}
+    provenance: ClassVar = {feature: Provenance(feature, {}, {}, {}) for feature in FEATURES}
 
     def finished(self, task: Task) -> dict[str, Outcome]:
         return {"resnet": Outcome(task.location, "resnet", "skipped", "already extracted")}

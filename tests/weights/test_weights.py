@@ -24,7 +24,8 @@ from conftest import grey_levels
 from video_features import SettingsError, WeightsError, load, registry
 from video_features.models import _lite0 as lite0
 from video_features.models import timm as timm_family
-from video_features.weights.obtain import Weights, obtain, read, verify
+from video_features.weights import Weights, read
+from video_features.weights.obtain import obtain, verify
 
 PICTURES = np.stack(list(grey_levels(2)))
 

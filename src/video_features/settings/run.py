@@ -31,7 +31,8 @@ class RunSettings:
     )
     on_extraction: str | None = setting(
         None,
-        "Output format: print, save_numpy or save_pickle.  [default: save_numpy if output_path is set]",
+        "Output format: print, save_numpy, save_pickle, or save_NAME of an installed format.  "
+        "[default: save_numpy if output_path is set]",
         metavar="HOW",
     )
     layout: str = setting(
