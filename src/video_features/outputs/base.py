@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..features import Features, Prediction
 from ..locations import Location
 from .layout import Extras
-from .provenance import Provenance, SourceRecord
+from .provenance import OutputRecord, Provenance, SourceRecord
 from .rows import Array, Staging
 
 
@@ -124,16 +124,20 @@ class StoredFeatures(Features):
         return f"StoredFeatures({self.shapes})"
 
 
-def as_features(values: Mapping[str, Array], arrays: Mapping[str, Array], record: dict[str, Any]) -> Features:
+def as_features(values: Mapping[str, Array], arrays: Mapping[str, Array], record: OutputRecord) -> Features:
     """Build features from the arrays and the record of their files.
 
     arrays: at least the arrays other than the values, with the keys of `Features.arrays`
+    Raises ValueError if a value does not have the recorded shape, KeyError if an array is missing.
     """
+    for key, shape in record.shapes.items():
+        if list(values[key].shape) != shape:
+            raise ValueError(f"{key} has shape {values[key].shape}, recorded as {shape}")
     return Features(
         values=values,
         start_seconds=arrays["timestamps_ms"] / 1000,
         end_seconds=arrays["end_timestamps_ms"] / 1000,
         fps=float(arrays["fps"]),
         padded_frames=arrays.get("padded_frames"),
-        record=record,
+        record=record.as_json(),
     )

@@ -120,10 +120,7 @@ class FileSink:
         in_files = record.gathered if self._format.is_npy else []
         values = Values({key: files[key] if key in in_files else self._read(files[key]) for key in record.shapes})
         arrays = {key: self._read(path) for key, path in files.items() if key not in record.shapes}
-        for key, shape in record.shapes.items():
-            if list(values[key].shape) != shape:
-                raise ValueError(f"{key} has shape {values[key].shape}, recorded as {shape}")
-        features = as_features(values, arrays, record.as_json())
+        features = as_features(values, arrays, record)
         if extras.predictions:
             predictions = load_predictions(paths.predictions.read_text(encoding="utf-8"))
             features = replace(features, predictions=predictions)

@@ -16,7 +16,7 @@ from typing import IO
 
 from ..errors import OutputError
 from ..features import Class, Prediction
-from .formats import Format, all_formats
+from .formats import RECORD_SUFFIX, Format, all_formats
 from .provenance import Provenance
 
 
@@ -61,7 +61,7 @@ class Paths:
 
     @property
     def record(self) -> Path:
-        return self._of_feature(".json")
+        return self._of_feature(RECORD_SUFFIX)
 
     @property
     def predictions(self) -> Path:

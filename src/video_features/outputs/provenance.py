@@ -98,8 +98,7 @@ class SourceRecord:
 
         stills_fps: the frame rate given for stills, which have no frame rate of their own
         """
-        has_given_fps = identity.is_stills and stills_fps is not None
-        fps = float(as_fraction(stills_fps)) if has_given_fps and stills_fps is not None else None
+        fps = float(as_fraction(stills_fps)) if identity.is_stills and stills_fps is not None else None
         return cls(identity.address, identity.size_bytes, identity.modified_ns, segment, fps=fps)
 
     @classmethod

@@ -63,14 +63,8 @@ class StoreSink:
             if self._overwrite:
                 return None
             raise
-        except (
-            FileNotFoundError,
-            KeyError,
-            ValueError,
-            TypeError,
-            AttributeError,
-        ):  # missing or damaged: extract again
-            return None
+        except (FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):
+            return None  # missing or damaged: extract again
         except Exception as error:
             raise OutputError(_with_cause(f"{self._url(paths.record)}: cannot be read", error)) from error
         del self._replaced[self._address(paths.record)]
@@ -202,10 +196,7 @@ def load_stored(url: str, format: Format, name: str, record: OutputRecord) -> Fe
         with ThreadPoolExecutor(len(addresses)) as pool:  # `cat` of several paths would expand them as glob patterns
             contents = dict(zip(addresses, pool.map(store.cat_file, addresses.values()), strict=True))
         arrays = {key: format.load(io.BytesIO(content)) for key, content in contents.items()}
-        for key, shape in record.shapes.items():
-            if list(arrays[key].shape) != shape:
-                raise ValueError(f"{key} has shape {arrays[key].shape}, recorded as {shape}")
-        return as_features({key: arrays[key] for key in record.shapes}, arrays, record.as_json())
+        return as_features({key: arrays[key] for key in record.shapes}, arrays, record)
     except Exception as error:
         raise OutputError(_with_cause(f"{url}/{paths.record.as_posix()}: features cannot be read", error)) from error
 

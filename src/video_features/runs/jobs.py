@@ -136,6 +136,7 @@ class Job:
         if self._ledger is not None and not run.retry_failed:
             videos = None if run.streams_list else list(self.videos)
             self._ledger.begin(RunRecord(list(self._bookkeeping.provenance.values()), run, videos))
+        # One process schedules a streamed list, and its workers are told which videos to do: nobody else needs claims.
         if isinstance(self.root, Path) and not run.streams_list:
             claims = Claims(self.root, run.claim_seconds)
         executor = choose_executor(self._config, self._work, observer)

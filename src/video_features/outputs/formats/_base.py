@@ -21,7 +21,7 @@ from ...errors import SettingsError, in_one_line
 from ...settings import unknown
 
 ENTRY_POINT_GROUP = "video_features.formats"
-RECORD_SUFFIX = ".json"
+RECORD_SUFFIX = ".json"  # of the records beside the arrays, which no format may overwrite
 PREFIX = "save_"  # on_extraction=save_NAME selects the format NAME
 
 
