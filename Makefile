@@ -3,10 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests that kill processes or start many. They run alone.
-ALONE := tests/engines/test_kills.py tests/engines/test_ray.py
-# Two test processes. tests/conftest.py says which tests go to the same process, and in which order.
-SHARED := --numprocesses 2 --dist loadscope
+# tests/conftest.py says which tests go to the same test process, and in which order.
+PYTEST := $(BIN)/pytest --dist loadscope --numprocesses
 # Waiting threads of PyTorch sleep instead of spinning, so that the other test process can use the core.
 export OMP_WAIT_POLICY := PASSIVE
 
@@ -20,14 +18,13 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(SHARED) -m "not processes and not slow"
+	$(PYTEST) 2 -m "not processes and not slow"
 
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(SHARED) $(ALONE:%=--ignore %)
-	$(BIN)/pytest $(ALONE)
+	$(PYTEST) 3
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("video_features needs Python 3.10 or newer, this is " + sys.version) if sys.version_info < (3, 10) else None'

@@ -29,14 +29,17 @@ from video_features.runtimes import threads
 Pictures = Iterable[npt.NDArray[np.uint8]]
 
 # The slowest test files, slowest first. pytest-xdist distributes the tests of these files individually. The I3D tests
-# of test_pipelines.py stay together because they share flow. Every other file runs in a single process.
+# of test_pipelines.py stay together because they share flow, and the tests of engines because they mostly wait: one
+# process does that while the others compute. Every other file runs in a single process.
 LONGEST = ("test_pipelines.py", "test_networks.py", "test_clips.py")
 
 
 def unit_of_work(nodeid: str) -> tuple[int, str]:
     """Return the queue position of a test and its group; xdist runs a group in one process."""
     path, _, test = nodeid.partition("::")
-    file = path.rpartition("/")[2]
+    folder, _, file = path.rpartition("/")
+    if folder.endswith("engines"):
+        return 0, "engines"
     if file not in LONGEST:
         return len(LONGEST) + 1, path
     if file == "test_pipelines.py" and "i3d" in test.partition("[")[0]:
@@ -97,30 +100,31 @@ def cache(shared_folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In tests/models, compute on one core if other tests run at once: threads that share cores wait for each other."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or request.path.parent.name != "models":
+        yield
+        return
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "_pools", None)
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def quick_networks() -> Iterator[None]:
-    """Skip slow steps that cannot change a fully loaded network.
-
-    These steps are the random initialisation, and the second trace that PyTorch makes as a check before OpenVINO
-    converts a network.
-    """
+    """Skip the random initialisation of networks, which cannot change a fully loaded network."""
 
     def leave(tensor: torch.Tensor, *given: object, **more: object) -> torch.Tensor:
         return tensor
 
-    trace = torch.jit.trace
     with pytest.MonkeyPatch.context() as patch:
         for name in (name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")):
             patch.setattr(torch.nn.init, name, leave)
-        patch.setattr(torch.jit, "trace", partial(trace, check_trace=False))
-        if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: more threads would only wait
-            patch.setattr(threads, "_pools", None)
-            before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            yield
-            torch.set_num_threads(before)
-        else:
-            yield
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -243,11 +243,11 @@ def test_what_workers_warn_of_is_told_once(
     videos: list[Path], cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     weights = tmp_path / "weights.pth"
-    weights.write_text("100 % mine")
+    weights.write_text("100 % mine, loaded together")
     outcomes = list(run(videos, tmp_path / "out", cluster, weights=weights))
     assert [outcome.status for outcome in outcomes] == ["done"] * len(videos)
     assert len(list(tmp_path.glob("loaded_*"))) > 1, "several workers must have warned"
-    assert caplog.messages.count("these weights are 100 % mine") == 1
+    assert caplog.messages.count("these weights are 100 % mine, loaded together") == 1
 
 
 @pytest.mark.processes

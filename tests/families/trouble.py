@@ -2,7 +2,8 @@
 
 A white picture crashes the process, and a black picture hangs the process. A weights file other than the default causes
 a warning with the text of the file, and leaves an empty file `loaded_PROCESS` beside the weights. If the text is
-`crash`, loading the weights then crashes the process. Environment variables:
+`crash`, loading the weights then crashes the process. If the text ends in `together`, loading waits, for at most a
+minute, until another process loads the weights too. Environment variables:
 TROUBLE_SECONDS: the time that every other picture takes
 TROUBLE_TRACE: a file that gets a line for each other picture: the process ID, red (the video) and green (the frame)
 """
@@ -54,6 +55,11 @@ def network(path: Path) -> nn.Module:
         (path.parent / f"loaded_{os.getpid()}").touch()
         if path.read_text() == "crash":
             ctypes.string_at(0)
+        deadline = time.monotonic() + 60
+        while path.read_text().endswith("together") and time.monotonic() < deadline:
+            if len(list(path.parent.glob("loaded_*"))) > 1:
+                break
+            time.sleep(0.05)
     return WithHead(nn.Identity(), head=None)
 
 

@@ -25,6 +25,7 @@ import openvino
 import openvino.opset8 as opset
 import torch
 from openvino import properties
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from ..errors import in_one_line
@@ -162,7 +163,13 @@ def _convert(network: nn.Module, method: str, batch: Any, leaves: list[Tensor]) 
     # A network built in inference mode can be traced only without gradients.
     with torch.no_grad(), warnings.catch_warnings(), _quiet_logging():
         warnings.simplefilter("ignore")  # shapes become constants in the trace, as intended
-        model = openvino.convert_model(_FlatMethod(network.eval(), method, batch).eval(), example_input=example)
+        # By default, PyTorch runs the network twice more to compare a second trace with the first.
+        decoder = TorchScriptPythonDecoder(
+            _FlatMethod(network.eval(), method, batch).eval(),
+            example_input=example,
+            trace_kwargs={"check_trace": False},
+        )
+        model = openvino.convert_model(decoder, example_input=example)
     model.reshape({index: list(leaf.shape) for index, leaf in enumerate(leaves)})
     return model
 
