@@ -203,9 +203,10 @@ def write_video(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     b_frames: int = 0,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode pictures; `pts(k)` is the time of picture k in ticks of 1/fps."""
-    with av.open(str(path), "w") as container:
+    """Encode pictures; `pts(k)` is the time of picture k in ticks of 1/fps. options: of FFmpeg's muxer"""
+    with av.open(str(path), "w", options=options or {}) as container:
         stream = None
         for k, rgb in enumerate(pictures):
             if stream is None:

@@ -160,6 +160,7 @@ class Outcome:
     elapsed_seconds: time from opening the video to writing the last file
     video_seconds: how many seconds of the video were read
     error: the type of the error, such as `MediaError`; empty unless the status is `failed`
+    warnings: what was repaired, left out or contradictory in the video, one sentence each
     """
 
     location: str
@@ -171,6 +172,7 @@ class Outcome:
     elapsed_seconds: float = 0.0
     video_seconds: float = 0.0
     error: str = ""
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return a JSON-serializable dict. Of the features it contains only the number of rows."""
@@ -184,4 +186,5 @@ class Outcome:
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "video_seconds": round(self.video_seconds, 3),
             "files": [str(path) for path in self.files],
+            **({"warnings": list(self.warnings)} if self.warnings else {}),
         }

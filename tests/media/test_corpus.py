@@ -33,7 +33,7 @@ GROUPS = {
     "flipped": {},
     "flipped, at a rate": {"extraction_fps": 1},
     "flipped, so many": {"extraction_total": 3},
-    "jumps": {"extraction_fps": 1},
+    "jumps": {"extraction_fps": 1, "gaps": "hold"},
     "no_files": {},
 }
 Outcomes = dict[str, list[dict[str, Any]]]

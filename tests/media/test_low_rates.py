@@ -21,7 +21,7 @@ import video_features.media.fast.sparse as skipping
 from video_features import Features, MediaError
 from video_features.extraction import line
 from video_features.extraction.extractor import extract_from
-from video_features.extraction.sampling import FrameSampler
+from video_features.extraction.frames import FrameSampler
 from video_features.media import frames_of, identify, open_source
 from video_features.media.fast.packets import Packets, list_packets
 from video_features.media.fast.sparse import Run, decode_ranges

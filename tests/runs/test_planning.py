@@ -12,7 +12,7 @@ import pytest
 
 from conftest import grey_levels, write_video
 from video_features import SettingsError, load, plan
-from video_features.extraction.sampling import FrameSampler
+from video_features.extraction.frames import FrameSampler
 from video_features.media import frames_of, open_source
 from video_features.settings import FrameSettings
 

@@ -23,8 +23,9 @@ from ..timeline.segments import segment_of
 from ..timeline.windows import SoundWindow
 from ..weights.obtain import check_file
 from .batching import Batches
+from .frames import FrameSampler
 from .line import Line, read
-from .sampling import FrameSampler, Sampler, SoundSampler
+from .sampling import Sampler, SoundSampler
 from .streams import Stream, all_streams
 
 
@@ -111,7 +112,7 @@ class Extractor:
         if self.sound is not None:
             return SoundSampler(self.sound, source.audio, source.segment)
         assert isinstance(self.settings, PictureSettings)
-        return FrameSampler(self.settings, source.video, source.segment)
+        return FrameSampler(self.settings, source.video, source.segment, source.shown)
 
     def check_files(self) -> None:
         """Raise WeightsError if a checkpoint file given by the user does not exist."""

@@ -22,7 +22,8 @@ from ..outputs.rows import Rows, RowsInMemory, Staging
 from ..timing import timed
 from .batching import Batches
 from .chain import Chain
-from .sampling import Excerpt, Sampler, wants_of
+from .frames import wants_of
+from .sampling import Excerpt, Sampler
 from .streams import Row, Span, Stream, all_streams, check_length
 
 T = TypeVar("T")
@@ -148,6 +149,8 @@ class Line:
 
     def end(self) -> None:
         """End the track. The remaining rows are in flight or wait in `batches`."""
+        for warning in self.sampler.warnings():
+            self._source.warnings.add(warning)
         self._check_start(self._last_end)
         if self._error is None:
             try:

@@ -1,8 +1,8 @@
-"""Selects the samples of a source that a feature needs: frames (all, at a rate, or a number), or windows of sound."""
+"""Defines samplers, which select the samples of a source that a feature needs, and the sampler of sound."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol
@@ -11,14 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from ..errors import MediaError, counted
-from ..media import Frame, FrameTrack, Sound, SoundTrack, Track, Wants
-from ..settings import ClipSettings, FrameSettings, PictureSettings
-from ..timeline.rates import ConstantRate, as_fraction, rate_for_total, round_half_away
+from ..errors import MediaError
+from ..media import Frame, Sound, SoundTrack, Track
+from ..timeline.rates import round_half_away
 from ..timeline.segments import Segment, in_seconds
 from ..timeline.windows import SoundWindow
-
-SPARSE_RATIO = 2  # source frames per selected frame, from which on the other frames are not decoded
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,8 @@ class Sampler(Protocol):
     can_pad_windows: True if windows of the selected items can be padded (`tail=pad`)
     """
 
-    fps: Fraction
     taken: int
     padding_hint: ClassVar[str]
-    rate_hint: str
     has_enough: bool
     segment: Segment
     pads: bool
@@ -63,6 +58,12 @@ class Sampler(Protocol):
 
     @property
     def track(self) -> Track: ...
+
+    @property
+    def fps(self) -> Fraction: ...
+
+    @property
+    def rate_hint(self) -> str: ...
 
     def take(self, sample: Any) -> Iterator[Frame | Excerpt]:
         """Add the next sample of the track and yield the items that it completes."""
@@ -79,6 +80,9 @@ class Sampler(Protocol):
     def required(self, items: int, *, padded: bool) -> int:
         """Return how many frames, or samples, are needed for `items` frames or windows. padded: with a padded tail"""
 
+    def warnings(self) -> Iterator[str]:
+        """Yield what to tell about the samples so far."""
+
     def describe(self, taken: int) -> str:
         """Return `taken` frames or samples as a phrase for messages, such as `12 frames at 5 fps`."""
 
@@ -88,91 +92,6 @@ class Sampler(Protocol):
         end: end of the track in seconds; None if unknown
         tolerance_seconds: the track may end this much later than `end`
         """
-
-
-class FrameSampler:
-    """Selects frames: all, at a constant rate, or a given number. See `Sampler`."""
-
-    padding_hint: ClassVar[str] = "repeats the last frame to fill the row"
-    pads = False
-
-    def __init__(self, settings: PictureSettings, track: FrameTrack, segment: Segment | None = None) -> None:
-        self.track = track
-        self.segment = segment or Segment()
-        self.can_pad_windows = isinstance(settings, ClipSettings)
-        self._total = settings.extraction_total if isinstance(settings, FrameSettings) else None
-        self._rate: ConstantRate | None = None
-        if settings.extraction_fps is not None:
-            self._rate = ConstantRate(as_fraction(settings.extraction_fps))
-        elif self._total is not None:
-            # By the header the segment may hold no frames (share 0). The header may be wrong, so decode and see.
-            count = track.frame_count()
-            share = self.segment.share(track.start_seconds, _end_seconds(track, count)) or 1
-            self._rate = ConstantRate(rate_for_total(self._total, track.fps, count * share), self.segment.start)
-        self.fps = track.fps if self._rate is None else self._rate.fps
-        self.taken = 0
-        self.has_enough = False
-        setting = "extraction_total" if settings.extraction_fps is None else "extraction_fps"
-        self.rate_hint = "" if self.fps == track.fps else f"a higher {setting} takes more frames"
-
-    @property
-    def is_sparse(self) -> bool:
-        """True if the sampler selects so few frames that it may be faster not to decode the others."""
-        return self._rate is not None and self._rate.fps * SPARSE_RATIO <= self.track.fps
-
-    def wants(self, seconds: Fraction, end_seconds: Fraction) -> bool:
-        """Return True if a frame shown from `seconds` to `end_seconds` may be selected.
-
-        The span may also cover several consecutive frames. False then means that none of these frames is selected, so
-        that the decoder can skip all of them.
-        """
-        rate = self._rate
-        if rate is None:
-            return True
-        ticks = rate.all_ticks(seconds, end_seconds)
-        return len(self.segment.cut(ticks, rate.fps, rate.origin)) > 0
-
-    def take(self, sample: Frame) -> Iterator[Frame]:
-        """Yield the frame once for each tick that selects the frame, at the time of the tick; without a rate, once."""
-        selected, next_seconds = self._select(sample)
-        self.has_enough = self.segment.is_over(next_seconds)
-        for frame in selected:
-            if self.taken == self._total:
-                return
-            self.taken += 1
-            yield frame
-
-    def finish(self) -> Iterator[Frame]:
-        return iter(())
-
-    def expected(self) -> int:
-        track, rate = self.track, self._rate
-        if rate is None:
-            return len(self.segment.cut(range(track.frame_count()), track.fps, track.start_seconds))
-        ticks = rate.all_ticks(track.start_seconds, _end_seconds(track))
-        count = len(self.segment.cut(ticks, rate.fps, rate.origin))
-        return count if self._total is None else min(count, self._total)
-
-    def items(self, taken: int) -> int:
-        return taken
-
-    def required(self, items: int, *, padded: bool) -> int:
-        return items
-
-    def describe(self, taken: int) -> str:
-        return counted(taken, "frame") + ("" if self.fps == self.track.fps else f" at {float(self.fps):g} fps")
-
-    def check_start(self, end: Fraction | None, *, tolerance_seconds: int = 0) -> None:
-        _check_start("video", self.segment, end, tolerance_seconds)
-
-    def _select(self, frame: Frame) -> tuple[list[Frame], Fraction]:
-        """Return the frame for each tick that selects the frame, and the earliest start of the next selected frame."""
-        rate = self._rate
-        if rate is None:
-            return [frame] if self.segment.holds(frame.seconds) else [], frame.end_seconds
-        ticks = rate.ticks(frame.seconds, frame.end_seconds)
-        selected = self.segment.cut(ticks, rate.fps, rate.origin)
-        return [frame.shown(rate.seconds(tick), rate.seconds(tick + 1)) for tick in selected], rate.seconds(ticks.stop)
 
 
 class SoundSampler:
@@ -226,11 +145,14 @@ class SoundSampler:
     def required(self, items: int, *, padded: bool) -> int:
         return (replace(self._window, tail="pad") if padded else self._window).least(items)
 
+    def warnings(self) -> Iterator[str]:
+        return iter(())
+
     def describe(self, taken: int) -> str:
         return f"{round(taken / self._window.rate, 4):g} s of sound"
 
     def check_start(self, end: Fraction | None, *, tolerance_seconds: int = 0) -> None:
-        _check_start("sound", self.segment, end, tolerance_seconds)
+        check_start_of("sound", self.segment, end, tolerance_seconds)
 
     def _resample(self, mono: npt.NDArray[np.float32], rate: int) -> Iterator[npt.NDArray[np.float32]]:
         if rate != self._source_rate:  # the rate may change within a track, as in broadcasts
@@ -274,24 +196,7 @@ class SoundSampler:
         return Excerpt(start, end, samples, window.padding(row, self.taken))
 
 
-def wants_of(samplers: Sequence[Sampler]) -> Wants | None:
-    """Return a function that tells the decoder which frames any of the samplers may select.
-
-    None means that every frame is to be decoded: one of the samplers is not sparse, or none of them selects frames.
-    """
-    frame_samplers = [sampler for sampler in samplers if isinstance(sampler, FrameSampler)]
-    if not frame_samplers or not all(sampler.is_sparse for sampler in frame_samplers):
-        return None
-    return lambda seconds, end_seconds: any(sampler.wants(seconds, end_seconds) for sampler in frame_samplers)
-
-
-def _check_start(kind: str, segment: Segment, end: Fraction | None, tolerance_seconds: int) -> None:
+def check_start_of(kind: str, segment: Segment, end: Fraction | None, tolerance_seconds: int) -> None:
+    """Raise MediaError if a segment starts at or after the end of a track. See `Sampler.check_start`."""
     if segment.start and end is not None and segment.start >= end + tolerance_seconds:
         raise MediaError(f"the segment starts at {in_seconds(segment.start)}, but the {kind} ends at {in_seconds(end)}")
-
-
-def _end_seconds(track: FrameTrack, count: int | None = None) -> Fraction:
-    """Return the end of a track in seconds. count: the number of frames, if known, as counting may take long"""
-    if track.end_seconds is not None:
-        return track.end_seconds
-    return track.start_seconds + (track.frame_count() if count is None else count) / track.fps

@@ -109,11 +109,15 @@ class AudioTrack(FileTrack[Sound]):
         yield from super().decode(packet)
 
     def cancel(self) -> None:
-        self._times.warn()
+        self._warn_of_times()
 
     def finish(self, file_reached: Fraction) -> Iterator[Sound]:
-        self._times.warn()
+        self._warn_of_times()
         yield from super().finish(file_reached)
+
+    def _warn_of_times(self) -> None:
+        for warning in self._times.warnings():
+            self.container.warnings.add(warning)
 
     def _to_samples(self, decoded: AudioFrame) -> Iterator[Sound]:
         rate = decoded.sample_rate

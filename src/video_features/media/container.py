@@ -14,6 +14,7 @@ import av.error
 
 from ..errors import MediaError
 from .identity import Identity
+from .source import Warnings
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -30,12 +31,14 @@ class Container:
 
     file: the input for PyAV: `file:PATH`, or an open binary file
     handle: the PyAV container
+    warnings: what was repaired, left out or contradictory in the file so far
     Raises MediaError if FFmpeg cannot read the file.
     """
 
-    def __init__(self, file: str | IO[bytes], identity: Identity) -> None:
+    def __init__(self, file: str | IO[bytes], identity: Identity, warnings: Warnings | None = None) -> None:
         self.identity = identity
         self.location = identity.location
+        self.warnings = warnings or Warnings(identity.location)
         self._file = file
         self.handle = self._open()
 
@@ -62,7 +65,7 @@ class Container:
         position = None if isinstance(self._file, str) else self._file.tell()
         if not isinstance(self._file, str):
             self._file.seek(0)
-        again = Container(self._file, self.identity)
+        again = Container(self._file, self.identity, self.warnings)
         try:
             yield again
         finally:

@@ -16,9 +16,11 @@ from .audio import AudioTrack
 from .container import Container
 from .demux import demux
 from .fast.seek import frames_from
+from .fast.shown import shown_by
 from .fast.sparse import frames_wanted
 from .identity import Identity
-from .source import Frame, Sound, Track, Wants
+from .source import Frame, Sound, Track, Wants, Warnings
+from .timestamps import Shown
 from .track import FileTrack
 from .video import VideoTrack
 
@@ -47,6 +49,10 @@ class MediaFile:
     ) -> None:
         self.container.close()
 
+    @property
+    def warnings(self) -> Warnings:
+        return self.container.warnings
+
     @cached_property
     def video(self) -> VideoTrack:
         """The first video stream that is not cover art. Raises MediaError if there is none."""
@@ -67,6 +73,9 @@ class MediaFile:
             raise self._missing_stream("audio")
         best = max(streams, key=lambda stream: (bool(stream.disposition & DEFAULT), _channels(stream)))
         return AudioTrack(self.container, best)
+
+    def shown(self) -> Shown:
+        return shown_by(self.video)
 
     def samples(
         self, tracks: Collection[Track], wants: Wants | None = None

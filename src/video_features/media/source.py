@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MediaError
+from ..errors import MediaError, printable
 from ..timeline.segments import Segment
 from .identity import Identity
+from .timestamps import Shown
+
+log = logging.getLogger(__name__)
 
 RGB = npt.NDArray[np.uint8]
 
@@ -24,12 +28,16 @@ class Frame:
 
     seconds, end_seconds: start and end of the time in which the frame is shown, as exact fractions; the container's
         start is 0
+    is_merged: True if this stands for several consecutive frames that nobody needs, and has no picture
     rgb: uint8 (H, W, 3), converted on first use in the calling thread, so that an unused frame costs no conversion
     """
 
-    def __init__(self, seconds: Fraction, end_seconds: Fraction, to_rgb: Callable[[], RGB]) -> None:
+    def __init__(
+        self, seconds: Fraction, end_seconds: Fraction, to_rgb: Callable[[], RGB], *, is_merged: bool = False
+    ) -> None:
         self.seconds = seconds
         self.end_seconds = end_seconds
+        self.is_merged = is_merged
         self._to_rgb: Callable[[], RGB] | None = to_rgb
         self._rgb: RGB | None = None
         self._lock = threading.Lock()
@@ -61,6 +69,25 @@ class Sound:
     end_seconds: Fraction
     rate: int
     samples: npt.NDArray[np.int16]
+
+
+class Warnings:
+    """The warnings about one source. Each is logged once and kept for the outcome.
+
+    location: the source, for the log
+    """
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._texts: dict[str, None] = {}  # an ordered set
+
+    def add(self, text: str) -> None:
+        if text not in self._texts:
+            self._texts[text] = None
+            log.warning("%s: %s", printable(self._location), text)
+
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self._texts)
 
 
 # Called with two times in seconds: returns True if any frame that is shown between them is needed.
@@ -104,7 +131,10 @@ class FrameTrack(Track, Protocol):
     fps: Fraction
 
     def frame_count(self) -> int:
-        """Return the number of frames: as stated, else from duration and rate, else by counting packets."""
+        """Return the number of frames: as stated, else from duration and rate, else by counting packets.
+
+        The number is exact only if `is_length_stated`. See also `MediaSource.shown`.
+        """
 
 
 class SoundTrack(Track, Protocol):
@@ -120,11 +150,15 @@ class MediaSource(Protocol):
     identity: the identity of the source
     location: the path or URL as the user wrote it, or the array name, for messages
     segment: the part to read; None means the whole source
+    warnings: what was repaired, left out or contradictory in the source so far
     """
 
     identity: Identity
     location: str
     segment: Segment | None
+
+    @property
+    def warnings(self) -> Warnings: ...
 
     @property
     def video(self) -> FrameTrack:
@@ -133,6 +167,12 @@ class MediaSource(Protocol):
     @property
     def audio(self) -> SoundTrack:
         """The sound of the source. Raises MediaError, which lists the existing streams, if there is none."""
+
+    def shown(self) -> Shown:
+        """Return when the video shows frames, whatever the header states. May read the whole source.
+
+        Raises MediaError if the source has no video, or cannot be read to its end.
+        """
 
     def samples(
         self, tracks: Collection[Track], wants: Wants | None = None

@@ -18,7 +18,8 @@ from ..errors import MediaError, in_one_line
 from ..timeline.rates import as_fraction
 from ..timeline.segments import Segment
 from .identity import Identity, images_of
-from .source import RGB, Frame, SoundTrack, Track, TrackRecord, Wants
+from .source import RGB, Frame, SoundTrack, Track, TrackRecord, Wants, Warnings
+from .timestamps import Shown
 
 
 class Stills:
@@ -37,6 +38,7 @@ class Stills:
         self.location = identity.location
         if fps is None:
             raise MediaError(f"{self.location}: {self.kind} has no frame rate of its own: give source_fps, such as 25")
+        self.warnings = Warnings(self.location)
         self._count = count
         self.fps = as_fraction(fps)
 
@@ -65,6 +67,9 @@ class Stills:
 
     def describe(self) -> TrackRecord:
         return TrackRecord(fps=float(self.fps))
+
+    def shown(self) -> Shown:
+        return Shown([k / self.fps for k in range(self._count)], self.end_seconds)
 
     def samples(self, tracks: Collection[Track], wants: Wants | None = None) -> Iterator[tuple[Track, Frame]]:
         for k in range(self._count):

@@ -1,14 +1,12 @@
-"""Converts the timestamps of frames and sound to seconds, and repairs implausible timestamps."""
+"""Converts the timestamps of frames and sound to seconds, repairs implausible timestamps, and finds gaps."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ..errors import MediaError, counted, printable
-
-log = logging.getLogger(__name__)
+from ..errors import MediaError, counted
 
 # If a frame is this much earlier than the previous frame, the clock has restarted, as it does where transport streams
 # were joined. A smaller step back is an error in the timestamp.
@@ -18,6 +16,60 @@ RESTART_SECONDS = Fraction(1, 2)
 # beyond the end of the sound, is a timestamp error.
 GAP_SECONDS = Fraction(1, 10)
 LONGEST_GAP_SECONDS = 3600
+# A frame that is shown for more seconds than this, or than this many times as long as the frame before it, precedes a
+# gap in which frames are missing.
+LONGEST_HOLD = 10
+
+
+class GapFinder:
+    """Finds gaps between the frames of a video, in display order.
+
+    fps: average frames per second
+    count, seconds: the number of gaps so far, and their length in all
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        self._usual = 1 / fps  # how long the frame before was shown
+        self.count = 0
+        self.seconds = Fraction(0)
+
+    def end_of(self, start: Fraction, following: Fraction) -> Fraction:
+        """Return when a frame ends: when the following frame starts or, if a gap is between them, where the gap starts.
+
+        start, following: the start of the frame and of the following frame in seconds
+        """
+        if following - start <= LONGEST_HOLD * max(Fraction(1), self._usual):
+            self._usual = following - start or self._usual
+            return following
+        self.count += 1
+        self.seconds += following - start - self._usual
+        return start + self._usual
+
+
+@dataclass(frozen=True)
+class Shown:
+    """When a video shows frames.
+
+    starts: the start of each frame in seconds, in order
+    end: the end of the last frame in seconds
+    """
+
+    starts: Sequence[Fraction]
+    end: Fraction
+
+    def agrees(self, count: int, fps: Fraction) -> bool:
+        """Return True if this many frames at this rate differ from what is shown by at most two frames."""
+        seconds = self.end - self.starts[0]
+        return abs(len(self.starts) - count) <= 2 and abs(seconds - count / fps) * fps <= 2
+
+    def stretches(self, fps: Fraction) -> list[tuple[Fraction, Fraction]]:
+        """Return the start and the end of each stretch of time without a gap. fps: average frames per second"""
+        found, begin, gaps = [], self.starts[0], GapFinder(fps)
+        for start, following in zip(self.starts, [*self.starts[1:], self.end], strict=True):
+            if (end := gaps.end_of(start, following)) < following:
+                found.append((begin, end))
+                begin = following
+        return [*found, (begin, self.end)] if begin < self.end else found
 
 
 class DisplayTimes:
@@ -77,11 +129,10 @@ class DisplayTimes:
 
 
 @dataclass
-class _Faults:
-    """Timestamp faults of one kind: a noun and the repair for the message, and their count, total length and place."""
+class Faults:
+    """Timestamp faults of one kind: a noun, and their count, total length and first place."""
 
     noun: str
-    repair: str
     count: int = 0
     total: Fraction = Fraction(0)
     first_at: Fraction = Fraction(0)
@@ -90,6 +141,13 @@ class _Faults:
         self.first_at = self.first_at if self.count else at
         self.count += is_new
         self.total += seconds
+
+    def describe(self, kind: str, repair: str) -> str:
+        """Return a warning. kind: `video` or `audio`; repair: what is done about the faults"""
+        return (
+            f"the {kind} timestamps have {counted(self.count, self.noun)}, {float(self.total):.2f} s in all, the first "
+            f"at {float(self.first_at):.2f} s: {repair}"
+        )
 
 
 @dataclass
@@ -105,9 +163,9 @@ class SoundTimes:
     location: str
     end: Fraction | None
     is_aligned: bool = False
-    _gaps: _Faults = field(default_factory=lambda: _Faults("gap", "filled with silence"))
-    _overlaps: _Faults = field(default_factory=lambda: _Faults("overlap", "later samples are left out"))
-    _restarts: _Faults = field(default_factory=lambda: _Faults("backward jump", "later sound is joined on"))
+    _gaps: Faults = field(default_factory=lambda: Faults("gap"))
+    _overlaps: Faults = field(default_factory=lambda: Faults("overlap"))
+    _restarts: Faults = field(default_factory=lambda: Faults("backward jump"))
     _clock_offset: Fraction = Fraction(0)
     _is_late: bool = False  # a whole chunk was too late; so are the next ones until they catch up
 
@@ -149,17 +207,9 @@ class SoundTimes:
         self._gaps.add(reached, ahead)
         return ahead
 
-    def warn(self) -> None:
-        """Log a warning for each kind of fault that was repaired."""
-        for faults in (self._gaps, self._overlaps, self._restarts):
+    def warnings(self) -> Iterator[str]:
+        """Yield a warning for each kind of fault that was repaired."""
+        repairs = {"filled with silence": self._gaps, "later samples are left out": self._overlaps}
+        for repair, faults in {**repairs, "later sound is joined on": self._restarts}.items():
             if faults.count:
-                log.warning(
-                    "%s: the audio timestamps have %s, %.2f s in all, the first at %.2f s: %s",
-                    *(
-                        printable(self.location),
-                        counted(faults.count, faults.noun),
-                        faults.total,
-                        faults.first_at,
-                        faults.repair,
-                    ),
-                )
+                yield faults.describe("audio", repair)

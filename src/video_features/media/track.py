@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from ..errors import MediaError, printable
+from ..errors import MediaError
 from .container import (
     FFMPEG_ERRORS,
     Container,
@@ -27,14 +27,22 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from typing_extensions import Self
 
-log = logging.getLogger(__name__)
-
 S = TypeVar("S")
 
 # A stream that ends this many seconds before its stated end counts as truncated.
 MISSING_SECONDS = 1
+# Formats that list all samples in their header, which FFmpeg reads when it opens the file.
+FORMATS_WITH_INDEX = {"mov,mp4,m4a,3gp,3g2,mj2"}
 # This much may be undecodable at the start and at the end of a stream, as recordings are cut in the middle of packets.
 LOST_SECONDS = Fraction(1, 4)
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What the index of a file says of a stream: how many samples are shown, and for how many ticks in all."""
+
+    count: int
+    ticks: int
 
 
 class FileTrack(Generic[S]):
@@ -90,13 +98,32 @@ class FileTrack(Generic[S]):
         stream = self.stream
         if self.container.format == "avi" and stream.frames:  # FFmpeg estimates the duration of a cut AVI file
             return Fraction(stream.frames * stream.time_base)
-        if stream.duration and stream.time_base:
-            return self.start_seconds + Fraction(stream.duration * stream.time_base)
+        ticks = stream.duration if self.indexed is None else self.indexed.ticks
+        if ticks and stream.time_base:
+            return self.start_seconds + Fraction(ticks * stream.time_base)
         try:  # Matroska: a tag with the end on the container's clock, such as 00:00:05.312000000
             hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
             return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds) - container_start(self.container.handle)
         except ValueError:
             return None
+
+    @cached_property
+    def indexed(self) -> Indexed | None:
+        """What the index says, if that differs from the header by more than two samples; else None.
+
+        The header of a fragmented file may describe the first fragment only. An edit list may hide samples. Some
+        programs state the duration in ticks of another length.
+        """
+        stream = self.stream
+        entries: Any = getattr(stream, "index_entries", ())  # before PyAV 16.1 there are none
+        if self.container.format not in FORMATS_WITH_INDEX or len(entries) < 2:
+            return None
+        step = Fraction(entries[-1].timestamp - entries[0].timestamp, len(entries) - 1)
+        ticks = entries[-1].timestamp - entries[0].timestamp + step
+        if len(entries) == stream.frames and abs(ticks - (stream.duration or 0)) <= 2 * step:
+            return None
+        shown = sum(not entry.is_discard for entry in entries)
+        return Indexed(shown, round(shown * step)) if shown else None
 
     @contextmanager
     def reopened(self) -> Iterator[Self]:
@@ -156,8 +183,8 @@ class FileTrack(Generic[S]):
                 f"{location}: truncated: it ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
             )
         if stated is not None and not self.is_end_guessed and reached + LOST_SECONDS < stated:
-            log.warning(
-                "%s: the %s ends at %.2f s of the %.2f s it states", printable(location), self.kind, reached, stated
+            self.container.warnings.add(
+                f"the {self.kind} ends at {float(reached):.2f} s of the {float(stated):.2f} s it states"
             )
 
     def _check_loss(self, ticks: int | None) -> None:
@@ -180,8 +207,8 @@ class FileTrack(Generic[S]):
     def _warn_left_out(self, where: str) -> None:
         """Log that a part of the stream is left out, and clear the error."""
         assert self._error is not None
-        message = f"the {self.kind} {where} cannot be decoded ({error_text(self._error)}) and is left out"
-        log.warning("%s: %s", printable(self.container.location), message)
+        text = error_text(self._error)
+        self.container.warnings.add(f"the {self.kind} {where} cannot be decoded ({text}) and is left out")
         self._error = self._failed_pts = None
 
     @property

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from av.filter import Graph
@@ -15,16 +15,22 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from ..errors import MediaError
+from ..errors import MediaError, counted
 from .container import FFMPEG_ERRORS, Container, decoding_error, start_ticks
 from .source import RGB, Frame, TrackRecord
-from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes
+from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes, Shown
 from .track import MISSING_SECONDS, FileTrack
+
+if TYPE_CHECKING:
+    from av.packet import Packet
 
 # A display matrix (a, b, c, d): players show the stored pixel (x, y) at (a·x + c·y, b·x + d·y).
 Matrix = tuple[int, int, int, int]
 # For these formats FFmpeg derives the end from the timestamps or from the frame rate.
 WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
+UNLISTED: Any = object()  # the packets of a stream have not been listed yet
+# A file with fewer frames per second than this, and for a longer time than its header states, is damaged.
+MIN_PLAUSIBLE_FPS = 5
 SIDE_DATA_TYPES = 64  # an upper bound: FFmpeg 8 has 32 types
 
 
@@ -36,7 +42,12 @@ class VideoTrack(FileTrack[Frame]):
 
     def __init__(self, container: Container, stream: Any) -> None:
         super().__init__(container, stream)
-        self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)
+        self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)  # `compare` may correct it
+        self.listing: Any = UNLISTED  # the packets of the stream; see fast/packets.py
+        self.is_read_whole = True  # False if only some of the packets are decoded
+        self._packets = 0
+        self._starts: list[Fraction] = []
+        self._has_fields = False  # True if a frame is interlaced; each of its fields may be in a packet of its own
         self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(container.handle, stream))
         # The last frame and its start. It is held back, because it ends where the next frame starts.
         self._pending: tuple[VideoFrame, Fraction] | None = None
@@ -53,7 +64,7 @@ class VideoTrack(FileTrack[Frame]):
 
     @property
     def is_length_stated(self) -> bool:
-        return bool(self.stream.frames)
+        return bool(self.stream.frames or self.indexed)
 
     @property
     def are_times_unreliable(self) -> bool:
@@ -61,26 +72,86 @@ class VideoTrack(FileTrack[Frame]):
         return self._times.are_unreliable
 
     def frame_count(self) -> int:
+        if self.indexed is not None:
+            return self.indexed.count
         if self.stream.frames:
             return int(self.stream.frames)
         if self.end_seconds is None:
-            with self.reopened() as again:
-                packets = again.container.handle.demux(again.stream)
-                try:
-                    count = sum(1 for packet in packets if packet.size)
-                except FFMPEG_ERRORS as error:
-                    raise decoding_error(self.container.location, None, error) from error
-            if not count:
-                raise MediaError(f"{self.container.location}: no frame in the video stream")
-            return count
+            return self._count_packets()
         return max(1, round((self.end_seconds - self.start_seconds) * self.fps))
+
+    def _count_packets(self) -> int:
+        """Return the number of packets, and take the frame rate from their times, as the file states no length."""
+        ticks: list[int] = []
+        with self.reopened() as again:
+            packets = again.container.handle.demux(again.stream)
+            try:
+                ticks += (packet.pts or 0 for packet in packets if packet.size)
+            except FFMPEG_ERRORS as error:
+                raise decoding_error(self.container.location, None, error) from error
+        count = len(ticks)
+        if not count:
+            raise MediaError(f"{self.container.location}: no frame in the video stream")
+        if (seconds := (max(ticks) - min(ticks)) * self._tick) > 0:
+            self.fps = ((count - 1) / seconds).limit_denominator(1001000)
+        return count
 
     def describe(self) -> TrackRecord:
         return TrackRecord(fps=float(self.fps))
 
+    def decode(self, packet: Packet[Any]) -> Iterator[Frame]:
+        self._packets += bool(packet.size)
+        yield from super().decode(packet)
+
+    def finish(self, file_reached: Fraction) -> Iterator[Frame]:
+        yield from super().finish(file_reached)
+        if self.is_read_whole and self.reached is not None:
+            self.compare(Shown(self._starts, self.reached), packets=self._packets)
+
+    def compare(self, shown: Shown, *, packets: int) -> None:
+        """Warn where the header states something else than what the file shows, and correct the frame rate.
+
+        packets: the number of packets with a frame
+        Raises MediaError if the timestamps are implausible.
+        """
+        frames, fps, stated, seconds = len(shown.starts), self.fps, self.stream.frames, shown.end - shown.starts[0]
+        without_gaps = sum((end - start for start, end in shown.stretches(fps)), Fraction(0))
+        if not without_gaps:
+            return
+        found = []
+        if all(abs(frames - fps * length) > max(2, frames // 50) for length in (seconds, without_gaps)):
+            self.fps = (frames / without_gaps).limit_denominator(1001000)
+            if self.end_seconds is not None:  # else the rate was FFmpeg's guess
+                found.append(f"{float(fps):.6g} frames per second, and they average {float(self.fps):.6g}")
+        if stated and abs(stated - frames) > 2:
+            found.append(f"{counted(stated, 'frame')}, and {frames} are shown")
+        length = self._stated_length()
+        if length is not None and seconds > length + 2 / fps:
+            found.append(f"a length of {float(length):.2f} s, and the frames last {float(seconds):.2f} s")
+            if without_gaps > length + MISSING_SECONDS and frames < MIN_PLAUSIBLE_FPS * without_gaps:
+                raise MediaError(
+                    f"{self.container.location}: the header of the video states {found[-1]}, although there are only "
+                    f"{frames}; is the file damaged?"
+                )
+        hidden = packets - frames
+        if found:
+            self.container.warnings.add(f"the header of the video states {'; '.join(found)}")
+        elif hidden > max(2, packets // 10) and not (self._has_fields and packets <= 2 * frames + 2):
+            self.container.warnings.add(f"{hidden} of {packets} packets of the video gave no frame to show")
+
+    def _stated_length(self) -> Fraction | None:
+        """Return the length of the video in seconds as its header states it, even where the index differs."""
+        if self.container.format in WITHOUT_STATED_END:
+            return None
+        if self.indexed is not None and self.stream.duration:
+            return Fraction(self.stream.duration * self._tick)
+        return None if self.end_seconds is None else self.end_seconds - self.start_seconds
+
     def _to_samples(self, decoded: VideoFrame) -> Iterator[Frame]:
         """Yield the previous frame. Its end is known only now, because it is shown until this frame starts."""
         start = self._times.seconds(decoded.pts, decoded.dts, expected=self.reached or Fraction(0))
+        self._starts.append(start)
+        self._has_fields |= bool(decoded.interlaced_frame)
         if self._pending is not None:
             yield self.frame(*self._pending, start)
         self._pending, self.reached = (decoded, start), start + self.frame_duration(decoded)

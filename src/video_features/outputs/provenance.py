@@ -184,11 +184,16 @@ def _segment_as_json(segment: Segment | None) -> dict[str, float | None] | None:
 
 
 def value_settings(settings: Any) -> dict[str, Any]:
-    """Return {name: JSON value} of the settings that change the values, except `weights`, compared by their digest."""
+    """Return {name: JSON value} of the settings that change the values, except `weights`, compared by their digest.
+
+    A setting with `records_default=False` is left out while it has its default value.
+    """
     chosen = {
         field.name: getattr(settings, field.name)
         for field in fields(settings)
-        if field.metadata["changes_values"] and field.name != "weights"
+        if field.metadata["changes_values"]
+        and field.name != "weights"
+        and (field.metadata["records_default"] or getattr(settings, field.name) != field.default)
     }
     return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 

@@ -17,6 +17,7 @@ from ..timeline.windows import TAILS
 
 RUNTIMES = ("auto", "torch", "compile", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16")
+GAPS = ("skip", "hold", "fail")
 
 
 def setting(
@@ -29,6 +30,7 @@ def setting(
     parts: tuple[str, ...] = (),
     main_part: str = "",
     changes_network: bool = True,
+    records_default: bool = True,
 ) -> Any:
     """Declare a setting: a dataclass field with a help text.
 
@@ -38,6 +40,8 @@ def setting(
         compared when a run is repeated.
     changes_network: whether the setting affects which network is built. False for settings that only select the
         frames that the network sees.
+    records_default: False for a setting that outputs were made without before it was added. It is recorded only if it
+        does not have its default value, so that those outputs still count as made with the same settings.
     names_network: whether the values are names of the family's networks; always assumed for `model_name`
     parts: for a setting of several files (`dict[str, Path]`), the allowed keys. A user gives each file as `name.part`.
     main_part: the key for a file that is given as `name`, without a part
@@ -50,6 +54,7 @@ def setting(
         "parts": parts,
         "main_part": main_part,
         "changes_network": changes_network and changes_values,
+        "records_default": records_default,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -103,9 +108,19 @@ class PictureSettings(FeatureSettings):
         changes_network=False,
     )
 
+    gaps: str = setting(
+        "skip",
+        "Where the timestamps jump forward and a frame would be shown for more than 10 s: skip (no rows for the time "
+        "without frames), hold (repeat the last frame, as FFmpeg does) or fail.",
+        metavar="|".join(GAPS),
+        changes_network=False,
+        records_default=False,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "extraction_fps")
+        check_known(self, gaps=GAPS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -151,6 +151,7 @@ class Work:
             video.lines[feature] = extractor.line(source, staging, self.batches)
         if readable:
             read(source, list(video.lines.values()), report)
+        video.warnings = source.warnings.texts()
 
 
 class VideoInProgress:
@@ -158,6 +159,7 @@ class VideoInProgress:
 
     outcomes: {feature: outcome}, for the features that have ended
     read_seconds: how many seconds of the video have been read
+    warnings: what was repaired, left out or contradictory in the video
     has_device_failed: whether the device failed, after which this process cannot use it again
     """
 
@@ -167,6 +169,7 @@ class VideoInProgress:
         self.lines: dict[str, Line] = {}
         self.staging: dict[str, Staging] = {}
         self.read_seconds = 0.0
+        self.warnings: tuple[str, ...] = ()
         self.has_device_failed = False
         self._bookkeeping = bookkeeping
         self._began = time.monotonic()
@@ -182,7 +185,9 @@ class VideoInProgress:
             for feature, line in self.lines.items():
                 outcome = self._written(feature, line)
                 elapsed = time.monotonic() - self._began
-                self.outcomes[feature] = replace(outcome, elapsed_seconds=elapsed, video_seconds=self.read_seconds)
+                self.outcomes[feature] = replace(
+                    outcome, elapsed_seconds=elapsed, video_seconds=self.read_seconds, warnings=self.warnings
+                )
         finally:
             self.abandon()
         return [self.outcomes[extractor.feature] for extractor in self._bookkeeping.extractors]

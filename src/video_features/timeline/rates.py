@@ -51,10 +51,12 @@ class ConstantRate:
     def ticks(self, start: Fraction, end: Fraction) -> range:
         """Return the ticks that select the frame shown from `start` to `end`.
 
-        start, end: seconds; `end` is the start of the next frame
+        start, end: seconds; `end` is the start of the next frame, or earlier if a gap follows
         Calls must follow the order in which frames are shown.
         """
-        first = self._nearest(start) if self._next is None else self._next
+        first = self._nearest(start)
+        if self._next is not None:
+            first = max(first, self._next)
         stop = max(first, self._nearest(end))
         self._next = stop
         return range(first, stop)

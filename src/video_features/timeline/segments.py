@@ -44,10 +44,15 @@ class Segment:
         stop = ticks.stop if self.end is None else min(ticks.stop, math.ceil((self.end - origin) * rate))
         return range(first, max(first, stop))
 
+    def overlap(self, start: Fraction, end: Fraction) -> tuple[Fraction, Fraction]:
+        """Return the part of the interval from `start` to `end` (seconds) in the segment: its start and its end."""
+        first = self.begin(start)
+        return first, max(first, end if self.end is None else min(self.end, end))
+
     def share(self, start: Fraction, end: Fraction) -> Fraction:
         """Return the fraction, 0 … 1, of a track from `start` to `end` (seconds) that lies in the segment."""
-        until = end if self.end is None else min(self.end, end)
-        return max(Fraction(0), until - self.begin(start)) / (end - start) if end > start else Fraction(1)
+        first, until = self.overlap(start, end)
+        return (until - first) / (end - start) if end > start else Fraction(1)
 
     def in_words(self) -> str:
         """Return the segment as text: `from 12 s to 14.5 s`, or `from 12 s on`."""

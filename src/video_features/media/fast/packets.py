@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..container import FFMPEG_ERRORS, latest_seconds, note_end
-from ..timestamps import LONGEST_GAP_SECONDS
-from ..video import VideoTrack
+from ..container import FFMPEG_ERRORS, latest_seconds, note_end, seconds_of
+from ..timestamps import LONGEST_GAP_SECONDS, Shown
+from ..video import UNLISTED, VideoTrack
 from .seek import are_decoding_times
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Packets:
     order: indices of the packets whose frames are shown, in display order; their display times are distinct
     names_nonreference: whether FFmpeg's decoder can tell which frames no other frame refers to
     file_reached: the end of the last packet of any stream, in seconds
+    last_duration: how long the last frame is shown, in seconds; 0 if that is not stated
+    can_skip: whether the dependencies of the frames are certain too, so that groups of pictures can be skipped
     """
 
     pts: list[int] = field(default_factory=list)
@@ -39,6 +42,13 @@ class Packets:
     order: list[int] = field(default_factory=list)
     names_nonreference: bool = False
     file_reached: Fraction = Fraction(0)
+    last_duration: Fraction = Fraction(0)
+    can_skip: bool = False
+
+    def shown(self, track: VideoTrack) -> Shown:
+        """Return when the frames are shown."""
+        starts = [seconds_of(track.container.handle, track.stream, self.pts[k]) for k in self.order]
+        return Shown(starts, starts[-1] + (self.last_duration or 1 / track.fps))
 
     def seek_ticks(self, packet: int) -> int:
         """Return the tick to seek to for a packet. Containers may seek by PTS or by DTS, so this is the smaller one."""
@@ -47,22 +57,25 @@ class Packets:
 
 
 def list_packets(track: VideoTrack) -> Packets | None:
-    """List the packets of a track in a separate pass.
+    """List the packets of a track in a separate pass, once. Returns None if the display times are not certain.
 
-    Returns None if the display times or the dependencies of the frames are not certain.
+    Raises MediaError if the display times are implausible.
     """
-    try:
-        with track.reopened() as again:
-            return _list(again)
-    except FFMPEG_ERRORS:
-        return None
+    if track.listing is UNLISTED:
+        track.listing = None
+        with suppress(*FFMPEG_ERRORS), track.reopened() as again:
+            track.listing = _list(again)
+    found: Packets | None = track.listing
+    if found is not None:
+        track.compare(found.shown(track), packets=len(found.pts))
+    return found
 
 
 def _list(track: VideoTrack) -> Packets | None:
     handle, stream, codec = track.container.handle, track.stream, track.codec
     found = Packets(names_nonreference=codec in NONREFERENCE_CODECS)
     nal_units = _NalUnits.from_header(codec, stream.codec_context.extradata)
-    shown, parameter_sets, ended = [], [], False
+    shown, durations, parameter_sets, ended = [], [], [], False
     ends: dict[Any, int] = {}  # {stream: end of the packets so far, in ticks of the stream}
     # Read the other streams too if the video states no end, because only they then reveal a truncated file.
     for packet in handle.demux(*([stream] if track.stated_end() is not None else [])):
@@ -77,6 +90,7 @@ def _list(track: VideoTrack) -> Packets | None:
         index = len(found.pts)
         found.pts.append(packet.pts)
         found.dts.append(packet.dts)
+        durations.append(packet.duration or 0)
         if not packet.is_discard:
             shown.append(index)
         if packet.is_keyframe and (not packet.is_discard or not index):
@@ -88,9 +102,10 @@ def _list(track: VideoTrack) -> Packets | None:
         return None
     found.file_reached = latest_seconds(handle, ends)
     found.order = sorted(shown, key=found.pts.__getitem__)
-    is_certain = _are_times_certain(stream, found) and _are_groups_certain(found)
+    found.last_duration = durations[found.order[-1]] * Fraction(stream.time_base) if found.order else Fraction(0)
     # Parameter sets apply until new ones arrive, so groups can be skipped only if all carry the same ones, or none.
-    return found if is_certain and len(set(parameter_sets)) == 1 else None
+    found.can_skip = _are_groups_certain(found) and len(set(parameter_sets)) == 1
+    return found if _are_times_certain(stream, found) else None
 
 
 def _are_times_certain(stream: Any, packets: Packets) -> bool:

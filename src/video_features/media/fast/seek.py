@@ -20,6 +20,8 @@ FramesOrError = Generator[Frame | MediaError, None, None]  # an error is the las
 CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # Decoders of these codecs can start at a keyframe and need nothing from before it.
 CODECS = {"av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"}
+# A packet of these codecs may hold a frame that is never shown and only serves as a reference.
+HIDDEN_FRAME_CODECS = {"vp8"}
 # The number of packets to check for plausible timestamps.
 CHECKED_PACKETS = 32
 
@@ -36,6 +38,7 @@ def frames_from(track: VideoTrack, seconds: Fraction) -> FramesOrError:
     target, step = seconds, Fraction(1, 10)
     while target > track.start_seconds:
         with track.reopened() as again:
+            again.is_read_whole = False
             keyframe = _seek(again, target)
             if keyframe is not None and keyframe <= track.start_seconds:
                 return

@@ -27,13 +27,11 @@ from ..demux import samples_or_error
 from ..source import Frame, Wants
 from ..video import VideoTrack
 from .packets import Packets, list_packets
-from .seek import CHECKED_PACKETS, FramesOrError, is_seekable
+from .seek import CHECKED_PACKETS, HIDDEN_FRAME_CODECS, FramesOrError, is_seekable
 
 if TYPE_CHECKING:
     from av.packet import Packet
 
-# A packet of these codecs may hold a frame that is never shown and only serves as a reference.
-HIDDEN_FRAME_CODECS = {"vp8"}
 # For a segment that is a smaller fraction of the file, decoding all frames is faster than listing all packets.
 MIN_SEGMENT_SHARE = Fraction(1, 10)
 # If more consecutive packets than this are not needed, seek instead of reading past them.
@@ -54,8 +52,13 @@ def frames_wanted(track: VideoTrack, segment: Segment | None, wants: Wants) -> F
         return
     if segment and track.end_seconds and segment.share(track.start_seconds, track.end_seconds) < MIN_SEGMENT_SHARE:
         return
-    packets = list_packets(track)
-    if packets is None or len(packets.order) <= CHECKED_PACKETS:
+    try:
+        packets = list_packets(track)
+    except MediaError:  # decoding all frames fails, too, and tells the other tracks
+        return
+    if packets is None or not packets.can_skip or len(packets.order) <= CHECKED_PACKETS:
+        return
+    if len(packets.shown(track).stretches(track.fps)) > 1:  # merged frames would hide the gaps
         return
     reached: Fraction | None = None
     with suppress(PacketMismatch, *FFMPEG_ERRORS), track.reopened() as again:
@@ -63,7 +66,7 @@ def frames_wanted(track: VideoTrack, segment: Segment | None, wants: Wants) -> F
             for frame in _SparseReader(again, packets, wants).frames():
                 yield frame
                 reached = frame.end_seconds
-            again.reached = reached
+            again.reached, again.is_read_whole = reached, False
             yield from again.finish(packets.file_reached)
         except MediaError as error:
             yield error
@@ -155,7 +158,7 @@ class _SparseReader:
         def no_picture() -> Any:
             raise AssertionError(f"{self._track.container.location}: the picture of a skipped frame was requested")
 
-        return Frame(self._seconds(index), self._seconds(stop), no_picture)
+        return Frame(self._seconds(index), self._seconds(stop), no_picture, is_merged=True)
 
     def _decode(self, run: Run) -> Iterator[VideoFrame]:
         """Yield the frames of a run in display order, from its keyframe on."""
