@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import OutputError
-from .locations import Location
+from .locations import Location, shown
 
 
 class Values(Mapping[str, npt.NDArray[Any]]):
@@ -152,7 +152,7 @@ def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 class Outcome:
     """The outcome of extracting one feature from one video.
 
-    location: the video's path or URL, or the name of an array
+    location: the video's path, the name of an array, or the URL without its credentials, query and fragment
     status: `done`, `skipped` (complete outputs with the same settings already existed) or `failed`
     reason: why the feature failed or was skipped, as one line that names the video
     features: the extracted rows; None only if the status is `failed`
@@ -185,6 +185,6 @@ class Outcome:
             "rows": None if self.features is None else len(self.features),
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "video_seconds": round(self.video_seconds, 3),
-            "files": [str(path) for path in self.files],
+            "files": [shown(path) for path in self.files],
             **({"warnings": list(self.warnings)} if self.warnings else {}),
         }

@@ -9,17 +9,45 @@ import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .errors import VideoFeaturesError, in_one_line, with_kind
+from .errors import VideoFeaturesError, in_one_line, redacted_location, with_kind
 
 Location = Path | str  # a local path, or a remote URL
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # Web servers cannot list their files. In their URLs `?` starts a query; elsewhere it is part of the name.
 WEB_SCHEMES = ("http:", "https:")
+WITHHELD = "?…"  # ends the URLs in records whose query or credentials are not stored
+EMPTY_PATH = "an empty path; is a shell variable unset?"
+# A server that sends nothing for so long is given up.
+CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 15.0, 60.0
+
+
+def is_web(location: str) -> bool:
+    """Return True if a location is an http or https URL."""
+    return location.lower().startswith(WEB_SCHEMES)
 
 
 def is_remote(location: str) -> bool:
     """Return True if a location is a URL other than `file://`."""
     return bool(URL.match(location)) and not location.lower().startswith("file:")
+
+
+def recordable(location: str) -> str:
+    """Return a location as records keep it: without secrets, and with `?…` at the end if a URL cannot be used without.
+
+    See `errors.redacted`. A fragment is left out, too, but no server needs it.
+    """
+    kept = redacted_location(location)
+    return kept if kept in (location, location.partition("#")[0]) else f"{kept}{WITHHELD}"
+
+
+def shown(location: Location) -> str:
+    """Return a location as messages and records of outputs show it: URLs without secrets, see `errors.redacted`."""
+    return redacted_location(location) if isinstance(location, str) else str(location)
+
+
+def is_withheld(location: str) -> bool:
+    """Return True if a location comes from a record that does not keep the query or the credentials of the URL."""
+    return location.endswith(WITHHELD)
 
 
 def local_path(location: str) -> Path:
@@ -59,7 +87,7 @@ def folder_below(root: Location, location: str) -> str | None:
 
 def _without_query(url: str) -> str:
     """Return the part of a URL that names a file: of a web URL, the part before the query, with `%` escapes decoded."""
-    if not url.lower().startswith(WEB_SCHEMES):
+    if not is_web(url):
         return url
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{urllib.parse.unquote(parts.path)}"
@@ -67,7 +95,7 @@ def _without_query(url: str) -> str:
 
 def is_glob(location: str) -> bool:
     """Return True if a location is a URL pattern in a store that can list its files."""
-    return is_remote(location) and "*" in location and not location.lower().startswith(WEB_SCHEMES)
+    return is_remote(location) and "*" in location and not is_web(location)
 
 
 def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
@@ -75,17 +103,24 @@ def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise error(f"{url}: a URL needs the extra: pip install 'video_features[remote]'") from None
+        raise error(f"{shown(url)}: a URL needs the extra: pip install 'video_features[remote]'") from None
     try:
-        store, path = url_to_fs(url)
+        store, path = url_to_fs(re.sub(r"\s", "%20", url), **_web_options()) if is_web(url) else url_to_fs(url)
         return store, path
     except ImportError as cause:
         extra = "for s3 and https: pip install 'video_features[remote]'"
         raise error(
-            f"{url}: this kind of URL needs a package that is not installed ({in_one_line(cause)}); {extra}"
+            f"{shown(url)}: this kind of URL needs a package that is not installed ({in_one_line(cause)}); {extra}"
         ) from None
     except Exception as cause:  # each fsspec implementation raises its own error types
-        raise error(f"{url}: cannot be reached ({with_kind(cause)})") from cause
+        raise error(f"{shown(url)}: cannot be reached ({with_kind(cause)})") from None
+
+
+def _web_options() -> dict[str, Any]:
+    import aiohttp
+
+    limits = {"sock_connect": CONNECT_TIMEOUT_SECONDS, "sock_read": READ_TIMEOUT_SECONDS}
+    return {"timeout": aiohttp.ClientTimeout(total=None, **limits)}  # the default cuts long files off after 5 minutes
 
 
 def globbed(url: str, *, error: type[VideoFeaturesError]) -> list[str]:
@@ -95,8 +130,8 @@ def globbed(url: str, *, error: type[VideoFeaturesError]) -> list[str]:
         store.invalidate_cache()
         found = sorted(name for name, info in store.glob(path, detail=True).items() if info["type"] != "directory")
     except Exception as cause:
-        raise error(f"{url}: cannot be listed ({with_kind(cause)})") from cause
+        raise error(f"{shown(url)}: cannot be listed ({with_kind(cause)})") from None
     if not found:
-        raise error(f"{url}: no file matches this pattern")
+        raise error(f"{shown(url)}: no file matches this pattern")
     scheme = url.partition("://")[0]  # keep the scheme that the user wrote: a store may have several
     return [f"{scheme}://{store.unstrip_protocol(name).partition('://')[2]}" for name in found]

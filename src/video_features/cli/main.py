@@ -6,6 +6,7 @@ Heavy packages are imported only when a command needs them, so that the help app
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import signal
 import sys
@@ -18,7 +19,7 @@ import click
 from .. import __version__, registry
 from ..errors import SettingsError
 from ..settings import RunSettings
-from .report import explain_errors, report, report_plans, report_status
+from .report import explain_errors, presentable, report, report_plans, report_status
 from .weights import weights
 
 # Options can also be spelled like the settings: --output_path as well as --output-path.
@@ -264,7 +265,8 @@ def main() -> None:
         try:
             sys.exit(cli.main(prog_name="video-features", standalone_mode=False))
         except click.ClickException as error:
-            error.show()
+            error.show(text := io.StringIO())
+            click.echo(presentable(text.getvalue()), nl=False, err=True)
             sys.exit(error.exit_code)
         except click.Abort:  # click's exception for Ctrl-C
             raise KeyboardInterrupt from None

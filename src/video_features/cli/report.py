@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import SettingsError, VideoFeaturesError, counted, kind_of, printable
+from ..errors import SettingsError, VideoFeaturesError, counted, kind_of, printable, redacted
 from ..features import Outcome, Prediction
+from ..locations import shown
 
 if TYPE_CHECKING:
     from ..runs.jobs import Job
@@ -171,7 +172,7 @@ def report_status(states: Iterable[Status]) -> int:
         changed = [name for name in names if state.settings.get(name) != newer.settings.get(name)]
         earlier = ", ".join(f"{name} {state.settings.get(name)}" for name in changed)
         earlier = "" if newer is state else f", an earlier run with {earlier or 'other weights'}"
-        click.echo(f"{state.feature}{model}: {counted(state.videos, 'video')}{began}{earlier}")
+        click.echo(printable(f"{state.feature}{model}: {counted(state.videos, 'video')}{began}{earlier}"))
         counts = {
             "done": state.done,
             "under way": len(state.under_way),
@@ -183,11 +184,11 @@ def report_status(states: Iterable[Status]) -> int:
             click.echo(f"{count:8} {label}")
             reasons: Counter[str] = {"failed": state.failed, "conflicting": state.conflicting}.get(label, Counter())
             for reason, with_reason in reasons.most_common():
-                click.echo(f"{'':10}{with_reason:8} {reason}")
+                click.echo(f"{'':10}{with_reason:8} {printable(reason)}")
             for video in state.under_way if label == "under way" else ():
                 click.echo(f"{'':10}{video}")
         for note in state.notes:
-            click.secho(f"  {note}", fg="red")
+            click.secho(f"  {printable(note)}", fg="red")
     return OK
 
 
@@ -223,20 +224,34 @@ def _describe(outcome: Outcome) -> str:
     shapes = ", ".join(f"{key} {shape}" for key, shape in outcome.features.shapes.items())
     previews = (path for path in outcome.files if str(path).endswith(".mp4"))
     files = [*outcome.files[:1], *previews]
-    where = f" → {' and '.join(map(str, files))}" if files else ""
+    where = f" → {' and '.join(map(shown, files))}" if files else ""
     remark = f"{outcome.elapsed_seconds:.1f} s" if outcome.status == "done" else outcome.reason
     return f"{outcome.status}: {printable(outcome.location)}: {shapes}{printable(where)} ({remark})"
 
 
+class _Text(logging.Formatter):
+    """Messages of this package and of other libraries, without the secrets of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return presentable(super().format(record))
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps({"event": record.levelname.lower(), "message": record.getMessage()})
+        return json.dumps({"event": record.levelname.lower(), "message": redacted(record.getMessage())})
+
+
+def presentable(message: str) -> str:
+    """Return a message without the secrets of URLs, and with the characters escaped that `printable` escapes."""
+    return "\n".join(printable(line) for line in redacted(message).split("\n"))
 
 
 @contextmanager
 def explain_errors(*, as_json: bool = False) -> Iterator[None]:
     """Print an error of this package as one line, and exit with the status for that error."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(_Text())
+    logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
     logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
     if as_json:
         for handler in logging.getLogger().handlers:
@@ -247,7 +262,7 @@ def explain_errors(*, as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except VideoFeaturesError as error:
-        message = json.dumps({"event": "error", "message": str(error)}) if as_json else f"error: {error}"
+        message = json.dumps({"event": "error", "message": str(error)}) if as_json else presentable(f"error: {error}")
         click.secho(message, fg=None if as_json else "red", err=True)
         sys.exit(WRONG_USAGE if isinstance(error, SettingsError) else FAILED)
     except KeyboardInterrupt:
@@ -261,7 +276,7 @@ def explain_errors(*, as_json: bool = False) -> Iterator[None]:
 def prediction_tables(location: str, feature: str, predictions: Mapping[str, Iterable[Prediction]]) -> str:
     """A table per row of a video, each under the time span of the row. predictions: {key: rows}, as in `Features`"""
     return "\n".join(
-        f"{location}  {name}  {row.start_seconds:.2f}–{row.end_seconds:.2f} s\n{row.as_table()}\n"
+        f"{printable(location)}  {name}  {row.start_seconds:.2f}–{row.end_seconds:.2f} s\n{row.as_table()}\n"
         for name, rows in ((feature if key == feature else f"{feature} {key}", predictions[key]) for key in predictions)
         for row in rows
     )

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MediaError, in_one_line, with_kind
-from ..locations import WEB_SCHEMES, is_remote, local_path, store_of
+from ..errors import MediaError, in_one_line
+from ..locations import EMPTY_PATH, is_remote, is_web, is_withheld, local_path, shown
+from .remote import remote_size
 
 Source = str | PathLike[str] | npt.NDArray[np.uint8]
 
@@ -35,8 +36,8 @@ class Identity:
     """The identity of a source, and its current version.
 
     name: the name for the outputs: the file name without its suffix, or the folder or array name
-    location: the path or URL as the user wrote it, or the array name, for messages
-    address: the location for the record: an absolute path, a URL, or the digest of an array
+    location: the path or URL as the user wrote it, or the array name, for messages; a URL without secrets
+    address: the location for the record: an absolute path, a URL without secrets, or the digest of an array
     size_bytes: size of the file, of all images together, or of the array; None if unknown
     modified_ns: modification time of the file or of the newest image, in nanoseconds since 1970; None if unknown
     is_stills: True for an image folder or an array, which have no frame rate of their own
@@ -63,6 +64,8 @@ def identify(source: Source, *, array_name: str = "array") -> Identity:
     if not isinstance(source, (str, os.PathLike)):
         raise MediaError(f"expected a path, a URL or frames as a NumPy array, found {type(source).__name__}")
     location = os.fspath(source)
+    if not location.strip():
+        raise MediaError(EMPTY_PATH)
     if is_remote(location):
         return _identify_remote(location)
     path = local_path(location)
@@ -98,25 +101,15 @@ def _check_array(rgb: npt.NDArray[Any], name: str) -> None:
         raise MediaError(f"{name}: expected frames as uint8 (T, H, W, 3) with T ≥ 1, found {rgb.dtype} {rgb.shape}")
 
 
-def open_remote(url: str) -> Any:
-    """Open a URL with fsspec as a binary file. Raises MediaError if that fails."""
-    store, path = store_of(url, error=MediaError)
-    try:
-        return store.open(path, "rb")
-    except Exception as error:  # each fsspec implementation raises its own error types
-        raise MediaError(f"{url}: cannot be opened ({with_kind(error)})") from error
-
-
 def _identify_remote(url: str) -> Identity:
-    with open_remote(url) as file:
-        size = getattr(file, "size", None)
-    if not url.lower().startswith(WEB_SCHEMES):  # `?` and `#` are part of the name
-        return Identity(PurePosixPath(url).stem, url, url, size)
+    size = None if is_withheld(url) else remote_size(url)
+    if not is_web(url):  # `?` and `#` are part of the name
+        return Identity(PurePosixPath(url).stem, shown(url), shown(url), size)
     parts = urllib.parse.urlsplit(url)
     name = PurePosixPath(urllib.parse.unquote(parts.path)).stem
     # Without the query, which may hold a signature: signatures change, and are secret.
-    address = parts._replace(query="", fragment="").geturl()
-    return Identity(name, url, address, size)
+    address = shown(parts._replace(query="", fragment="").geturl())
+    return Identity(name, shown(url), address, size)
 
 
 def _identify_folder(folder: Path, location: str) -> Identity:

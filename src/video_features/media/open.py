@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from ..errors import MediaError
 from ..locations import is_remote, local_path
 from ..timeline.segments import Segment
-from .identity import Identity, Source, identify, open_remote
+from .identity import Identity, Source, identify
+from .remote import open_remote
 from .source import MediaSource
 
 
@@ -38,10 +41,12 @@ def open_source(
         return ImageFolder(identity, fps=fps, segment=segment)
     from .file import MediaFile  # deferred, because this imports the FFmpeg libraries
 
-    if not is_remote(identity.location):
+    assert not isinstance(source, np.ndarray), "an array has no file"
+    location = os.fspath(source)
+    if not is_remote(location):
         # Without the prefix `file:`, FFmpeg would take the part before a colon in the name for a protocol.
-        return MediaFile(f"file:{local_path(identity.location)}", identity, segment)
-    file = open_remote(identity.location)
+        return MediaFile(f"file:{local_path(location)}", identity, segment)
+    file = open_remote(location)
     try:
         return MediaFile(file, identity, segment)
     except MediaError:

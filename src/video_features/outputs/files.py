@@ -15,7 +15,7 @@ from ..features import Features, Values
 from ..media import Frame
 from .base import Saved, StoredFeatures, as_features
 from .formats import Format
-from .layout import Extras, Part, Paths, dump_predictions, load_predictions, temporary_path, write_together
+from .layout import Extras, NameLimits, Part, Paths, dump_predictions, load_predictions, temporary_path, write_together
 from .provenance import OutputRecord, Provenance, SourceRecord, check_same_settings, check_same_source
 from .rows import Array, Rows, RowsInFile, Staging
 
@@ -36,13 +36,14 @@ class FileSink:
         self.root = root
         self._format = format
         self._overwrite = overwrite
+        self._limits = NameLimits.of(root)
 
     def record_path(self, name: str, provenance: Provenance) -> Path:
         return Paths(self.root, name, provenance).record
 
     def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
         paths = Paths(self.root, name, provenance)
-        paths.check_length(self._format)
+        paths.check_length(self._format, extras, self._limits)
         try:
             found = OutputRecord.from_json(json.loads(paths.record.read_text(encoding="utf-8")))
             check_same_source(paths.record, found.source, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from ..errors import OutputError
+from ..errors import LongNameError
 from ..features import Class, Prediction
 from .formats import RECORD_SUFFIX, Format, all_formats
 from .provenance import Provenance
@@ -48,13 +49,17 @@ class Paths:
         model = self.provenance.model_name.replace("/", "_").replace(":", "_")
         return self.root / self.provenance.feature / model / self.name.rpartition("/")[0]
 
-    def check_length(self, format: Format) -> None:
-        """Raise OutputError if a file name would be longer than file systems allow."""
-        if (length := len(os.fsencode(self.array("end_timestamps_ms", format).name))) > MAX_NAME_BYTES:
-            raise OutputError(
-                f"the names of the outputs would be up to {length} bytes long, and file systems allow "
-                f"{MAX_NAME_BYTES}; rename the video or give it a short id (a CSV with the columns path and id)"
-            )
+    def check_length(self, format: Format, extras: Extras, limits: NameLimits) -> None:
+        """Raise LongNameError if the name of a file, or its path, would be longer than the file system allows."""
+        files = (self.array("end_timestamps_ms", format), self.record, *self.extras(extras))
+        length = max(len(os.fsencode(path.name)) for path in files)
+        path_length = len(os.fsencode(self.folder)) + 1 + max(length, len(temporary_path(self.record).name))
+        for what, found, limit in (("names", length, limits.name), ("paths", path_length, limits.path)):
+            if found > limit:
+                raise LongNameError(
+                    f"the {what} of the outputs would be up to {found} bytes long, and the file system allows {limit}; "
+                    "rename the video or give it a short id (a CSV with the columns path and id)"
+                )
 
     def array(self, key: str, format: Format) -> Path:
         return self._ending(f"_{key}{format.suffix}")
@@ -88,7 +93,22 @@ class Paths:
         return self.folder / f"{self.name.rpartition('/')[2]}{ending}"
 
 
-MAX_NAME_BYTES = 255
+@dataclass(frozen=True)
+class NameLimits:
+    """The greatest length of a file name and of a path, in bytes. Defaults: what every usual file system allows."""
+
+    name: int = 255
+    path: int = sys.maxsize
+
+    @classmethod
+    def of(cls, root: Path) -> NameLimits:
+        """The limits of the file system of a folder."""
+        try:
+            return cls(min(cls.name, os.pathconf(root, "PC_NAME_MAX")), os.pathconf(root, "PC_PATH_MAX") - 1)
+        except (AttributeError, OSError, ValueError):  # not on Windows, or not known
+            return cls()
+
+
 Part = Callable[[IO[bytes]], object] | Path  # writes a file, or the path of a complete temporary file
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import OutputError
+from ..errors import OutputError, redacted_location
 from ..locations import Location
 from ..media import Identity, MediaSource, Track
 from ..timeline.rates import as_fraction
@@ -210,9 +210,10 @@ def check_same_source(sidecar: Location, found: SourceRecord, ours: SourceRecord
     A file that was moved counts as the same if the size and the modification time are the same.
     """
     then, now = (found.size_bytes, found.modified_ns), (ours.size_bytes, ours.modified_ns)
-    if found.path != ours.path and (then != now or None in now or _are_different_files(found.path, ours.path)):
+    path = redacted_location(found.path)  # earlier versions recorded credentials
+    if path != ours.path and (then != now or None in now or _are_different_files(path, ours.path)):
         raise OutputError(
-            f"the outputs of this name belong to another video, {found.path} (see {sidecar}); rename one of the videos "
+            f"the outputs of this name belong to another video, {path} (see {sidecar}); rename one of the videos "
             "or give it an id (a CSV with the columns path and id), mirror the input folders "
             "(--layout mirror --input-root DIR), choose another output_path, or set overwrite (--overwrite) to replace "
             "the outputs"

@@ -21,7 +21,7 @@ from ..media import Frame
 from .base import Saved, StoredFeatures, as_features
 from .files import FileSink
 from .formats import Format
-from .layout import Extras, Paths, load_predictions
+from .layout import Extras, NameLimits, Paths, load_predictions
 from .provenance import OutputRecord, Provenance, SourceRecord, check_same_settings, check_same_source
 from .rows import Rows, Staging
 
@@ -49,7 +49,7 @@ class StoreSink:
 
     def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
         paths = Paths(Path(), name, provenance)
-        paths.check_length(self._format)
+        paths.check_length(self._format, extras, NameLimits())
         if self._lists and paths.record.name not in self._listing(paths):
             return None
         try:

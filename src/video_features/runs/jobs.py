@@ -151,8 +151,8 @@ class Job:
         if not self._run.retry_failed or self._ledger is None:
             return videos
         failed = self._ledger.failed(self._bookkeeping.provenance.values())
-        keys = {video.key() for video in failed}
-        return [video for video in videos if video.key() in keys] if videos else failed
+        keys = {video.recorded_key() for video in failed}
+        return [video for video in videos if video.recorded_key() in keys] if videos else failed
 
     def _check_can_retry(self) -> None:
         path = self._run.output_path

@@ -11,8 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError, VideoFeaturesError, kind_of, printable, reason_of
-from ..locations import location_of
+from ..errors import LongNameError, OutputError, SettingsError, VideoFeaturesError, kind_of, printable, reason_of
+from ..locations import EMPTY_PATH, location_of
 from ..outputs.base import Sink
 from ..outputs.choose import choose_sink
 from ..outputs.files import FileSink
@@ -73,8 +73,10 @@ def status(output_path: str | PathLike[str]) -> list[Status]:
 
     Has the latest settings of each feature and model, and earlier settings if they still have outputs. Nothing is
     decoded, but every output is loaded and the files of the weights are read: a thousand videos take about a second.
-    Raises OutputError if no run has written to the folder.
+    Raises SettingsError for an empty path, OutputError if no run has written to the folder.
     """
+    if not str(output_path).strip():
+        raise SettingsError(f"output_path: {EMPTY_PATH}")
     ledger = choose_ledger(location_of(output_path))
     found: list[Status] = []
     for run, recorded in _groups(ledger):
@@ -139,6 +141,9 @@ def _count(
         if sink.existing(task.name, current, source, Extras()) is not None:
             state.done += 1
             return
+    except LongNameError as error:
+        state.failed[kind_of(reason_of(error, task.location), task.location)] += 1
+        return
     except OutputError as error:
         state.conflicting[kind_of(reason_of(error, task.location), task.location)] += 1
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import OutputError, reason_of
+from ..errors import OutputError, printable, reason_of
 from ..extraction import Extractor
 from ..features import Outcome
 from ..outputs.base import Sink
@@ -67,7 +67,7 @@ class Bookkeeping:
 
 def failed(task: Task, feature: str, error: BaseException) -> Outcome:
     """The outcome of a feature that failed, with the reason in one line."""
-    reason = reason_of(error, task.video.path)
+    reason = reason_of(error, task.video.shown)
     if task.video.is_part:
-        reason = f"{task.location}{reason.removeprefix(task.video.path)}"
+        reason = f"{printable(task.location)}{reason.removeprefix(printable(task.video.shown))}"
     return Outcome(task.location, feature, "failed", reason, error=type(error).__name__)

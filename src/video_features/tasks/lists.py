@@ -1,18 +1,26 @@
-"""Read lists of videos from files: one path per line, or a CSV with parts of videos."""
+"""Read lists of videos from files: one path per line, or a CSV with parts of videos.
+
+A list is UTF-8, or UTF-16 or UTF-32 with a byte order mark, as PowerShell and Notepad write it. Lines that are not UTF-8
+are read as the raw names of files, as Linux has them, or as Windows-1252, if that is the name of a file.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import SettingsError
+from ..errors import SettingsError, printable
+from ..locations import local_path
 from .videos import Video
 
 log = logging.getLogger(__name__)
@@ -20,6 +28,14 @@ log = logging.getLogger(__name__)
 # Unknown columns that are probably misnamed. Ignoring them would extract whole videos, or change the outputs' names.
 RESEMBLES_COLUMN = re.compile("start|begin|from|end|stop|until|time|sec|path|file|video|name|id$|^to$", re.IGNORECASE)
 COLUMNS = ("path", "start_seconds", "end_seconds", "id")
+# UTF-32 first: its mark begins with that of UTF-16.
+ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as Python reads the names of files
 
 
 def read_list(file: str) -> list[Video]:
@@ -33,6 +49,22 @@ def read_list(file: str) -> list[Video]:
 
 def each_listed(file: str) -> Iterator[Video]:
     """Yield the videos of `read_list` one at a time, while the file is being read."""
+    name = "standard input" if file == "-" else file
+    has_warned = False
+    try:
+        for number, video in enumerate(_each(file), 1):
+            found = _decoded(name, number, video)
+            if found is not video and not has_warned:
+                log.warning("%s: not UTF-8, read as Windows-1252: %s …", printable(name), printable(found.path))
+                has_warned = True
+            yield found
+    except UnicodeError as error:
+        raise SettingsError(
+            f"file_with_video_paths={file}: not a valid text ({error}); save the list as UTF-8"
+        ) from None
+
+
+def _each(file: str) -> Iterator[Video]:
     try:
         with _opened(file) as opened:
             lines = _checked(file, opened)
@@ -50,14 +82,48 @@ def each_listed(file: str) -> Iterator[Video]:
 
 
 def _opened(file: str) -> AbstractContextManager[TextIO]:
-    return nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8-sig", errors="surrogateescape")
+    if file == "-":
+        buffer = getattr(sys.stdin, "buffer", None)
+        return nullcontext(sys.stdin if buffer is None else _as_text(buffer))
+    return _as_text(Path(file).open("rb"))
+
+
+def _as_text(file: io.BufferedReader) -> TextIO:
+    """The text of a file, in the encoding that its byte order mark tells, otherwise in UTF-8."""
+    start = file.peek(4)
+    encoding = next((name for mark, name in ENCODINGS.items() if start.startswith(mark)), "utf-8-sig")
+    return io.TextIOWrapper(file, encoding, "surrogateescape" if encoding == "utf-8-sig" else "strict")
+
+
+def _decoded(file: str, number: int, video: Video) -> Video:
+    """The video, read as Windows-1252 if its line is not UTF-8 and only that names a file.
+
+    Raises SettingsError if no encoding names a file.
+    """
+    texts = [text for text in (video.path, video.id) if text is not None]
+    if not any(map(NOT_UTF8.search, texts)) or (
+        not NOT_UTF8.search(video.id or "") and local_path(video.path).exists()
+    ):
+        return video
+    try:
+        path, *name = (text.encode("utf-8", "surrogateescape").decode("cp1252") for text in texts)
+        if local_path(path).exists():
+            return replace(video, source=path, id=name[0] if name else None)
+    except UnicodeDecodeError:  # five bytes have no meaning in Windows-1252
+        pass
+    raise SettingsError(
+        f"file_with_video_paths={file}: expected UTF-8, or UTF-16 with a byte order mark; video {number} of the list, "
+        f"{printable(video.path)}, is in another encoding, such as Windows-1252, and names no file in it either; save "
+        "the list as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)"
+    )
 
 
 def _checked(file: str, lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if "\0" in line:
             raise SettingsError(
-                f"file_with_video_paths={file}: not a text file; is it a video? Give videos without this option"
+                f"file_with_video_paths={file}: not a text file; is it a video? Give videos without this option. A list in "
+                "UTF-16 needs a byte order mark: save it as UTF-8"
             )
         yield line
 

@@ -10,7 +10,18 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import MediaError, OutputError, SettingsError
-from ..locations import URL, Location, absolute, folder_below, globbed, is_glob
+from ..locations import (
+    EMPTY_PATH,
+    URL,
+    Location,
+    absolute,
+    folder_below,
+    globbed,
+    is_glob,
+    is_remote,
+    recordable,
+    shown,
+)
 from ..media import Identity, Source, identify
 from ..settings import RunSettings
 from ..timeline.segments import Segment, segment_of
@@ -23,7 +34,7 @@ class Video:
     source: a path, a URL, a folder of images, or an array uint8 (T, H, W, 3) RGB
     start_seconds, end_seconds: the part, in seconds from the container's start; None: the video's own start or end
     id: the name of the outputs; None: the name of the file, followed by the seconds if this is a part
-    Raises SettingsError if the part or the id is invalid.
+    Raises SettingsError if the path is empty, or if the part or the id is invalid.
     """
 
     source: Source
@@ -32,10 +43,12 @@ class Video:
     id: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.source, str) and not self.source.strip():
+            raise SettingsError(EMPTY_PATH)
         try:
             _ = self.segment
         except SettingsError as error:
-            raise SettingsError(f"{self.path}: {error}") from None
+            raise SettingsError(f"{self.shown}: {error}") from None
         if self.id is not None and (not self.id or self.id in (".", "..") or set(self.id) & set("/\\\0")):
             raise SettingsError(f"{self.location}: the id is part of file names and cannot be {self.id!r}")
 
@@ -54,9 +67,14 @@ class Video:
         return (self.id or "array") if isinstance(self.source, np.ndarray) else os.fspath(self.source)
 
     @property
+    def shown(self) -> str:
+        """The path as messages show it: a URL without its secrets."""
+        return shown(self.path)
+
+    @property
     def location(self) -> str:
-        """The name of the video in outcomes and messages: the path, and the seconds of a part."""
-        return f"{self.path} [{self._interval} s]" if self.is_part else self.path
+        """The name of the video in outcomes and messages: the path as shown, and the seconds of a part."""
+        return f"{self.shown} [{self._interval} s]" if self.is_part else self.shown
 
     @property
     def _interval(self) -> str:
@@ -72,6 +90,11 @@ class Video:
             return f"array {id(self.source)}", self.start_seconds, self.end_seconds, self.id
         path = self.path if URL.match(self.path) else str(absolute(self.path))
         return path, self.start_seconds, self.end_seconds, self.id
+
+    def recorded_key(self) -> tuple[str, float | None, float | None, str | None]:
+        """The key as records keep it: without the secrets of a URL."""
+        path, start_seconds, end_seconds, name = self.key()
+        return recordable(path), start_seconds, end_seconds, name
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +149,8 @@ def _videos(given: Source | Video, index: int, pattern: str | None, output_path:
         return [given]
     if isinstance(given, np.ndarray):
         return [Video(given, id=f"array_{index}")]
+    if isinstance(given, str) and not given.strip():
+        raise SettingsError(EMPTY_PATH)
     if is_glob(location := os.fspath(given)):
         return [Video(url) for url in globbed(location, error=SettingsError)]
     if pattern is None or URL.match(location) or not Path(given).is_dir():
@@ -156,7 +181,7 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
         if earlier is not video:
             if _is_duplicate(task, earlier):
                 continue
-            task = Task(video, number, "", problem=OutputError(_name_conflict(earlier)))
+            task = Task(video, number, "", problem=OutputError(_name_conflict(earlier, video)))
         if is_in_shard:
             yield task
 
@@ -175,22 +200,29 @@ def _output_name(video: Video, identity: Identity, input_root: Location | None) 
         return name
     folder = None if isinstance(video.source, np.ndarray) else folder_below(input_root, video.path)
     if folder is None:
-        raise MediaError(f"{video.path}: not below input_root={input_root}, as layout=mirror requires")
+        raise MediaError(f"{video.shown}: not below input_root={shown(input_root)}, as layout=mirror requires")
     return PurePosixPath(folder, name).as_posix()
 
 
 def _is_duplicate(task: Task, earlier: Video) -> bool:
-    """Whether an earlier video of the same name is the same part of the same file, given by another path."""
+    """Whether an earlier video of the same name is the same part of the same file, given by another path.
+
+    URLs that differ in the query may be two videos (`watch?v=1`), or one (signed twice): they do not count as the same.
+    """
     assert task.identity is not None
-    is_same_part = task.video.key()[1:] == earlier.key()[1:]
-    return is_same_part and identify(earlier.source, array_name=earlier.path).address == task.identity.address
+    path, *part = task.video.key()
+    earlier_path, *earlier_part = earlier.key()
+    if part != earlier_part or is_remote(path) or is_remote(earlier_path):
+        return part == earlier_part and path.partition("#")[0] == earlier_path.partition("#")[0]
+    return identify(earlier.source, array_name=earlier.path).address == task.identity.address
 
 
-def _name_conflict(earlier: Video) -> str:
+def _name_conflict(earlier: Video, video: Video) -> str:
+    same = " (the URLs differ in their query or credentials)" if earlier.location == video.location else ""
     return (
-        f"its outputs would have the same names as those of {earlier.location}, which comes first; give each video an "
-        "id (a CSV with the columns path and id), mirror the input folders (--layout mirror --input-root DIR), or use "
-        "a separate output_path"
+        f"its outputs would have the same names as those of {earlier.location}, which comes first{same}; give each "
+        "video an id (a CSV with the columns path and id), mirror the input folders (--layout mirror --input-root DIR), "
+        "or use a separate output_path"
     )
 
 

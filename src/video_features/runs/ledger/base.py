@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import OutputError
+from ...errors import OutputError, redacted
 from ...features import Outcome
-from ...locations import Location
+from ...locations import Location, recordable, shown
 from ...outputs.formats import check_format
 from ...outputs.provenance import Provenance
 from ...settings import RunSettings
@@ -24,13 +24,13 @@ from ...settings.parse import from_mapping
 from ...tasks.videos import Video
 
 RECORDED_SETTINGS = ("on_extraction", "layout", "input_root", "source_fps")
-KEY_FIELDS = ("path", "start_seconds", "end_seconds", "id")  # names of the items of `Video.key`
+KEY_FIELDS = ("path", "start_seconds", "end_seconds", "id")  # names of the items of `Video.recorded_key`
 Key = tuple[Any, ...]
 
 
 def as_json(outcome: Outcome, video: Video, model: str) -> dict[str, Any]:
     """An outcome as a line of `outcomes.jsonl`."""
-    key = dict(zip(KEY_FIELDS, video.key(), strict=True))
+    key = dict(zip(KEY_FIELDS, video.recorded_key(), strict=True))
     if isinstance(video.source, np.ndarray):
         key["path"] = None  # another run cannot find an array
     return {
@@ -92,7 +92,7 @@ class Ledger(ABC):
     def last(self, feature: str, model: str, video: Video) -> RecordedOutcome | None:
         """The latest outcome of a video that any process has recorded; None if there is none."""
         self.read()
-        return self._latest.get((feature, model, video.key()))
+        return self._latest.get((feature, model, video.recorded_key()))
 
     def failed(self, features: Iterable[Provenance]) -> list[Video]:
         """The videos whose latest outcome is a failure for any of these features."""
@@ -109,8 +109,9 @@ class Ledger(ABC):
         for text in added.splitlines():
             try:
                 line = json.loads(text)
-                key = tuple(line[name] for name in KEY_FIELDS)
-                outcome = RecordedOutcome(line["status"], line["reason"], line["error"], line["location"], is_new)
+                key = _read_key([line[name] for name in KEY_FIELDS])
+                location, reason = shown(line["location"]), redacted(line["reason"])
+                outcome = RecordedOutcome(line["status"], reason, line["error"], location, is_new)
                 self._latest[line["feature"], line["model_name"], key] = outcome
             except (ValueError, KeyError, TypeError):
                 continue
@@ -128,19 +129,25 @@ class Ledger(ABC):
         return ((Video(*key), outcome) for key, outcome in found.items())
 
 
+def _read_key(found: Iterable[Any]) -> Key:
+    """A recorded key of a video. Earlier versions recorded whole URLs."""
+    path, *others = found
+    return path if path is None else recordable(path), *others
+
+
 def readable_runs(runs: Iterable[RunRecord | None], root: Location) -> list[RunRecord]:
     """The runs whose records could be read. Raises OutputError if there are none."""
     found = [run for run in runs if run is not None]
     if not found:
-        raise OutputError(f"{root}: no run of video-features has written here")
+        raise OutputError(f"{shown(root)}: no run of video-features has written here")
     return found
 
 
 def unwritable(root: Location, why: str) -> str:
     """The message for an output path that can no longer be written to."""
     return (
-        f"{root}: nothing can be written there any more ({why}), so the run stops; finished outputs are kept, and "
-        "the same command continues with the rest"
+        f"{shown(root)}: nothing can be written there any more ({why}), so the run stops; finished outputs are kept, "
+        "and the same command continues with the rest"
     )
 
 
@@ -163,7 +170,7 @@ class RunRecord:
     def recorded_settings(self) -> dict[str, str]:
         """The settings of the run that determine where its outputs are and what they contain."""
         settings = {
-            name: str(value) for name in RECORDED_SETTINGS if (value := getattr(self.settings, name)) is not None
+            name: shown(str(value)) for name in RECORDED_SETTINGS if (value := getattr(self.settings, name)) is not None
         }
         if isinstance(self.settings.input_root, Path):
             settings["input_root"] = str(self.settings.input_root.absolute())
@@ -172,7 +179,7 @@ class RunRecord:
     def as_json(self) -> dict[str, Any]:
         videos = None
         if self.videos is not None:
-            videos = [list(video.key()) for video in self.videos if not isinstance(video.source, np.ndarray)]
+            videos = [list(video.recorded_key()) for video in self.videos if not isinstance(video.source, np.ndarray)]
         return {
             "made_by": [feature.as_json() for feature in self.features],
             "settings": self.recorded_settings(),
@@ -188,6 +195,8 @@ class RunRecord:
             check_format(settings.on_extraction)
             videos = found["videos"]
             features = [Provenance.from_json(record) for record in found["made_by"]]
-            return cls(features, settings, None if videos is None else [Video(*key) for key in videos], began)
+            return cls(
+                features, settings, None if videos is None else [Video(*_read_key(key)) for key in videos], began
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
