@@ -16,6 +16,11 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # Web servers cannot list their files. In their URLs `?` starts a query; elsewhere it is part of the name.
 WEB_SCHEMES = ("http:", "https:")
 WITHHELD = "?…"  # ends the URLs in records whose query or credentials are not stored
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as Python reads the names of files
+WRONG_ENCODING = (
+    "the name is not UTF-8, perhaps Windows-1252; if it comes from a list, save the list as UTF-8 "
+    "(iconv -f WINDOWS-1252 -t UTF-8)"
+)
 EMPTY_PATH = "an empty path; is a shell variable unset?"
 # A server that sends nothing for so long is given up.
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 15.0, 60.0

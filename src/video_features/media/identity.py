@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError, in_one_line
-from ..locations import EMPTY_PATH, is_remote, is_web, is_withheld, local_path, shown
+from ..locations import EMPTY_PATH, NOT_UTF8, WRONG_ENCODING, is_remote, is_web, is_withheld, local_path, shown
 from .remote import remote_size
 
 Source = str | PathLike[str] | npt.NDArray[np.uint8]
@@ -102,6 +102,8 @@ def _check_array(rgb: npt.NDArray[Any], name: str) -> None:
 
 
 def _identify_remote(url: str) -> Identity:
+    if NOT_UTF8.search(url):
+        raise MediaError(f"{url}: {WRONG_ENCODING}")
     size = None if is_withheld(url) else remote_size(url)
     if not is_web(url):  # `?` and `#` are part of the name
         return Identity(PurePosixPath(url).stem, shown(url), shown(url), size)
@@ -131,5 +133,7 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
 
 def _why_missing(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
+        if NOT_UTF8.search(str(path)):
+            return f"no such file: {WRONG_ENCODING}"
         return "a link to a file that is not there" if path.is_symlink() else "no such file"
     return getattr(error, "strerror", None) or in_one_line(error)

@@ -1,7 +1,7 @@
 """Read lists of videos from files: one path per line, or a CSV with parts of videos.
 
-A list is UTF-8, or UTF-16 or UTF-32 with a byte order mark, as PowerShell and Notepad write it. Lines that are not UTF-8
-are read as the raw names of files, as Linux has them, or as Windows-1252, if that is the name of a file.
+A list is UTF-8, or UTF-16 or UTF-32 with a byte order mark, as PowerShell and Notepad write it. A line that is not UTF-8
+is the raw name of a file, as Linux allows it, or is read as Windows-1252 if that is the name of a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import SettingsError, printable
-from ..locations import local_path
+from ..locations import NOT_UTF8, local_path
 from .videos import Video
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ ENCODINGS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as Python reads the names of files
 
 
 def read_list(file: str) -> list[Video]:
@@ -49,13 +48,12 @@ def read_list(file: str) -> list[Video]:
 
 def each_listed(file: str) -> Iterator[Video]:
     """Yield the videos of `read_list` one at a time, while the file is being read."""
-    name = "standard input" if file == "-" else file
     has_warned = False
     try:
-        for number, video in enumerate(_each(file), 1):
-            found = _decoded(name, number, video)
+        for video in _each(file):
+            found = _decoded(video)
             if found is not video and not has_warned:
-                log.warning("%s: not UTF-8, read as Windows-1252: %s …", printable(name), printable(found.path))
+                log.warning("%s: not UTF-8, read as Windows-1252: %s …", printable(file), printable(found.path))
                 has_warned = True
             yield found
     except UnicodeError as error:
@@ -95,11 +93,8 @@ def _as_text(file: io.BufferedReader) -> TextIO:
     return io.TextIOWrapper(file, encoding, "surrogateescape" if encoding == "utf-8-sig" else "strict")
 
 
-def _decoded(file: str, number: int, video: Video) -> Video:
-    """The video, read as Windows-1252 if its line is not UTF-8 and only that names a file.
-
-    Raises SettingsError if no encoding names a file.
-    """
+def _decoded(video: Video) -> Video:
+    """The video, read as Windows-1252 if its line is not UTF-8 and only that names a file."""
     texts = [text for text in (video.path, video.id) if text is not None]
     if not any(map(NOT_UTF8.search, texts)) or (
         not NOT_UTF8.search(video.id or "") and local_path(video.path).exists()
@@ -111,19 +106,15 @@ def _decoded(file: str, number: int, video: Video) -> Video:
             return replace(video, source=path, id=name[0] if name else None)
     except UnicodeDecodeError:  # five bytes have no meaning in Windows-1252
         pass
-    raise SettingsError(
-        f"file_with_video_paths={file}: expected UTF-8, or UTF-16 with a byte order mark; video {number} of the list, "
-        f"{printable(video.path)}, is in another encoding, such as Windows-1252, and names no file in it either; save "
-        "the list as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)"
-    )
+    return video
 
 
 def _checked(file: str, lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if "\0" in line:
             raise SettingsError(
-                f"file_with_video_paths={file}: not a text file; is it a video? Give videos without this option. A list in "
-                "UTF-16 needs a byte order mark: save it as UTF-8"
+                f"file_with_video_paths={file}: not a text file; is it a video? Give videos without this option. "
+                "A list in UTF-16 needs a byte order mark: save it as UTF-8"
             )
         yield line
 

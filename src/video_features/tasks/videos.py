@@ -221,8 +221,8 @@ def _name_conflict(earlier: Video, video: Video) -> str:
     same = " (the URLs differ in their query or credentials)" if earlier.location == video.location else ""
     return (
         f"its outputs would have the same names as those of {earlier.location}, which comes first{same}; give each "
-        "video an id (a CSV with the columns path and id), mirror the input folders (--layout mirror --input-root DIR), "
-        "or use a separate output_path"
+        "video an id (a CSV with the columns path and id), mirror the input folders (--layout mirror --input-root "
+        "DIR), or use a separate output_path"
     )
 
 
