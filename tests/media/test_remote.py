@@ -72,7 +72,9 @@ def test_a_large_file_is_read_in_parts_or_copied(
     with serving(lambda request: request.send_part(large) if has_parts else request.send(200, large)) as (url, _):
         assert brightness(f"{url}/a.mp4?sig=SECRET") == list(range(12))
         assert identify(f"{url}/a.mp4").size_bytes == len(large)
-        message = f"{url}/a.mp4: the server does not send parts of a file; copying all of it (6.3 MB) to a temporary file"
+        message = (
+            f"{url}/a.mp4: the server does not send parts of a file; copying all of it (6.3 MB) to a temporary file"
+        )
         assert (message in caplog.text) != has_parts
         monkeypatch.setattr(remote, "MAX_COPY_BYTES", CHUNK)
         if not has_parts:
@@ -84,7 +86,9 @@ def test_a_file_without_a_length_that_is_too_large(video: bytes, monkeypatch: py
     monkeypatch.setattr(remote, "MAX_COPY_BYTES", len(video) - 1)
     with (
         serving(lambda request: request.send_in_chunks(video)) as (url, _),
-        pytest.raises(MediaError, match=r"/a\.mp4: the server 127.* does not send parts .*; download the file and give"),
+        pytest.raises(
+            MediaError, match=r"/a\.mp4: the server 127.* does not send parts .*; download the file and give"
+        ),
     ):
         brightness(f"{url}/a.mp4")
 
@@ -92,7 +96,10 @@ def test_a_file_without_a_length_that_is_too_large(video: bytes, monkeypatch: py
 def test_the_disk_keeps_a_reserve(video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     free = remote.shutil.disk_usage("/tmp").free
     monkeypatch.setattr(remote, "DISK_RESERVE_BYTES", free)
-    with serving(lambda request: request.send_in_chunks(video)) as (url, _), pytest.raises(MediaError, match="larger than"):
+    with (
+        serving(lambda request: request.send_in_chunks(video)) as (url, _),
+        pytest.raises(MediaError, match="larger than"),
+    ):
         brightness(f"{url}/a.mp4")
 
 
@@ -116,7 +123,9 @@ def test_a_status_that_is_an_error(status: int, reason: str) -> None:
         with pytest.raises(MediaError, match=rf"^{url}/a\.mp4: {reason}") as error:
             brightness(f"{url}/a.mp4?sig=SECRET")
         assert "SECRET" not in str(error.value) and "\n" not in str(error.value)
-        assert [path for method, path in log if method == "GET"] == ["/a.mp4?sig=SECRET"] * (3 if "tries" in reason else 1)
+        assert [path for method, path in log if method == "GET"] == ["/a.mp4?sig=SECRET"] * (
+            3 if "tries" in reason else 1
+        )
 
 
 def test_a_server_that_is_busy_for_a_moment(video: bytes) -> None:
@@ -163,9 +172,8 @@ def test_a_redirect_to_a_login_page() -> None:
         else:
             request.send(302, Location="/login?next=SECRET")
 
-    with serving(answer) as (url, _):
-        with pytest.raises(MediaError) as error:
-            brightness(f"{url}/a.mp4?token=SECRET")
+    with serving(answer) as (url, _), pytest.raises(MediaError) as error:
+        brightness(f"{url}/a.mp4?token=SECRET")
     assert str(error.value).startswith(
         f"{url}/a.mp4: expected a video or sound, and the server sends a web page (text/html), from {url}/login; does"
     )
@@ -180,7 +188,9 @@ def silent() -> Iterator[str]:
 
 def test_a_server_that_does_not_answer(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("video_features.locations.READ_TIMEOUT_SECONDS", 0.1)
-    with pytest.raises(MediaError, match=r"a\.mp4: no answer from the server 127\.0\.0\.1:\d+ within .* s, after 3 tries"):
+    with pytest.raises(
+        MediaError, match=r"a\.mp4: no answer from the server 127\.0\.0\.1:\d+ within .* s, after 3 tries"
+    ):
         brightness(f"{silent}/a.mp4")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,66 @@ def test_a_text_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.Monk
     assert listed(text, tmp_path) == expected
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert read_list("-") == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "-"])
+def test_a_list_in_any_unicode_encoding(
+    tmp_path: Path, encoding: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "path,id\r\né.mp4,一\r\nb.mp4,\r\n" if name == "list.csv" else "é.mp4\r\n\r\nb.mp4\r\n"
+    mark = {"utf-16-be": b"\xfe\xff", "utf-16-le": b"\xff\xfe"}.get(encoding, b"")
+    content = mark + text.encode(encoding)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    assert read_list(name) == [Video("é.mp4", id="一" if name == "list.csv" else None), Video("b.mp4")]
+
+
+def test_a_list_in_windows_1252_names_existing_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "é.mp4").write_bytes(b"a")
+    text = f"path,id\n{tmp_path / 'é.mp4'},à\n{tmp_path / 'a.mp4'},\n"
+    (tmp_path / "list.csv").write_bytes(text.encode("cp1252"))
+    assert read_list(str(tmp_path / "list.csv")) == [
+        Video(str(tmp_path / "é.mp4"), id="à"),
+        Video(str(tmp_path / "a.mp4")),
+    ]
+    assert "list.csv: not UTF-8, read as Windows-1252: " in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not text")
+def test_a_list_with_raw_names_of_files(tmp_path: Path) -> None:
+    names = [tmp_path / os.fsdecode(name) for name in (b"\xe9.mp4", b"\xe8.mp4")]
+    names[0].write_bytes(b"a")
+    (tmp_path / "list.txt").write_bytes(b"\n".join(map(os.fsencode, names)))
+    found = read_list(str(tmp_path / "list.txt"))
+    assert found == [Video(str(name)) for name in names]
+    there, missing = tasks(found, run(tmp_path))
+    assert there.problem is None
+    assert re.search(
+        r"no such file: the name is not UTF-8, perhaps Windows-1252; .* save the list as", str(missing.problem)
+    )
+    (url,) = tasks([Video("https://host/\udce9.mp4")], run(tmp_path))
+    assert "the name is not UTF-8, perhaps Windows-1252" in str(url.problem)
+
+
+def test_a_list_whose_encoding_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("a.mp4\n".encode("utf-16")[:-1])
+    with pytest.raises(SettingsError, match=r"list\.txt: not a valid text \('utf-16.* save the list as UTF-8"):
+        read_list(str(tmp_path / "list.txt"))
+    (tmp_path / "list.txt").write_bytes("a.mp4\n".encode("utf-16-le"))
+    with pytest.raises(
+        SettingsError, match=r"not a text file; .* A list in UTF-16 needs a byte order mark: save it as"
+    ):
+        read_list(str(tmp_path / "list.txt"))
+
+
+@pytest.mark.parametrize("given", ["", " ", ["a.mp4", ""], {"a": ""}])
+@pytest.mark.parametrize("pattern", [None, "*.mp4"])
+def test_an_empty_path(given: Any, pattern: str | None) -> None:
+    for use in (lambda: videos_of(given, pattern), lambda: Video(""), lambda: read_list("")):
+        with pytest.raises(SettingsError, match=r"an empty path; is a shell variable unset\?$"):
+            use()
 
 
 def test_a_csv_of_parts_of_videos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -93,7 +93,7 @@ class Summary:
             f"{rates['hours_of_video_per_hour']:.3g} hours of video per hour"
         )
         for kind, count in self._failures.most_common():
-            yield f"{count:8} failed: {kind} (e.g. {printable(self._examples[kind])})"
+            yield printable(f"{count:8} failed: {kind} (e.g. {self._examples[kind]})")
 
 
 def report(job: Job, *, as_json: bool = False, profile: bool = False) -> int:
@@ -150,7 +150,7 @@ def _print_profile(seconds: Mapping[str, float], as_json: bool) -> None:
 def print_outcome(outcome: Outcome) -> None:
     """Print a line for an outcome, and its predictions."""
     if outcome.status == "failed":
-        click.secho(f"failed: {outcome.feature}: {outcome.reason}", fg="red", err=True)
+        click.secho(printable(f"failed: {outcome.feature}: {outcome.reason}"), fg="red", err=True)
         return
     click.echo(_describe(outcome), err=True)
     if outcome.features is not None and outcome.features.predictions is not None:
@@ -208,7 +208,7 @@ def report_plans(plans: Iterable[Plan]) -> int:
                 )
         for feature, reason in plan.reasons.items():
             failed = True
-            click.secho(f"would fail: {feature}: {reason}", fg="red", err=True)
+            click.secho(printable(f"would fail: {feature}: {reason}"), fg="red", err=True)
     return FAILED if failed else OK
 
 

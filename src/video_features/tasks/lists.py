@@ -1,7 +1,7 @@
 """Read lists of videos from files: one path per line, or a CSV with parts of videos.
 
-A list is UTF-8, or UTF-16 or UTF-32 with a byte order mark, as PowerShell and Notepad write it. A line that is not UTF-8
-is the raw name of a file, as Linux allows it, or is read as Windows-1252 if that is the name of a file.
+A list is UTF-8, or UTF-16 or UTF-32 with a byte order mark, as PowerShell writes it. A line that is not UTF-8 is
+the raw name of a file, as Linux allows it, or is read as Windows-1252 if that is the name of a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import SettingsError, printable
-from ..locations import NOT_UTF8, local_path
+from ..locations import EMPTY_PATH, NOT_UTF8, local_path
 from .videos import Video
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ def read_list(file: str) -> list[Video]:
 
 def each_listed(file: str) -> Iterator[Video]:
     """Yield the videos of `read_list` one at a time, while the file is being read."""
+    if not file.strip():
+        raise SettingsError(f"file_with_video_paths: {EMPTY_PATH}")
     has_warned = False
     try:
         for video in _each(file):
