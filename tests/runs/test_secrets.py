@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
-from media.servers import Request, serving
+from servers import Request, serving
 from video_features import Video, extract, load, plan, status
 from video_features.cli import main as command
 from video_features.cli.main import cli
