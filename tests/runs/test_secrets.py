@@ -84,7 +84,10 @@ def test_no_file_and_no_line_has_the_signature(server: str, tmp_path: Path, capl
     again = run(output, *signed_anew)
     check_no_secret(output, again, caplog)
     assert "0 done, 2 skipped, 2 failed" in again.stderr
-    for more in (["--retry-failed"], ["--dry-run"], ["--log-json"], ["--overwrite"], ["--layout", "mirror"]):
+    retried = run(output, *signed_anew, "--retry-failed")
+    check_no_secret(output, retried, caplog)
+    assert "0 done, 0 skipped, 2 failed" in retried.stderr and "text.mp4: not a video or audio file" in retried.stderr
+    for more in (["--dry-run"], ["--log-json"], ["--overwrite"], ["--layout", "mirror"]):
         root = ["--input-root", server] if "mirror" in more else []
         check_no_secret(output, run(output, *signed_anew, *more, *root), caplog)
 
