@@ -140,7 +140,7 @@ def _is_joined(character: str) -> bool:
 def kind_of(reason: str, location: str) -> str:
     """Return a reason without its video-specific parts (location, other paths, measures), to group equal failures."""
     kind = reason.removeprefix(printable(location)).lstrip(": ")
-    measures = r"\d[\d:. -]*(?= (s|bytes|frames?|rows?|UTC)\b)"
+    measures = r"(?<=\brow )\d+|(?<=\brows )\d+(, \d+)*|\d[\d:., -]*(?= (s|bytes|frames?|rows?|UTC)\b)"
     return re.sub(measures, "…", re.sub(r"[^\s();,]*/[^\s();,]*", "…", kind))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import urllib.parse
 import urllib.request
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,13 @@ WRONG_ENCODING = (
 EMPTY_PATH = "an empty path; is a shell variable unset?"
 # A server that sends nothing for so long is given up.
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 15.0, 60.0
+# Reading one of these may never end, or may block until another process writes to it.
+SPECIAL_FILES = {
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 def is_web(location: str) -> bool:
@@ -73,6 +81,30 @@ def location_of(given: str | os.PathLike[str]) -> Location:
 def absolute(path: str | os.PathLike[str]) -> Path:
     """Return the absolute path without resolving links, because outputs are named after the links."""
     return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def why_not_a_file(path: Path) -> str:
+    """Return why a path is not a file, or "" if it is one. Opens nothing, because a named pipe would block."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        return why_missing(path, error)
+    found = "a folder" if stat.S_ISDIR(mode) else special_kind(mode)
+    return f"expected a file, found {found}" if found else ""
+
+
+def special_kind(mode: int) -> str:
+    """Return what a path with this `st_mode` is if reading it may not end, such as "a named pipe", or else ""."""
+    return next((kind for is_kind, kind in SPECIAL_FILES.items() if is_kind(mode)), "")
+
+
+def why_missing(path: Path, error: Exception) -> str:
+    """Return why `path.stat()` raised an error."""
+    if isinstance(error, FileNotFoundError):
+        if NOT_UTF8.search(str(path)):
+            return f"no such file: {WRONG_ENCODING}"
+        return "a link to a file that is not there" if path.is_symlink() else "no such file"
+    return getattr(error, "strerror", None) or in_one_line(error)
 
 
 def folder_below(root: Location, location: str) -> str | None:

@@ -22,6 +22,7 @@ from ..outputs.rows import Rows, RowsInMemory, Staging
 from ..timing import timed
 from .batching import Batches
 from .chain import Chain
+from .finite import FiniteCheck
 from .frames import wants_of
 from .sampling import Excerpt, Sampler
 from .streams import Row, Span, Stream, all_streams, check_length
@@ -119,6 +120,7 @@ class Line:
             for stream in streams
         }
         self._spans: dict[str, list[Span]] = {key: [] for key in self._chains}
+        self._checks = {stream.key: FiniteCheck(stream, provenance.settings) for stream in streams}
         self._error: Exception | None = None
         self._source_record: SourceRecord | None = None  # the source may be closed before the rows are complete
         self._last_end: Fraction | None = None  # end of the last sample, in seconds
@@ -173,6 +175,7 @@ class Line:
             try:
                 for key, chain in self._chains.items():
                     self._append_rows(key, chain.rest())
+                    self._checks[key].finish()
                 self._drop_unmatched_padded_row()
                 return self._features()
             except Exception as error:
@@ -206,7 +209,8 @@ class Line:
 
     def _append_rows(self, key: str, rows: Iterable[Row]) -> None:
         for row in rows:
-            self._values[key].append(row.value.numpy())
+            if self._checks[key].is_finite(len(self._spans[key]), row):
+                self._values[key].append(row.value.numpy())
             self._spans[key].append(row.span)
 
     def _drop_unmatched_padded_row(self) -> None:

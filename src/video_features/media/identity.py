@@ -15,20 +15,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MediaError, in_one_line
-from ..locations import EMPTY_PATH, NOT_UTF8, WRONG_ENCODING, is_remote, is_web, is_withheld, local_path, shown
+from ..errors import MediaError
+from ..locations import (
+    EMPTY_PATH,
+    NOT_UTF8,
+    WRONG_ENCODING,
+    is_remote,
+    is_web,
+    is_withheld,
+    local_path,
+    shown,
+    special_kind,
+    why_missing,
+)
 from .remote import remote_size
 
 Source = str | PathLike[str] | npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-# Reading one of these may never end, or may block until another process writes to it.
-SPECIAL_FILES = {
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,9 @@ def identify(source: Source, *, array_name: str = "array") -> Identity:
             return _identify_folder(path, location)
         absolute = path.resolve()
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        raise MediaError(f"{location}: {_why_missing(path, error)}") from None
-    for is_kind, kind in SPECIAL_FILES.items():
-        if is_kind(found.st_mode):
-            raise MediaError(f"{location}: expected a file, found {kind}")
+        raise MediaError(f"{location}: {why_missing(path, error)}") from None
+    if kind := special_kind(found.st_mode):
+        raise MediaError(f"{location}: expected a file, found {kind}")
     if found.st_size == 0:
         raise MediaError(f"{location}: an empty file")
     return Identity(path.stem, location, str(absolute), found.st_size, found.st_mtime_ns)
@@ -129,11 +132,3 @@ def _identify_folder(folder: Path, location: str) -> Identity:
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def _why_missing(path: Path, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        if NOT_UTF8.search(str(path)):
-            return f"no such file: {WRONG_ENCODING}"
-        return "a link to a file that is not there" if path.is_symlink() else "no such file"
-    return getattr(error, "strerror", None) or in_one_line(error)

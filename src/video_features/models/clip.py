@@ -31,7 +31,7 @@ from torch.nn.functional import normalize
 from ..errors import SettingsError, WeightsError, in_one_line
 from ..extraction import Extractor, Stream, WithHead, from_pil
 from ..settings import FrameSettings, setting, unknown
-from ..weights import StateDict, Weights, load_strictly, read
+from ..weights import StateDict, Weights, check_finite, load_strictly, read, unreadable
 from ..weights.obtain import obtain
 from ._kinetics import kinetics_400
 
@@ -216,6 +216,9 @@ def _load_listed_network(name: str, path: Path, *, own: bool) -> Any:
         load_checkpoint(clip, str(path))
     except (RuntimeError, KeyError) as error:
         raise WeightsError(f"{path}: not the weights of {name}; {in_one_line(error)}") from error
+    except Exception as error:  # a different kind of file; the libraries raise errors of many types
+        raise unreadable(path, error) from error
+    check_finite(clip.state_dict(), path)
     return clip
 
 
@@ -232,7 +235,11 @@ def _load_openai_network(path: Path) -> Any:
 
 def _read(path: Path) -> StateDict:
     if _is_torchscript(path):
-        state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
+        try:
+            state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
+        except Exception as error:  # a damaged archive, or another network; the error is of no single type
+            raise unreadable(path, error) from error
+        check_finite(state, path)
     else:
         state = read(path)
     # OpenAI's checkpoints also contain these numbers, which are not weights.

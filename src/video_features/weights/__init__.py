@@ -1,7 +1,7 @@
 """Weights of networks: downloads, verifies and strictly loads checkpoints."""
 
 from ..errors import WeightsError
-from .checkpoint import StateDict, load_strictly, read
+from .checkpoint import StateDict, check_finite, load_strictly, read, unreadable
 from .obtain import REFERENCE_FILES, LocalWeights, Weights, digits_in_name, own_or_published
 
 __all__ = [
@@ -10,8 +10,10 @@ __all__ = [
     "StateDict",
     "Weights",
     "WeightsError",
+    "check_finite",
     "digits_in_name",
     "load_strictly",
     "own_or_published",
     "read",
+    "unreadable",
 ]

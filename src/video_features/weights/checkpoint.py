@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError, in_one_line
+from .appearance import looks_like
 
 if TYPE_CHECKING:
     import torch
@@ -25,22 +26,21 @@ def read(path: Path) -> StateDict:
     """Read a checkpoint and return {name: tensor}, without executing any code in the file.
 
     The file is `.safetensors` or in PyTorch's format, with tensors, or with named NumPy arrays only. A `state_dict` or
-    `model` entry that wraps the tensors is unwrapped. Raises WeightsError, naming the file.
+    `model` entry that wraps the tensors is unwrapped.
+    Raises WeightsError, which names the file: for another kind of file, for more than tensors in it, and for tensors
+    with NaN or infinity.
     """
+    import torch
+
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(str(path))
-        import torch
-
-        loaded = _unpickled(path)
-    except (pickle.UnpicklingError, KeyError) as error:  # PyTorch's own message recommends the unsafe loader
-        raise WeightsError(
-            f"{path}: not a checkpoint that can be read safely (a different kind of file, or more than tensors in it)"
-        ) from error
+            loaded: Any = load_file(str(path))
+        else:
+            loaded = _unpickled(path)
     except Exception as error:  # errors of many types; safetensors' own error has no public base class
-        raise WeightsError(f"{path}: not a checkpoint that can be read safely ({in_one_line(error)})") from error
+        raise unreadable(path, error) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
@@ -48,7 +48,41 @@ def read(path: Path) -> StateDict:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in loaded.items()
     ):
         raise WeightsError(f"{path}: expected a checkpoint of named tensors, found {type(loaded).__name__}")
+    check_finite(loaded, path)
     return dict(loaded)
+
+
+def unreadable(path: Path, error: Exception) -> WeightsError:
+    """Return the error for a file that a loader refused. It says what the file looks like, if that is known.
+
+    error: the loader's error, which is quoted otherwise. PyTorch's own may recommend the unsafe loader, and is not.
+    """
+    is_quoted = not isinstance(error, (pickle.UnpicklingError, KeyError, EOFError))
+    quoted = in_one_line(error) if is_quoted else "a different kind of file, or more than tensors in it"
+    return WeightsError(f"{path}: not a checkpoint that can be read safely ({looks_like(path) or quoted})")
+
+
+def check_finite(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise WeightsError, which names the first tensor, if a tensor of a checkpoint holds NaN or infinity."""
+    bad = [name for name, tensor in state.items() if not _is_finite(tensor)]
+    if bad:
+        raise WeightsError(
+            f"{path}: NaN or infinity in {len(bad)} of {len(state)} tensors, first in {bad[0]}; the training diverged, "
+            "or the file is damaged: use an earlier checkpoint"
+        )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    import torch
+
+    if not (tensor.is_floating_point() or tensor.is_complex()) or not tensor.numel():
+        return True
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    elif tensor.itemsize == 1:  # PyTorch computes nothing in float8
+        tensor = tensor.float()
+    # One pass without a copy, about 20 times as fast as `torch.isfinite`: NaN makes both extremes NaN.
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def _unpickled(path: Path) -> Any:

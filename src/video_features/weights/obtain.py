@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError, in_one_line
+from ..locations import why_not_a_file
 from .download import download
 
 log = logging.getLogger(__name__)
@@ -105,9 +106,12 @@ def fetch(weights: Weights, *, model: str) -> LocalWeights:
 
 
 def check_file(weights: Weights, *, model: str) -> None:
-    """Raise WeightsError if `weights` names a file on this machine that does not exist."""
-    if weights.path is not None and not weights.path.is_file():
+    """Raise WeightsError if `weights` names a path on this machine that is not a file."""
+    if weights.path is None or not (reason := why_not_a_file(weights.path)):
+        return
+    if reason == "no such file":
         raise WeightsError(f"{model}: no such weights file: {weights.path}")
+    raise WeightsError(f"{model}: weights file {weights.path}: {reason}; give the path of a checkpoint file")
 
 
 def find(weights: Weights) -> Path | None:
@@ -127,8 +131,14 @@ def find(weights: Weights) -> Path | None:
 
 
 def verify(path: Path, weights: Weights) -> str:
-    """Return the SHA-256 of the file. Raises WeightsError if the published SHA-256 or git blob ID differs."""
-    sha256, difference = _compare(path, weights)
+    """Return the SHA-256 of the file.
+
+    Raises WeightsError if the file cannot be read, or if the published SHA-256 or git blob ID differs.
+    """
+    try:
+        sha256, difference = _compare(path, weights)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
     if difference:
         hint = (
             "" if weights.path else f"; run `video-features weights fetch` to download it again from {weights.source}"
