@@ -206,7 +206,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2
         ("net.safetensors", truncated(safetensors.torch.save_file, 0.5), r"truncated: 20\d\d\d bytes, and its header"),
         ("net.safetensors", truncated(safetensors.torch.save_file, 0.001), r"truncated: \d\d bytes, and its header"),
         ("net.pth", truncated(safetensors.torch.save_file, 1), r"a safetensors file: give its name the ending"),
-        ("net.pth", content(np.random.default_rng(0).bytes(3000)), "a different kind of file|[Ii]nvalid|[Uu]n"),
+        ("net.pth", content(np.random.default_rng(0).bytes(3000)), "a different kind of file, or more than tensors"),
     ],
 )
 def test_the_reason_says_what_a_file_looks_like(

@@ -5,17 +5,18 @@ Values are YAML, as in an OmegaConf dotlist: `extraction_fps=null`, `video_paths
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from .. import registry
 from ..errors import SettingsError
 from ..settings import RunSettings, unknown
 from ..settings.parse import coerce, names_of
+from .dotlist import parse
 from .main import DEFAULTS
 from .report import OK, explain_errors, report, report_plans
 
@@ -32,8 +33,9 @@ python main.py feature_type=FEATURE video_paths=PATH [key=value …]
 This is the syntax of the reference tool. `video-features --help` shows this package's own, and explains every setting.
 feature_type is one of: """
 
-# Keys of the reference tool without effect here: there are no temporary files, and no configuration files.
-WITHOUT_EFFECT = {"config", "tmp_path", "keep_tmp_files"}
+# Keys of the reference tool without effect here, because there are no temporary files.
+WITHOUT_EFFECT = {"tmp_path", "keep_tmp_files"}
+TMP_PATH = "./tmp"  # the reference tool's default
 OF_OTHER_FEATURES = {
     *(
         "model_name",
@@ -48,12 +50,13 @@ OF_OTHER_FEATURES = {
     *("side_size", "resize_to_smaller_edge", "finetuned_on", "pred_texts", "device_ids"),
 }
 PATHS = ("video_paths", "file_with_video_paths")
+HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if not words or words[0] in ("-h", "--help"):
+    if not words or any(word in HELP for word in words):
         click.echo(USAGE + ", ".join(registry.names()))
         return OK
     with explain_errors():
@@ -68,60 +71,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, Any]]:
-    """Translate `key=value` words to the feature, the paths and the settings of `extract`. Raises SettingsError."""
-    given = dict(_pair(word) for word in words)
-    if "feature_type" not in given:
+    """Translate `key=value` words to the feature, the paths and the settings of `extract`.
+
+    With the word `config=FILE`, the file gives the values of the keys that no word names. Raises SettingsError.
+    """
+    given = parse(words)
+    feature = given.pop("feature_type", None)
+    if feature is None:
         raise SettingsError(f"feature_type=… is missing; available: {', '.join(registry.names())}")
-    feature = str(_yaml(given.pop("feature_type")))
-    paths: list[str | Video] = [*_paths(given.pop("video_paths", "null"))]
-    paths += _listed(given.pop("file_with_video_paths", "null"))
+    feature = str(feature)
+    paths: list[str | Video] = [*_paths("video_paths", given.pop("video_paths", None))]
+    paths += _listed(given.pop("file_with_video_paths", None))
     if not paths:
         raise SettingsError("no videos: give video_paths=PATH or file_with_video_paths=FILE")
     settings: dict[str, Any] = {"on_extraction": "print", "output_path": "./output", **_known(feature, given)}
+    _check_folders(settings["output_path"], given.get("tmp_path"))
     registry.check_settings([feature], {name: value for name, value in settings.items() if name != "dry_run"})
     if "devices" not in settings:
         settings["device"] = _device(settings.get("device"))
     return feature, paths, settings
 
 
-def _pair(word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise SettingsError(f'expected key=value, found {word!r} (quote a word with spaces: "key=a b")')
-    return key, value
+def _check_folders(output_path: Any, tmp_path: Any) -> None:
+    """Raise SettingsError if outputs would go to the folder of temporary files, as the reference tool does."""
+    tmp = str(tmp_path or TMP_PATH)
+    if output_path is not None and os.path.relpath(str(output_path)) == os.path.relpath(tmp):
+        raise SettingsError(
+            f"output_path and tmp_path are the same folder, {tmp}: give another output_path (a script that empties its "
+            "tmp_path would delete the features)"
+        )
 
 
-def _yaml(value: str) -> Any:
-    """Parse a list, null, or a string as YAML. Any other value stays the string that was typed."""
-    try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
-    return read if read is None or isinstance(read, (list, str)) else value
-
-
-def _paths(value: str) -> list[str]:
-    """Parse one path, or a YAML list of paths."""
-    read = _yaml(value)
-    if read is None:
+def _paths(key: str, value: Any) -> list[str]:
+    """Return one path, or a list of paths, as a list."""
+    if value is None:
         return []
-    return [str(path) for path in read] if isinstance(read, list) else [read]
+    paths = value if isinstance(value, list) else [value]
+    if any(path is None or isinstance(path, (list, dict)) or not str(path).strip() for path in paths):
+        raise SettingsError(f"{key}: expected a path or a list of paths, found {value!r}")
+    return [str(path) for path in paths]
 
 
-def _listed(value: str) -> list[Video]:
+def _listed(value: Any) -> list[Video]:
     from ..tasks.lists import read_list
 
-    return [video for file in _paths(value) for video in read_list(file)]
+    return [video for file in _paths("file_with_video_paths", value) for video in read_list(file)]
 
 
-def _known(feature: str, given: dict[str, str]) -> dict[str, Any]:
+def _known(feature: str, given: dict[str, Any]) -> dict[str, Any]:
     names = {"dry_run", *names_of(RunSettings), *names_of(registry.settings(feature))}
     settings: dict[str, Any] = {}
     for key, value in given.items():
         if key in names:
-            settings[key] = _yaml(value)
+            settings[key] = value
         elif key not in WITHOUT_EFFECT | OF_OTHER_FEATURES:
-            keys = names | WITHOUT_EFFECT | {"feature_type", *PATHS}
+            keys = names | WITHOUT_EFFECT | {"config", "feature_type", *PATHS}
             raise SettingsError(unknown(f"key for feature_type={feature}", key, sorted(keys)))
         elif key in OF_OTHER_FEATURES:
             click.echo(f"warning: {key} has no meaning for feature_type={feature} and is ignored", err=True)

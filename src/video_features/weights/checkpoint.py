@@ -39,7 +39,7 @@ def read(path: Path) -> StateDict:
             loaded: Any = load_file(str(path))
         else:
             loaded = _unpickled(path)
-    except Exception as error:  # errors of many types; safetensors' own error has no public base class
+    except Exception as error:  # unpickling may raise errors of any type
         raise unreadable(path, error) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
@@ -55,9 +55,12 @@ def read(path: Path) -> StateDict:
 def unreadable(path: Path, error: Exception) -> WeightsError:
     """Return the error for a file that a loader refused. It says what the file looks like, if that is known.
 
-    error: the loader's error, which is quoted otherwise. PyTorch's own may recommend the unsafe loader, and is not.
+    error: the loader's error, which is quoted otherwise if it was made for readers. Errors of unpickling are not: they
+        come from inside the unpickler, or recommend the unsafe loader.
     """
-    is_quoted = not isinstance(error, (pickle.UnpicklingError, KeyError, EOFError))
+    from safetensors import SafetensorError
+
+    is_quoted = isinstance(error, (RuntimeError, OSError, SafetensorError))
     quoted = in_one_line(error) if is_quoted else "a different kind of file, or more than tensors in it"
     return WeightsError(f"{path}: not a checkpoint that can be read safely ({looks_like(path) or quoted})")
 
