@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -363,11 +364,11 @@ class Packets:
     seconds: float = 0.0
     pauses: int = 0
 
-    def most_rows(self, fps: float | None) -> float:
+    def most_rows(self, fps: float | None) -> int:
         """Return how many rows the packets allow: for every frame, or at a rate."""
         if fps is None:
             return self.count
-        return max(self.count, self.seconds * fps) + 1 + self.pauses
+        return max(self.count, ceil(self.seconds * fps)) + 1 + self.pauses
 
 
 def packets_of(path: Path) -> Packets:
