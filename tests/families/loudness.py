@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from video_features.extraction import Extractor, Stream, WithHead
-from video_features.settings import FeatureSettings
+from video_features.settings import SoundSettings
 from video_features.timeline.windows import SoundWindow, Window
 from video_features.weights import Weights
 
@@ -20,7 +20,7 @@ TENTH = SoundWindow(16_000, Window(160, 160), frames=10, step_seconds=Fraction(1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(FeatureSettings):
+class Settings(SoundSettings):
     pass
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import Request, serving
 
 from conftest import grey_levels, write_video
+from servers import Request, serving
 from video_features import MediaError
 from video_features.media import frames_of, identify, open_source, remote
 

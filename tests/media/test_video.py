@@ -103,19 +103,24 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("name", MATRICES)
-def test_the_display_matrix_is_applied(tmp_path: Path, name: str) -> None:
-    (a, b, c, d), shown = MATRICES[name]
-    corner = np.full((48, 64, 3), 40, np.uint8)
-    corner[:16, :16] = 220  # top left of the stored picture
-    plain = write_video(tmp_path / "plain.mp4", [corner] * 3)
+def with_matrix(plain: Path, turned: Path, numbers: tuple[int, ...]) -> Path:
+    """Write a copy of an MP4 with a display matrix: the numbers a, b, c and d."""
     data = bytearray(plain.read_bytes())
     # tkhd: version and flags, times, ID and duration, then 16 other bytes, then the matrix in 16.16 fixed point.
     matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16
-    for place, value in zip((0, 4, 12, 16), (a, b, c, d), strict=True):
+    for place, value in zip((0, 4, 12, 16), numbers, strict=True):
         struct.pack_into(">i", data, matrix + place, value << 16)
-    turned = tmp_path / "turned.mp4"
     turned.write_bytes(data)
+    return turned
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_display_matrix_is_applied(tmp_path: Path, name: str) -> None:
+    numbers, shown = MATRICES[name]
+    corner = np.full((48, 64, 3), 40, np.uint8)
+    corner[:16, :16] = 220  # top left of the stored picture
+    plain = write_video(tmp_path / "plain.mp4", [corner] * 3)
+    turned = with_matrix(plain, tmp_path / "turned.mp4", numbers)
 
     assert np.array_equal(read(turned)[0].rgb, shown(read(plain)[0].rgb))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..features import Features
-from ..media import MediaSource, Source, Track, open_source
+from ..media import MediaSource, ReadOptions, Source, Track, open_source
 from ..outputs.layout import Extras
 from ..outputs.provenance import Provenance, WeightsRecord, value_settings, versions
 from ..outputs.rows import Staging
@@ -105,14 +105,17 @@ class Extractor:
 
     def track(self, source: MediaSource) -> Track:
         """Return the track to extract the feature from. Raises MediaError if the source has no frames or no sound."""
-        return source.video if self.sound is None else source.audio
+        options = ReadOptions.of(self.settings)
+        return source.frame_track(options) if self.sound is None else source.sound_track(options)
 
     def sampler(self, source: MediaSource) -> Sampler:
         """Return a sampler for the track of the source, limited to the segment of the source if there is one."""
+        options = ReadOptions.of(self.settings)
         if self.sound is not None:
-            return SoundSampler(self.sound, source.audio, source.segment)
+            return SoundSampler(self.sound, source.sound_track(options), source.segment)
         assert isinstance(self.settings, PictureSettings)
-        return FrameSampler(self.settings, source.video, source.segment, source.shown)
+        track = source.frame_track(options)
+        return FrameSampler(self.settings, track, source.segment, lambda: source.shown(options))
 
     def check_files(self) -> None:
         """Raise WeightsError if a checkpoint file given by the user does not exist."""

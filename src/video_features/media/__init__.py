@@ -2,7 +2,19 @@
 
 from .identity import Identity, Source, identify
 from .open import open_source
-from .source import RGB, Frame, FrameTrack, MediaSource, Sound, SoundTrack, Track, Wants, frames_of
+from .source import (
+    RGB,
+    Frame,
+    FrameTrack,
+    MediaSource,
+    ReadOptions,
+    Sound,
+    SoundTrack,
+    Track,
+    Wants,
+    frames_of,
+    samples_of,
+)
 
 __all__ = [
     "RGB",
@@ -10,6 +22,7 @@ __all__ = [
     "FrameTrack",
     "Identity",
     "MediaSource",
+    "ReadOptions",
     "Sound",
     "SoundTrack",
     "Source",
@@ -18,4 +31,5 @@ __all__ = [
     "frames_of",
     "identify",
     "open_source",
+    "samples_of",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +14,8 @@ from av.audio.resampler import AudioResampler
 from ..errors import MediaError
 from .container import Container
 from .demux import samples_or_error
-from .source import Sound, TrackRecord
+from .formats.wav import WAV_HEADER_BYTES, wav_seconds
+from .source import BY_DEFAULT, ReadOptions, Sound, TrackRecord
 from .timestamps import SoundTimes
 from .track import FileTrack
 
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 FORMATS_WITHOUT_TIMESTAMPS = {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"}
 # An MP3 packet that starts with one of these holds metadata, such as the title, and no sound.
 MP3_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
-WAV_HEADER_BYTES = 1 << 20
-# A program that does not know the size of the sound in advance writes 0, or a size of at least this many bytes.
-MIN_UNKNOWN_SIZE = 0x7FFFF000
-# WAV format tags of integers, floats, A-law, µ-law, and extensible (integers or floats). Their bit rate is constant.
-CONSTANT_RATE_TAGS = (1, 3, 6, 7, 0xFFFE)
 # Minimum duration of a chunk, except for the last one. Decoded frames are shorter, and each chunk has an overhead.
 MIN_CHUNK_SECONDS = Fraction(1, 4)
 
@@ -49,8 +44,8 @@ class AudioTrack(FileTrack[Sound]):
     kind = "audio"
     sample_noun = "sound"
 
-    def __init__(self, container: Container, stream: Any) -> None:
-        super().__init__(container, stream)
+    def __init__(self, container: Container, stream: Any, options: ReadOptions = BY_DEFAULT) -> None:
+        super().__init__(container, stream, options)
         self.rate: int = stream.codec_context.sample_rate
         self.channels: int = stream.codec_context.channels
         self._bit_rate: int = stream.bit_rate or 0  # as the file states it; the decoder may change it later
@@ -99,7 +94,7 @@ class AudioTrack(FileTrack[Sound]):
         return length
 
     def describe(self) -> TrackRecord:
-        return TrackRecord(sample_rate=self.rate, channels=self.channels)
+        return TrackRecord(sample_rate=self.rate, channels=self.channels, stream=self.stream.index)
 
     def decode(self, packet: Packet[Any]) -> Iterator[Sound]:
         if self.reached is None and packet.pos is not None:
@@ -177,24 +172,3 @@ class AudioTrack(FileTrack[Sound]):
         self.reached += Fraction(len(samples), rate)
         if sum(map(len, self._pending)) >= MIN_CHUNK_SECONDS * rate:
             yield from self._flush()
-
-
-def wav_seconds(header: bytes) -> Fraction | None:
-    """Return the length that the header of a WAV file states, in seconds, or None if it states none.
-
-    FFmpeg does not report that a WAV file is shorter than its header states.
-    """
-    if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
-        return None
-    position, bytes_per_second = 12, 0
-    while position + 8 <= len(header):
-        name, size = struct.unpack_from("<4sI", header, position)
-        if name == b"fmt " and position + 22 <= len(header):
-            tag, _, rate, _, bytes_per_sample = struct.unpack_from("<HHIIH", header, position + 8)
-            if tag not in CONSTANT_RATE_TAGS:
-                return None
-            bytes_per_second = rate * bytes_per_sample
-        elif name == b"data":
-            return Fraction(size, bytes_per_second) if bytes_per_second and 0 < size < MIN_UNKNOWN_SIZE else None
-        position += 8 + size + size % 2
-    return None

@@ -56,6 +56,11 @@ class Container:
         if not isinstance(self._file, str):
             self._file.close()
 
+    def as_binary_file(self) -> IO[bytes]:
+        """Close the container, and return the file, at its start, for another library to read and to close."""
+        self.handle.close()
+        return binary_file(self._file)
+
     @contextmanager
     def reopened(self) -> Iterator[Container]:
         """Open the same file a second time, and close it after the `with` block.
@@ -94,6 +99,14 @@ class Container:
             raise MediaError(
                 f"{self.location}: not a video or audio file that FFmpeg can read ({error_text(error)})"
             ) from error
+
+
+def binary_file(file: str | IO[bytes]) -> IO[bytes]:
+    """Return an input for PyAV, `file:PATH` or an open binary file, as a binary file at its start."""
+    if isinstance(file, str):
+        return Path(file.removeprefix("file:")).open("rb")
+    file.seek(0)
+    return file
 
 
 def decoding_error(location: str, reached: Fraction | None, error: Exception) -> MediaError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import IO
 
 import numpy as np
 
@@ -39,16 +40,27 @@ def open_source(
         if isinstance(source, np.ndarray):
             return FrameArray(source, identity, fps=fps, segment=segment)
         return ImageFolder(identity, fps=fps, segment=segment)
-    from .file import MediaFile  # deferred, because this imports the FFmpeg libraries
-
     assert not isinstance(source, np.ndarray), "an array has no file"
     location = os.fspath(source)
     if not is_remote(location):
         # Without the prefix `file:`, FFmpeg would take the part before a colon in the name for a protocol.
-        return MediaFile(f"file:{local_path(location)}", identity, segment)
+        return _open_file(f"file:{local_path(location)}", identity, segment)
     file = open_remote(location)
     try:
-        return MediaFile(file, identity, segment)
+        return _open_file(file, identity, segment)
     except MediaError:
         file.close()
         raise
+
+
+def _open_file(file: str | IO[bytes], identity: Identity, segment: Segment | None) -> MediaSource:
+    """Open a file with FFmpeg or, if FFmpeg would show only a part of it, with Pillow."""
+    # Deferred, because these import the FFmpeg libraries.
+    from .file import MediaFile
+    from .formats.animation import needs_pillow, open_with_pillow
+    from .formats.wav import mended
+
+    opened = MediaFile(mended(file, identity), identity, segment)
+    if not needs_pillow(opened.container):
+        return opened
+    return open_with_pillow(opened.container, identity, segment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Protocol
@@ -90,17 +90,46 @@ class Warnings:
         return tuple(self._texts)
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a source. Each field is a setting of the same name, of the features that it applies to.
+
+    video_stream, audio_stream: the stream to read: its index in the file, or its language, such as `eng`; None for the
+        stream that the ffmpeg command selects
+    square_pixels: resize pictures whose pixels are not square, so that they look as in a player
+    deinterlace: deinterlace the pictures
+    """
+
+    video_stream: str | None = None
+    audio_stream: str | None = None
+    square_pixels: bool = False
+    deinterlace: bool = False
+
+    @classmethod
+    def of(cls, settings: object) -> ReadOptions:
+        """Return the options among the settings of a feature."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: getattr(settings, name) for name in names if hasattr(settings, name)})
+
+
+BY_DEFAULT = ReadOptions()
+
+
 # Called with two times in seconds: returns True if any frame that is shown between them is needed.
 Wants = Callable[[Fraction, Fraction], bool]
 
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """The properties of a track for the record: `fps` for video; `sample_rate` (Hz) and `channels` for sound."""
+    """The properties of a track for the record: `fps` for video; `sample_rate` (Hz) and `channels` for sound.
+
+    stream: the index of the stream in a file
+    """
 
     fps: float | None = None
     sample_rate: int | None = None
     channels: int | None = None
+    stream: int | None = None
 
 
 class Track(Protocol):
@@ -162,13 +191,25 @@ class MediaSource(Protocol):
 
     @property
     def video(self) -> FrameTrack:
-        """The frames of the source. Raises MediaError, which lists the existing streams, if there are none."""
+        """The frames of the source, read with the default options."""
 
     @property
     def audio(self) -> SoundTrack:
-        """The sound of the source. Raises MediaError, which lists the existing streams, if there is none."""
+        """The sound of the source, read with the default options."""
 
-    def shown(self) -> Shown:
+    def frame_track(self, options: ReadOptions) -> FrameTrack:
+        """Return the frames of the source; for equal options, the same track.
+
+        Raises MediaError, which lists the existing streams, if there are none.
+        """
+
+    def sound_track(self, options: ReadOptions) -> SoundTrack:
+        """Return the sound of the source; for equal options, the same track.
+
+        Raises MediaError, which lists the existing streams, if there is none.
+        """
+
+    def shown(self, options: ReadOptions) -> Shown:
         """Return when the video shows frames, whatever the header states. May read the whole source.
 
         Raises MediaError if the source has no video, or cannot be read to its end.
@@ -177,7 +218,7 @@ class MediaSource(Protocol):
     def samples(
         self, tracks: Collection[Track], wants: Wants | None = None
     ) -> Iterator[tuple[Track, Frame | Sound | MediaError]]:
-        """Yield the frames and the chunks of sound of these tracks. Can be called once per source.
+        """Yield the frames and the chunks of sound of these tracks. A second call reads the file once more.
 
         The samples of each track are in order of time. If a track cannot be decoded or ends too early, a MediaError
         takes the place of the rest of that track.

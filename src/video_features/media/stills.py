@@ -18,7 +18,7 @@ from ..errors import MediaError, in_one_line
 from ..timeline.rates import as_fraction
 from ..timeline.segments import Segment
 from .identity import Identity, images_of
-from .source import RGB, Frame, SoundTrack, Track, TrackRecord, Wants, Warnings
+from .source import BY_DEFAULT, RGB, Frame, ReadOptions, SoundTrack, Track, TrackRecord, Wants, Warnings
 from .timestamps import Shown
 
 
@@ -56,6 +56,16 @@ class Stills:
 
     @property
     def audio(self) -> SoundTrack:
+        return self.sound_track(BY_DEFAULT)
+
+    def frame_track(self, options: ReadOptions) -> Stills:
+        if options.video_stream is not None:
+            raise MediaError(f"{self.location}: {self.kind} has no streams to choose from: leave out video_stream")
+        if options.deinterlace:
+            raise MediaError(f"{self.location}: {self.kind} cannot be deinterlaced: leave out deinterlace")
+        return self
+
+    def sound_track(self, options: ReadOptions) -> SoundTrack:
         raise MediaError(f"{self.location}: {self.kind} has no sound")
 
     @property
@@ -68,10 +78,12 @@ class Stills:
     def describe(self) -> TrackRecord:
         return TrackRecord(fps=float(self.fps))
 
-    def shown(self) -> Shown:
+    def shown(self, options: ReadOptions) -> Shown:
         return Shown([k / self.fps for k in range(self._count)], self.end_seconds)
 
-    def samples(self, tracks: Collection[Track], wants: Wants | None = None) -> Iterator[tuple[Track, Frame]]:
+    def samples(
+        self, tracks: Collection[Track], wants: Wants | None = None
+    ) -> Iterator[tuple[Track, Frame | MediaError]]:
         for k in range(self._count):
             if self not in tracks:
                 return

@@ -21,7 +21,7 @@ from .container import (
     note_end,
     start_ticks,
 )
-from .source import TrackRecord
+from .source import BY_DEFAULT, ReadOptions, TrackRecord
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -51,6 +51,7 @@ class FileTrack(Generic[S]):
     Data at the very start or end of the stream that cannot be decoded is left out, with a warning.
 
     stream: the PyAV stream
+    options: how to read it
     reached: the end of the decoded samples so far, in seconds; None before the first sample
     kind: the kind of stream, for messages: `video` or `audio`
     sample_noun: the noun for a decoded sample, for messages
@@ -60,12 +61,14 @@ class FileTrack(Generic[S]):
     kind: ClassVar[str]
     sample_noun: ClassVar[str]
 
-    def __init__(self, container: Container, stream: Any) -> None:
+    def __init__(self, container: Container, stream: Any, options: ReadOptions = BY_DEFAULT) -> None:
         if stream.codec_context is None:
             raise MediaError(f"{container.location}: FFmpeg has no decoder for the {self.kind} stream")
-        stream.thread_type = "AUTO"
+        if not stream.codec_context.is_open:  # another track may have decoded the stream
+            stream.thread_type = "AUTO"
         self.container = container
         self.stream = stream
+        self.options = options
         self.reached: Fraction | None = None
         self._error: Exception | None = None  # the first error after the last decoded sample
         self._failed_pts: int | None = None  # timestamp of the packet that failed
@@ -129,7 +132,7 @@ class FileTrack(Generic[S]):
     def reopened(self) -> Iterator[Self]:
         """Open the same stream at the beginning of the file, independently of this track."""
         with self.container.reopened() as again:
-            yield type(self)(again, again.handle.streams[self.stream.index])
+            yield type(self)(again, again.handle.streams[self.stream.index], self.options)
 
     def decode(self, packet: Packet[Any]) -> Iterator[S]:
         """Decode a packet, and yield the samples that become available.

@@ -17,7 +17,8 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import MediaError, counted
 from .container import FFMPEG_ERRORS, Container, decoding_error, start_ticks
-from .source import RGB, Frame, TrackRecord
+from .pixels import Deinterlacer, square_pixels
+from .source import BY_DEFAULT, RGB, Frame, ReadOptions, TrackRecord
 from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes, Shown
 from .track import MISSING_SECONDS, FileTrack
 
@@ -40,8 +41,8 @@ class VideoTrack(FileTrack[Frame]):
     kind = "video"
     sample_noun = "frame"
 
-    def __init__(self, container: Container, stream: Any) -> None:
-        super().__init__(container, stream)
+    def __init__(self, container: Container, stream: Any, options: ReadOptions = BY_DEFAULT) -> None:
+        super().__init__(container, stream, options)
         self.fps: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)  # `compare` may correct it
         self.listing: Any = UNLISTED  # the packets of the stream; see fast/packets.py
         self.is_read_whole = True  # False if only some of the packets are decoded
@@ -56,6 +57,8 @@ class VideoTrack(FileTrack[Frame]):
         # wait forever for FFmpeg's worker threads, which do not exist in that process.
         self._reformatters: deque[VideoReformatter] = deque()
         self._display: tuple[int, Matrix] | None = None  # rotation, and the matrix read for it
+        self._deinterlacer = Deinterlacer(container.location) if options.deinterlace else None
+        self._square_pixels = square_pixels(stream, container.location) if options.square_pixels else None
 
     @property
     def codec(self) -> str:
@@ -97,7 +100,7 @@ class VideoTrack(FileTrack[Frame]):
         return count
 
     def describe(self) -> TrackRecord:
-        return TrackRecord(fps=float(self.fps))
+        return TrackRecord(fps=float(self.fps), stream=self.stream.index)
 
     def decode(self, packet: Packet[Any]) -> Iterator[Frame]:
         self._packets += bool(packet.size)
@@ -148,15 +151,21 @@ class VideoTrack(FileTrack[Frame]):
         return None if self.end_seconds is None else self.end_seconds - self.start_seconds
 
     def _to_samples(self, decoded: VideoFrame) -> Iterator[Frame]:
+        self._has_fields |= bool(decoded.interlaced_frame)
+        for picture in [decoded] if self._deinterlacer is None else self._deinterlacer.push(decoded):
+            yield from self._previous(picture)
+
+    def _previous(self, decoded: VideoFrame) -> Iterator[Frame]:
         """Yield the previous frame. Its end is known only now, because it is shown until this frame starts."""
         start = self._times.seconds(decoded.pts, decoded.dts, expected=self.reached or Fraction(0))
         self._starts.append(start)
-        self._has_fields |= bool(decoded.interlaced_frame)
         if self._pending is not None:
             yield self.frame(*self._pending, start)
         self._pending, self.reached = (decoded, start), start + self.frame_duration(decoded)
 
     def _flush(self) -> Iterator[Frame]:
+        for picture in [] if self._deinterlacer is None else self._deinterlacer.flush():
+            yield from self._previous(picture)
         if self._pending is not None and self.reached is not None:
             yield self.frame(*self._pending, self.reached)
 
@@ -197,6 +206,10 @@ class VideoTrack(FileTrack[Frame]):
             )
 
     def _to_rgb(self, decoded: VideoFrame, matrix: Matrix) -> RGB:
+        if self._square_pixels is not None:
+            is_turned = abs(matrix[1]) > abs(matrix[0])
+            resized: Any = self._square_pixels.to_rgb(decoded, is_turned=is_turned).to_ndarray()
+            return np.ascontiguousarray(_as_displayed(resized, matrix))
         # Always BT.601, regardless of the stream's colour tags, like OpenCV before version 5 and therefore like the
         # reference implementation. PyAV's default depends on the PyAV version.
         try:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..errors import SettingsError
 from ..extraction import Extractor, SoundWindow, Stream, Window, WithHead
-from ..settings import FeatureSettings, check_tail, setting, unknown
+from ..settings import SoundSettings, check_tail, setting, unknown
 from ..timeline.rates import as_fraction
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
@@ -43,7 +43,7 @@ MIN_HOP_SECONDS = 0.01  # the step between spectrogram frames
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(FeatureSettings):
+class Settings(SoundSettings):
     weights: dict[str, Path] | None = setting(  # type: ignore[assignment]  # two files with post_process
         None,
         "Checkpoint to load instead of the published one, in the authors' own format; weights.pca is the file for "

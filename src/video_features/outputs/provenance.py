@@ -81,6 +81,7 @@ class SourceRecord:
     duration_seconds: the end of the track; the container starts at 0
     fps: frames per second, for frames
     sample_rate, channels: sample rate in Hz and number of channels, for sound
+    stream: the index of the stream that was read from a file
     """
 
     path: str
@@ -91,6 +92,7 @@ class SourceRecord:
     fps: float | None = None
     sample_rate: int | None = None
     channels: int | None = None
+    stream: int | None = None
 
     @classmethod
     def of(cls, identity: Identity, segment: Segment | None, stills_fps: float | None = None) -> SourceRecord:
@@ -107,7 +109,7 @@ class SourceRecord:
         return replace(found, duration_seconds=None if end is None else float(end), **vars(track.describe()))
 
     def as_json(self) -> dict[str, Any]:
-        track = {name: getattr(self, name) for name in ("fps", "sample_rate", "channels")}
+        track = {name: getattr(self, name) for name in ("fps", "sample_rate", "channels", "stream")}
         segment = {} if self.segment is None else {"segment": _segment_as_json(self.segment)}
         return {
             "path": self.path,
@@ -186,14 +188,13 @@ def _segment_as_json(segment: Segment | None) -> dict[str, float | None] | None:
 def value_settings(settings: Any) -> dict[str, Any]:
     """Return {name: JSON value} of the settings that change the values, except `weights`, compared by their digest.
 
-    A setting with `records_default=False` is left out while it has its default value.
+    A setting with `is_recorded_by_default=False` is left out while it has its default value.
     """
     chosen = {
         field.name: getattr(settings, field.name)
         for field in fields(settings)
-        if field.metadata["changes_values"]
-        and field.name != "weights"
-        and (field.metadata["records_default"] or getattr(settings, field.name) != field.default)
+        if field.metadata["changes_values"] and field.name != "weights"
+        if field.metadata["is_recorded_by_default"] or getattr(settings, field.name) != field.default
     }
     return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from ..errors import MediaError, reason_of
 from ..extraction import Extractor, Stream
 from ..extraction.streams import check_length, rows_of
-from ..media import MediaSource, frames_of, open_source
+from ..media import MediaSource, ReadOptions, open_source, samples_of
 from ..registry import family, resolve_settings, split
 from ..tasks.videos import Paths, Video, videos_of
 
@@ -70,8 +70,8 @@ def _plan(video: Video, extractors: list[Extractor], source_fps: float | None) -
 
 def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) -> Plan:
     @cache
-    def frame_size() -> tuple[int, int]:
-        height, width, _ = next(frames_of(source)).rgb.shape
+    def frame_size(options: ReadOptions) -> tuple[int, int]:
+        height, width, _ = next(samples_of(source, source.frame_track(options))).rgb.shape
         return height, width
 
     seconds, fps, is_estimate = None, None, False
@@ -84,20 +84,19 @@ def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) ->
             seconds = max(filter(None, (seconds, track.end_seconds)), default=None)
             is_estimate = is_estimate or not track.is_length_stated
             if extractor.sound is None:
-                fps, found.frames[feature] = source.video.fps, count
+                fps, found.frames[feature] = track.describe().fps, count
             else:
                 found.sound_seconds[feature] = count / extractor.sound.rate
             if not count:
                 sampler.check_start(track.end_seconds)
             check_length(feature, extractor.streams, sampler, count)
+            size = partial(frame_size, ReadOptions.of(extractor.settings))
             rows = rows_of(extractor.streams, sampler.items(count))
-            found.shapes[feature] = {
-                stream.key: (rows, *_row_shape(stream, frame_size)) for stream in extractor.streams
-            }
+            found.shapes[feature] = {stream.key: (rows, *_row_shape(stream, size)) for stream in extractor.streams}
         except MediaError as error:
             found.reasons[feature] = reason_of(error, name)
     length = None if seconds is None else float(seconds)
-    return replace(found, seconds=length, fps=None if fps is None else float(fps), is_estimate=is_estimate)
+    return replace(found, seconds=length, fps=fps, is_estimate=is_estimate)
 
 
 def _row_shape(stream: Stream, frame_size: Callable[[], tuple[int, int]]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def setting(
     parts: tuple[str, ...] = (),
     main_part: str = "",
     changes_network: bool = True,
-    records_default: bool = True,
+    is_recorded_by_default: bool = True,
 ) -> Any:
     """Declare a setting: a dataclass field with a help text.
 
@@ -40,8 +41,8 @@ def setting(
         compared when a run is repeated.
     changes_network: whether the setting affects which network is built. False for settings that only select the
         frames that the network sees.
-    records_default: False for a setting that outputs were made without before it was added. It is recorded only if it
-        does not have its default value, so that those outputs still count as made with the same settings.
+    is_recorded_by_default: False for a setting that is recorded only if it is not the default. Records made before the
+        setting existed then do not differ from new ones
     names_network: whether the values are names of the family's networks; always assumed for `model_name`
     parts: for a setting of several files (`dict[str, Path]`), the allowed keys. A user gives each file as `name.part`.
     main_part: the key for a file that is given as `name`, without a part
@@ -54,7 +55,7 @@ def setting(
         "parts": parts,
         "main_part": main_part,
         "changes_network": changes_network and changes_values,
-        "records_default": records_default,
+        "is_recorded_by_default": is_recorded_by_default,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -107,6 +108,26 @@ class PictureSettings(FeatureSettings):
         metavar="FPS",
         changes_network=False,
     )
+    video_stream: str | None = setting(
+        None,
+        "Video stream to read, if a file has several: its index as ffprobe shows it, or its language, such as eng.  "
+        "[default: the default stream, then the largest pictures, as the ffmpeg command selects]",
+        metavar="INDEX|LANGUAGE",
+        changes_network=False,
+    )
+    square_pixels: bool = setting(
+        False,
+        "Resize frames whose pixels are not square (as of DVDs) to the width that players show, like FFmpeg's "
+        "scale=iw*sar:ih, before anything else.  [default: take the stored pixels]",
+        changes_network=False,
+        is_recorded_by_default=False,
+    )
+    deinterlace: bool = setting(
+        False,
+        "Deinterlace the frames with FFmpeg's yadif, one frame for each, before anything else.",
+        changes_network=False,
+        is_recorded_by_default=False,
+    )
 
     gaps: str = setting(
         "skip",
@@ -114,13 +135,31 @@ class PictureSettings(FeatureSettings):
         "without frames), hold (repeat the last frame, as FFmpeg does) or fail.",
         metavar="|".join(GAPS),
         changes_network=False,
-        records_default=False,
+        is_recorded_by_default=False,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "extraction_fps")
         check_known(self, gaps=GAPS)
+        check_stream(self, "video_stream")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SoundSettings(FeatureSettings):
+    """Settings of every feature that is computed from sound."""
+
+    audio_stream: str | None = setting(
+        None,
+        "Audio stream to read, if a file has several: its index as ffprobe shows it, or its language, such as eng.  "
+        "[default: the default stream, then the most channels, as the ffmpeg command selects]",
+        metavar="INDEX|LANGUAGE",
+        changes_network=False,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_stream(self, "audio_stream")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,6 +211,13 @@ def check_positive(settings: Any, *names: str) -> None:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
             raise SettingsError(f"{name} must be greater than 0, got {value}")
+
+
+def check_stream(settings: Any, name: str) -> None:
+    """Raise SettingsError if the named setting is neither None nor the index or the language of a stream."""
+    value = getattr(settings, name)
+    if value is not None and not re.fullmatch(r"\d{1,6}|[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", value):
+        raise SettingsError(f"{name} must be the index of a stream (1) or its language (eng), got {value!r}")
 
 
 def check_known(settings: Any, **known: Iterable[str | None]) -> None:
