@@ -2,7 +2,10 @@
 
 import sys
 
-from video_features.cli.reference import main
+from video_features.signals import exit_when_interrupted
 
 if __name__ == "__main__":
+    exit_when_interrupted()  # the import below takes a moment
+    from video_features.cli.reference import main
+
     sys.exit(main())

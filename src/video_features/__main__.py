@@ -1,3 +1,14 @@
-from .cli.main import main
+"""Runs the command `video-features`."""
 
-main()
+from .signals import exit_when_interrupted
+
+
+def main() -> None:
+    exit_when_interrupted()  # the import below takes a moment
+    from .cli.main import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -137,6 +137,15 @@ def _is_joined(character: str) -> bool:
     return bool(character) and not character.isascii() and unicodedata.category(character)[0] in "LMS"
 
 
+def shown(value: object) -> str:
+    """Return a given value for an error message, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print whole numbers of thousands of digits
+        return f"a {type(value).__name__} that is too long to show"
+    return text if len(text) <= 100 else f"{text[:100]} …"
+
+
 def kind_of(reason: str, location: str) -> str:
     """Return a reason without its video-specific parts (location, other paths, measures), to group equal failures."""
     kind = reason.removeprefix(printable(location)).lstrip(": ")

@@ -110,6 +110,26 @@ def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None
         (["models", "timm", "zzz"], "no timm model has 'zzz' in its name"),
         (["models", "tim"], "unknown feature 'tim': did you mean timm?"),
         (["extract", "resnet", "--file-with-video-paths", "nowhere.txt"], "nowhere.txt: cannot be read"),
+        # An unset shell variable: --output-path "$OUT".
+        (["extract", "resnet", "a.mp4", "--output-path", ""], "output_path is empty; was a shell variable unset?"),
+        (["extract", "resnet", "a.mp4", "--weights", " "], "weights is empty; was a shell variable unset?"),
+        (["extract", "i3d", "a.mp4", "--weights.rgb", ""], "weights.rgb is empty; was a shell variable unset?"),
+        (["extract", "resnet", "a.mp4", "--device", ""], "device is empty"),
+        (["extract", "resnet", "a.mp4", "--file-with-video-paths", ""], "file_with_video_paths is empty"),
+        (["status", ""], "OUTPUT_PATH is empty"),
+        (["demo", "--output-path", ""], "output_path is empty"),
+        (
+            ["extract", "resnet", "nowhere.mp4", "--extraction-fps", "1e-9"],
+            "extraction_fps must be at least 0.00001, got 1e-09 (from one frame a day to",
+        ),
+        (
+            ["extract", "resnet", "nowhere.mp4", "--extraction-total", "1000000000"],
+            "extraction_total must be at most 1000000, got 1000000000 (a million frames are 11 hours at 25 fps",
+        ),
+        (
+            ["extract", "resnet", "a.mp4", "--memory-limit", "lots"],
+            "memory_limit must be a number of bytes, such as 4GB",
+        ),
     ],
 )
 def test_wrong_usage_is_explained_with_status_2(arguments: list[str], message: str) -> None:

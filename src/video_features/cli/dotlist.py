@@ -49,7 +49,7 @@ def _pair(word: str) -> tuple[str, str]:
 def _value(key: str, text: str) -> Any:
     try:
         read = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2026-99-99
         read = text
     if read == "" or not text.strip():
         raise SettingsError(f"{key}= has no value (is a variable of the shell unset?): give one, or {key}=null")

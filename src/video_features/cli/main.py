@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import signal
 import sys
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +18,8 @@ import click
 from .. import __version__, registry
 from ..errors import SettingsError
 from ..settings import RunSettings
+from ..settings.parse import check_not_empty
+from ..signals import exit_when_interrupted, raise_when_interrupted
 from .report import explain_errors, presentable, report, report_plans, report_status
 from .weights import weights
 
@@ -176,28 +177,36 @@ def _names(setting: str) -> list[str]:
 def _run(features: list[str], given: dict[str, Any]) -> int:
     as_json, profile = given.pop("log_json"), given.pop("profile")
     with explain_errors(as_json=as_json):
-        list_file = given.pop("file_with_video_paths")
-        from ..tasks.lists import each_listed
-
-        paths = given.pop("paths")
-        if not paths and not list_file and not given["retry_failed"]:
-            raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
-        if list_file:
-            videos = each_listed(list_file)
-            first = list(islice(videos, 1 if given["engine"] == "ray" else None))  # to fail at once if it is unreadable
-            paths = chain(paths, first, videos)
-        dry_run = given.pop("dry_run")
+        list_file, paths, dry_run = given.pop("file_with_video_paths"), given.pop("paths"), given.pop("dry_run")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
         if not dry_run:
             settings = {**DEFAULTS, **settings}
         registry.check_settings(features, settings)
+        paths = _listed(paths, list_file, lazily=given["engine"] == "ray")
+        if not paths and not given["retry_failed"]:
+            raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
         if dry_run:
             from ..runs.planning import plan
 
             return report_plans(plan(paths, features, **settings))
         from ..runs.jobs import Job
 
+        for feature in features:
+            registry.family(feature)  # imports the libraries that it needs
+        raise_when_interrupted()
         return report(Job(paths, features, settings), as_json=as_json, profile=profile)
+
+
+def _listed(paths: tuple[str, ...], list_file: str | None, *, lazily: bool) -> Any:
+    """The paths, then those in a file. Raises SettingsError at once if the file cannot be read."""
+    if list_file is None:
+        return paths
+    check_not_empty("file_with_video_paths", list_file)
+    from ..tasks.lists import each_listed
+
+    videos = each_listed(list_file)
+    first = list(islice(videos, 1 if lazily else None))
+    return chain(paths, first, videos)
 
 
 @cli.command(short_help="Show the progress of the runs in an output folder.")
@@ -209,6 +218,7 @@ def status(output_path: str, as_json: bool) -> None:
     Loads every output and compares it with the settings of the latest run, and with the current weights and video.
     """
     with explain_errors():
+        check_not_empty("OUTPUT_PATH", output_path)
         from ..runs.status import status as read_status
 
         states = read_status(output_path)
@@ -252,15 +262,16 @@ def demo(output_path: str) -> None:
     Needs the extra `demo`: pip install 'video_features[demo]'. Nothing else is downloaded.
     """
     with explain_errors():
+        check_not_empty("output_path", output_path)
         from .demo import show
 
+        registry.family("timm")  # imports the libraries that it needs
+        raise_when_interrupted()
         sys.exit(show(Path(output_path)))
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, leave no half-written files
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` ignores it
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    exit_when_interrupted()
     with explain_errors():
         try:
             sys.exit(cli.main(prog_name="video-features", standalone_mode=False))

@@ -16,6 +16,7 @@ from .. import registry
 from ..errors import SettingsError
 from ..settings import RunSettings, unknown
 from ..settings.parse import coerce, names_of
+from ..signals import exit_when_interrupted, raise_when_interrupted
 from .dotlist import parse
 from .main import DEFAULTS
 from .report import OK, explain_errors, report, report_plans
@@ -57,6 +58,8 @@ HELP = ("-h", "--help")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
+    if arguments is None:
+        exit_when_interrupted()
     words = sys.argv[1:] if arguments is None else list(arguments)
     if not words or any(word in HELP for word in words):
         click.echo(USAGE + ", ".join(registry.names()))
@@ -69,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return report_plans(plan(paths, feature, **settings))
         from ..runs.jobs import Job
 
+        registry.family(feature)  # imports the libraries that it needs
+        raise_when_interrupted()
         return report(Job(paths, feature, {"isolate": DEFAULTS["isolate"], **settings}))
 
 

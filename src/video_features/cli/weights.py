@@ -11,6 +11,7 @@ import click
 from .. import registry
 from ..errors import VideoFeaturesError
 from ..settings.parse import default_network
+from ..signals import raise_when_interrupted
 from ..weights import Weights
 from ..weights.obtain import fetch, find, is_digest_published, verify
 from .report import explain_errors
@@ -53,6 +54,7 @@ def weights_fetch(feature: str, model_name: str | None) -> None:
     """
     with explain_errors():
         family = registry.family(feature)
+        raise_when_interrupted()
         default = default_network(family.Settings)
         wanted = [model_name] if model_name else family.list_models() if default is None else [default]
         for name in wanted:

@@ -9,11 +9,14 @@ from queue import Empty, SimpleQueue
 import torch
 
 from ..errors import VideoFeaturesError
+from ..signals import let_stop
 from ..tasks.videos import Task
 from ..tasks.work import Work
 from .base import LISTEN_SECONDS, Completed, Observer
 from .messages import Broken, Message, Progress, TaskDone, TimeSpent, VideoRead
 from .worker import Stopped, work_through
+
+STOP_SECONDS = 0.8  # how long to wait for the thread; Ctrl-C ends within a second
 
 
 class ThreadExecutor:
@@ -69,7 +72,9 @@ class ThreadExecutor:
     def shutdown(self) -> None:
         self._is_stopping = True
         if self._thread is not None:
-            self._thread.join()
+            # The thread notices at its next frame, or while it waits. A decoder or a server that hangs must not keep
+            # the caller: the thread then stops as soon as it returns from there.
+            self._thread.join(STOP_SECONDS)
 
     def _handle(self, message: Message) -> None:
         worker = str(self._device)
@@ -85,6 +90,7 @@ class ThreadExecutor:
                 raise message.error
 
     def _serve(self) -> None:
+        let_stop(lambda: self._is_stopping)
         try:
             work_through(self._work, self._receive, self._send)
         except Stopped:

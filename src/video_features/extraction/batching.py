@@ -15,9 +15,10 @@ from torch.utils.data import default_collate
 from ..errors import MediaError
 from ..features import Class
 from ..runtimes.base import over_tensors
+from ..runtimes.memory import Held, memory
 from ..runtimes.threads import thread_pools
 from ..timing import timed
-from .preprocessing import Preprocessed
+from .preprocessing import Preprocessed, bytes_of
 from .streams import Row, Span, Stream
 
 TOP_K = 5  # classes per prediction
@@ -79,9 +80,10 @@ class Batches:
 
     def add(self, stream: Stream, size: int, window: PendingWindow) -> None:
         """Queue a window. The batch runs once `size` windows of the stream are queued."""
-        _, _, windows = self._waiting.setdefault(id(stream), (stream, size, []))
+        _, _, windows = self._waiting.get(id(stream), (stream, size, []))
         windows.append(window)
-        if len(windows) == size:
+        self._waiting[id(stream)] = stream, size, windows
+        if len(windows) >= size:  # more if the size was reduced meanwhile, because a full batch does not fit in memory
             self.run(stream)
 
     def run(self, stream: Stream) -> None:
@@ -116,11 +118,20 @@ def _submit_encoding(stream: Stream, size: int, windows: Sequence[PendingWindow]
             item.encoded = encodings, index
 
 
+class _Encodings(list[Any]):
+    """The encodings of items, whose memory is counted as long as they exist."""
+
+    held: Held | None = None
+
+
 def _encode_items(stream: Stream, size: int, items: Sequence[Preprocessed]) -> list[Any]:
-    encodings: list[Any] = []
+    encodings = _Encodings()
+    held = 0
     for _, same_shape in groupby((item.prepared() for item in items), key=lambda tensor: tensor.shape):
         output = stream.run.encode(torch.stack(list(same_shape)), size)
         encodings += output if isinstance(output, Tensor) else zip(*output, strict=True)
+        held += sum(bytes_of(tensor) for tensor in ([output] if isinstance(output, Tensor) else output))
+    encodings.held = memory().hold(held)
     return encodings
 
 

@@ -18,7 +18,8 @@ from ..outputs.layout import Extras
 from ..outputs.provenance import Provenance, WeightsRecord, value_settings, versions
 from ..outputs.rows import Staging
 from ..runtimes.base import Placement
-from ..settings import FeatureSettings, PictureSettings
+from ..settings import FeatureSettings, PictureSettings, RunSettings
+from ..settings.parse import from_mapping
 from ..timeline.segments import segment_of
 from ..timeline.windows import SoundWindow
 from ..weights.obtain import check_file
@@ -73,9 +74,11 @@ class Extractor:
         source: see `open_source` for the accepted types
         source_fps: frames per second of a folder of images or an array
         start_seconds, end_seconds: the segment to extract, by default the whole source
-        Raises MediaError if the source cannot be read to the end, or is too short for one row.
+        Raises MediaError if the source cannot be read to the end, or is too short for one row, and SettingsError if the
+        rate or the segment is invalid.
         """
-        with open_source(source, fps=source_fps, segment=segment_of(start_seconds, end_seconds)) as opened:
+        fps = from_mapping(RunSettings, {"source_fps": source_fps}, of="the run").source_fps  # within its bounds
+        with open_source(source, fps=fps, segment=segment_of(start_seconds, end_seconds)) as opened:
             (result,) = extract_from(opened, [self])
         if isinstance(result, Exception):
             raise result

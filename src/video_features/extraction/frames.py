@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import ClassVar
@@ -147,7 +147,7 @@ class FrameSampler:
     def check_start(self, end: Fraction | None, *, tolerance_seconds: int = 0) -> None:
         check_start_of("video", self.segment, end, tolerance_seconds)
 
-    def _select(self, frame: Frame) -> tuple[list[Frame], Fraction]:
+    def _select(self, frame: Frame) -> tuple[Iterable[Frame], Fraction]:
         """Return the frame for each tick that selects the frame, and the earliest start of the next selected frame."""
         rate, end = self._rate, self._end_of(frame)
         if rate is None:
@@ -161,7 +161,8 @@ class FrameSampler:
             return rate.seconds(tick) + left_out
 
         selected = self.segment.cut(ticks, rate.fps, rate.origin + left_out)
-        return [frame.shown(seconds(tick), seconds(tick + 1)) for tick in selected], seconds(ticks.stop)
+        repeated = (frame.shown(seconds(tick), seconds(tick + 1)) for tick in selected)
+        return repeated, seconds(ticks.stop)  # lazily, as a picture may be shown for an hour at a high rate
 
     def _end_of(self, frame: Frame) -> Fraction:
         """Return until when a frame is repeated, in seconds.

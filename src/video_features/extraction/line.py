@@ -55,6 +55,7 @@ def read(
                 wanted.discard(track)
             if not isinstance(sample, MediaError):
                 on_progress(float(sample.end_seconds))
+            del sample  # a large picture must not stay in memory while the next one is decoded
             if time.monotonic() - last_release > RELEASE_EVERY_SECONDS:
                 release_free_memory()
                 last_release = time.monotonic()
@@ -74,6 +75,7 @@ def _timed(samples: Iterator[T]) -> Iterator[T]:
         if sample is None:
             return
         yield sample
+        del sample
 
 
 def release_free_memory() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import weakref
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..media import Frame
+from ..runtimes.memory import Held, memory
 from ..runtimes.threads import thread_pools
 from ..timing import timed
 from .sampling import Excerpt
@@ -17,6 +20,16 @@ from .streams import Row, Span, Stream
 
 # Larger groups gain little more, and the items of a group stay in memory at full size until they are preprocessed.
 MAX_GROUP_SIZE = 4
+
+
+class _OpenGroups(threading.local):
+    """The groups of a thread that have items and have not begun."""
+
+    def __init__(self) -> None:
+        self.groups: weakref.WeakSet[PreprocessGroup] = weakref.WeakSet()
+
+
+_open = _OpenGroups()
 
 
 class PreprocessGroup:
@@ -31,8 +44,10 @@ class PreprocessGroup:
     def __init__(self, stream: Stream, size: int) -> None:
         self._stream = stream
         self._size = size
-        self._waiting: list[Frame | Excerpt | Row] = []
+        self._waiting: deque[tuple[Frame | Excerpt | Row, Held | None]] = deque()
+        self._count = 0
         self._tensors: Future[list[Tensor]] | None = None
+        self._held: Held | None = None  # the tensors, as long as they are in memory
 
     @property
     def is_open(self) -> bool:
@@ -45,19 +60,58 @@ class PreprocessGroup:
         assert self._tensors is not None, "call begin() before waiting for the tensors of a group"
         return self._tensors
 
-    def add(self, item: Frame | Excerpt | Row) -> Preprocessed:
-        """Add an item; a full group begins at once."""
-        self._waiting.append(item)
-        preprocessed = Preprocessed(_span(item), self, len(self._waiting) - 1)
-        if len(self._waiting) == self._size:
+    def add(self, item: Frame | Excerpt | Row, held: Held | None) -> Preprocessed:
+        """Add an item; a full group begins at once. held: the memory of the item, released once it is preprocessed"""
+        self._waiting.append((item, held))
+        self._count += 1
+        preprocessed = Preprocessed(_span(item), self, self._count - 1)
+        _open.groups.add(self)
+        if self._count == self._size:
             self.begin()
         return preprocessed
 
     def begin(self) -> None:
         """Submit the group without waiting for more items."""
         if self._tensors is None:
-            items, self._waiting = self._waiting, []
-            self._tensors = thread_pools().preparing.submit(_preprocess, self._stream, items)
+            _open.groups.discard(self)
+            self._tensors = thread_pools().preparing.submit(self._preprocess)
+
+    def cancel(self) -> None:
+        """Release the items of a group that has not begun, and never will: errors may refer to it for a long time."""
+        if self._tensors is None:
+            _open.groups.discard(self)
+            while self._waiting:
+                _, held = self._waiting.popleft()
+                if held is not None:
+                    held.release()
+
+    def _preprocess(self) -> list[Tensor]:
+        tensors: list[Tensor] = []
+        try:
+            with timed("preprocessing"):
+                while self._waiting:  # each frame is released as soon as it is preprocessed
+                    item, held = self._waiting.popleft()
+                    try:
+                        tensors.append(self._stream.preprocess(_value(item)))
+                    finally:
+                        if held is not None:
+                            held.release()
+                    del item, held
+        finally:
+            self._waiting.clear()
+        self._held = memory().hold(sum(bytes_of(tensor) for tensor in tensors))
+        return tensors
+
+
+def begin_open_groups() -> None:
+    """Begin every group that this thread has added items to."""
+    for group in list(_open.groups):
+        group.begin()
+
+
+def bytes_of(tensor: Tensor) -> int:
+    """Return the memory of this machine that a tensor keeps, which may be more than the tensor shows of it."""
+    return tensor.untyped_storage().nbytes() if tensor.device.type == "cpu" else 0
 
 
 @dataclass
@@ -83,11 +137,6 @@ class Preprocessed:
             return self.prepared()
         encodings, index = self.encoded
         return encodings.result()[index]
-
-
-def _preprocess(stream: Stream, items: Sequence[Frame | Excerpt | Row]) -> list[Tensor]:
-    with timed("preprocessing"):
-        return [stream.preprocess(_value(item)) for item in items]
 
 
 def _span(item: Frame | Excerpt | Row) -> Span:

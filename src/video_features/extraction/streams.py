@@ -13,17 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import MediaError
+from ..errors import MediaError, SettingsError, counted
 from ..features import Class
 from ..runtimes.base import NetworkSpec, Placement
 from ..runtimes.choose import Runner
 from ..runtimes.devices import default_batch_size
+from ..runtimes.memory import in_gigabytes, memory
 from ..timeline.segments import Segment
 from ..timeline.windows import Window
 from ..weights import LocalWeights, Weights
 from ..weights.obtain import obtain
 from .sampling import Sampler
 from .transforms import single
+
+# A row needs its preprocessed frames, their copy as one clip, and what the first layers of the network make of that,
+# several times as much.
+COPIES_OF_WINDOW = 8
+# Windows of fewer frames fit in memory on any machine, unless the preprocessed frames are large.
+MANY_FRAMES = 1024
+PROBE = (256, 256, 3)
 
 
 def identity(features: Tensor, preprocessed: torch.Size) -> Tensor:
@@ -115,6 +123,41 @@ class Stream:
         """Return the streams from frames or sound up to this stream, which comes last."""
         return [*(self.over.chain() if self.over else []), self]
 
+    @property
+    def frames_per_row(self) -> int:
+        """The number of frames or excerpts, repeated ones included, that are in memory together for a row."""
+        frames = 1
+        for stream in reversed(self.chain()):
+            frames = (frames - 1) * stream.window.step + stream.window.size
+        return frames
+
+    def check_memory(self, frames: int, frame_bytes: int) -> None:
+        """Raise SettingsError if the frames, or other items, of a row do not fit in memory.
+
+        frames: their number; a pair of frames, as for flow, always passes, as no setting makes it smaller
+        frame_bytes: the size of a preprocessed frame
+        """
+        needed, limit = frames * frame_bytes * COPIES_OF_WINDOW, memory().limit
+        if frames > 2 and needed > limit:
+            raise SettingsError(
+                f"stack_size is too large for the memory: a row of {self.key} takes {counted(frames, 'frame')} of "
+                f"{in_gigabytes(frame_bytes)} and about {COPIES_OF_WINDOW} times their memory, {in_gigabytes(needed)}, "
+                f"more than memory_limit={in_gigabytes(limit)}; give a smaller stack_size, or a higher memory_limit"
+            )
+
+    def check_memory_before_reading(self) -> None:
+        """Raise SettingsError if a row takes many frames and they do not fit in memory, whatever the video.
+
+        The size of a preprocessed frame is found with a small grey picture, as most networks take one size only.
+        """
+        if self.frames_per_row <= MANY_FRAMES:
+            return
+        try:
+            preprocessed = self.chain()[0].preprocess(np.full(PROBE, 128, np.uint8))
+        except Exception:  # not a feature of frames, or not of frames this small: the first frame will tell
+            return
+        self.check_memory(self.frames_per_row, preprocessed.nbytes)
+
     def rows(self, items: int) -> int:
         """Return the number of rows for `items` frames or excerpts."""
         for stream in self.chain():
@@ -131,6 +174,11 @@ class Stream:
             if stream.window.tail == "drop" and not (padded and stream is self):
                 required = (required - 1) * stream.window.step + stream.window.size
         return required
+
+
+def rows_that_fit(row_bytes: int) -> int:
+    """Return how many rows a batch may have at most, at least 1. row_bytes: the preprocessed items of a row"""
+    return max(1, memory().limit // max(1, row_bytes * COPIES_OF_WINDOW))
 
 
 def all_streams(streams: Sequence[Stream]) -> list[Stream]:

@@ -27,7 +27,7 @@ def channels_first(rgb: RGB) -> Tensor:
 
 def unit_range(rgb: RGB) -> Tensor:
     """uint8 (H, W, 3) → float32 (3, H, W) in 0 … 1."""
-    return channels_first(rgb).float().div(255)
+    return channels_first(rgb).float().div_(255)  # in place: a large picture in floats takes gigabytes
 
 
 def resize_bilinear(image: Tensor, size: tuple[int, int] | None = None, *, scale: float | None = None) -> Tensor:

@@ -57,6 +57,7 @@ def _until_error(track: FileTrack[Any], samples: Iterator[Frame | Sound], active
     try:
         for sample in samples:
             yield track, sample
+            del sample  # a large picture must not stay in memory while the next one is decoded
     except MediaError as error:
         active.remove(track)
         yield track, error

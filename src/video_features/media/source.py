@@ -30,13 +30,21 @@ class Frame:
         start is 0
     is_merged: True if this stands for several consecutive frames that nobody needs, and has no picture
     rgb: uint8 (H, W, 3), converted on first use in the calling thread, so that an unused frame costs no conversion
+    size: height and width in pixels as they are stored, to estimate the memory of a conversion; None if unknown
     """
 
     def __init__(
-        self, seconds: Fraction, end_seconds: Fraction, to_rgb: Callable[[], RGB], *, is_merged: bool = False
+        self,
+        seconds: Fraction,
+        end_seconds: Fraction,
+        to_rgb: Callable[[], RGB],
+        size: tuple[int, int] | None = None,
+        *,
+        is_merged: bool = False,
     ) -> None:
         self.seconds = seconds
         self.end_seconds = end_seconds
+        self.size = size
         self.is_merged = is_merged
         self._to_rgb: Callable[[], RGB] | None = to_rgb
         self._rgb: RGB | None = None
@@ -53,7 +61,7 @@ class Frame:
 
     def shown(self, seconds: Fraction, end_seconds: Fraction) -> Frame:
         """Return the same picture, shown at another time. The RGB conversion is shared."""
-        return Frame(seconds, end_seconds, lambda: self.rgb)
+        return Frame(seconds, end_seconds, lambda: self.rgb, self.size)
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,14 @@ class Stills:
         for k in range(self._count):
             if self not in tracks:
                 return
-            yield self, Frame(k / self.fps, (k + 1) / self.fps, partial(self._picture, k))
+            yield self, Frame(k / self.fps, (k + 1) / self.fps, partial(self._picture, k), self._size(k))
 
     def _picture(self, k: int) -> RGB:
         raise NotImplementedError
+
+    def _size(self, k: int) -> tuple[int, int] | None:
+        """Return the height and width of a picture if they are known without decoding it."""
+        return None
 
 
 class ImageFolder(Stills):
@@ -109,6 +113,13 @@ class ImageFolder(Stills):
         except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:  # SyntaxError: EXIF
             raise MediaError(f"{self._images[k]}: not an image that Pillow can read ({in_one_line(error)})") from error
 
+    def _size(self, k: int) -> tuple[int, int] | None:
+        try:
+            with PIL.Image.open(self._images[k]) as image:  # reads only the header
+                return image.height, image.width
+        except Exception:  # `_picture` reports it
+            return None
+
 
 class FrameArray(Stills):
     """Frames in memory: RGB, uint8 (T, H, W, 3)."""
@@ -123,6 +134,9 @@ class FrameArray(Stills):
 
     def _picture(self, k: int) -> RGB:
         return cast(RGB, self._rgb[k])
+
+    def _size(self, k: int) -> tuple[int, int]:
+        return self._rgb.shape[1], self._rgb.shape[2]
 
 
 def _eight_bits(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
 from av.stream import Disposition
 
-from ..errors import MediaError, counted, printable
+from ..errors import MediaError, counted
 from .container import FFMPEG_ERRORS, Container
-
-log = logging.getLogger(__name__)
 
 COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 # Tiles of one picture, or layers that complete another stream.
@@ -100,13 +97,13 @@ def _best(
     rank: Callable[[Any], tuple[int, ...]],
     stills: Collection[int] = (),
 ) -> Any:
-    """Return the first stream of the highest rank. Logs a warning that names the others."""
+    """Return the first stream of the highest rank. A warning names the others."""
     best = max(streams, key=rank)
     others = [_description(stream, stills) for stream in streams if stream is not best]
     if others and not is_picture_file(container):  # there, they are its cover and its transparency
-        log.warning(
-            "%s: takes %s stream %s of %d, not %s; %s_stream chooses another",
-            *(printable(container.location), kind, _description(best, stills), len(streams), ", ".join(others), kind),
+        container.warnings.add(
+            f"takes {kind} stream {_description(best, stills)} of {len(streams)}, not {', '.join(others)}; "
+            f"{kind}_stream chooses another"
         )
     return best
 

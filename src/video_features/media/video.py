@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
 UNLISTED: Any = object()  # the packets of a stream have not been listed yet
 # A file with fewer frames per second than this, and for a longer time than its header states, is damaged.
 MIN_PLAUSIBLE_FPS = 5
+MAX_DECODER_PIXELS = 300_000_000  # in all frames that are decoded at once; half a gigabyte in 8 bits
 SIDE_DATA_TYPES = 64  # an upper bound: FFmpeg 8 has 32 types
 
 
@@ -49,6 +51,10 @@ class VideoTrack(FileTrack[Frame]):
         self._packets = 0
         self._starts: list[Fraction] = []
         self._has_fields = False  # True if a frame is interlaced; each of its fields may be in a packet of its own
+        # Each of FFmpeg's decoder threads holds a frame. FFmpeg starts one more than there are cores, at most 16.
+        threads = MAX_DECODER_PIXELS // max(1, stream.codec_context.width * stream.codec_context.height)
+        if threads < min(16, (os.cpu_count() or 1) + 1):
+            stream.codec_context.thread_count = max(1, threads)
         self._times = DisplayTimes(stream.time_base or 1 / self.fps, start_ticks(container.handle, stream))
         # The last frame and its start. It is held back, because it ends where the next frame starts.
         self._pending: tuple[VideoFrame, Fraction] | None = None
@@ -182,7 +188,7 @@ class VideoTrack(FileTrack[Frame]):
         """
         self._check_duration(start, end)
         matrix = self._matrix(decoded)
-        return Frame(start, end, lambda: self._to_rgb(decoded, matrix))
+        return Frame(start, end, lambda: self._to_rgb(decoded, matrix), (decoded.height, decoded.width))
 
     def _matrix(self, decoded: VideoFrame) -> Matrix:
         # Read the matrix again only if the rotation changes. Reading it keeps the frame in memory until the next

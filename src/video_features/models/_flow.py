@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import SettingsError
-from ..settings import FrameSettings, check_positive, setting, unknown
+from ..settings import Bounds, FrameSettings, setting, unknown
 from ..timeline.windows import Window
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ class FlowSettings(FrameSettings):
     """Settings of optical flow features. N frames give N − 1 rows (2, H, W): x and y displacements in pixels."""
 
     side_size: int | None = setting(
-        None, "Resize frames so that one side has this length.  [default: no resizing]", metavar="PIXELS"
+        None,
+        "Resize frames so that one side has this length.  [default: no resizing]",
+        metavar="PIXELS",
+        bounds=Bounds(1, 8192, "8K video is 7680 pixels wide"),
     )
     resize_to_smaller_edge: bool = setting(
         True, "Apply side_size to the smaller side of the frame, or else to the larger side."
@@ -43,7 +46,6 @@ class FlowSettings(FrameSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "side_size")
         if self.flow_dtype not in DTYPES:
             raise SettingsError(unknown("flow_dtype", self.flow_dtype, DTYPES))
 

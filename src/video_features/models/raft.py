@@ -28,7 +28,7 @@ from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weigh
 from ..errors import MediaError, SettingsError
 from ..extraction import Extractor, Resize, Stream, channels_first, identity
 from ..media import RGB
-from ..settings import check_positive, setting, unknown
+from ..settings import Bounds, setting, unknown
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 from ._flow import PAIRS, FlowSettings
 
@@ -92,12 +92,11 @@ class Settings(FlowSettings):
         names_network=True,
     )
     num_flow_updates: int = setting(
-        DEFAULT_UPDATES, "Iterative updates of the flow; more updates are slower and more accurate.", metavar="N"
+        DEFAULT_UPDATES,
+        "Iterative updates of the flow; more updates are slower and more accurate.",
+        metavar="N",
+        bounds=Bounds(1, 1000, "the authors use at most 32"),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "num_flow_updates")
 
 
 def list_models() -> list[str]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..errors import SettingsError
 from ..extraction import Extractor, SoundWindow, Stream, Window, WithHead
-from ..settings import SoundSettings, check_tail, setting, unknown
+from ..settings import Bounds, SoundSettings, check_tail, setting, unknown
 from ..timeline.rates import as_fraction
 from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
 
@@ -39,7 +39,6 @@ FFT_SIZE = 512
 BANDS, LOWEST_HZ, HIGHEST_HZ = 64, 125, 7500
 LOG_OFFSET = 0.01
 WHITENED_LIMIT = 2.0  # whitened values are clipped to ±2 before quantisation
-MIN_HOP_SECONDS = 0.01  # the step between spectrogram frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +56,8 @@ class Settings(SoundSettings):
         "Seconds from the start of one row to the start of the next. A row covers 0.96 s, so shorter hops make rows "
         "overlap.",
         metavar="SECONDS",
+        # The step between spectrogram frames; a row a day is the longest hop.
+        bounds=Bounds(0.01, 24 * 3600, "from the step of the spectrogram, 0.01 s, to a row per day"),
     )
     post_process: bool = setting(
         False, "Whiten and quantise the features to 0 … 255, like AudioSet's published features."
@@ -70,8 +71,6 @@ class Settings(SoundSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not MIN_HOP_SECONDS <= self.hop_seconds < float("inf"):
-            raise SettingsError(f"hop_seconds must be at least {MIN_HOP_SECONDS}, got {self.hop_seconds}")
         check_tail(self.tail)
 
 

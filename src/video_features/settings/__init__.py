@@ -2,6 +2,7 @@
 
 from ..errors import SettingsError
 from .declare import (
+    Bounds,
     ClipSettings,
     FeatureSettings,
     FrameSettings,
@@ -16,6 +17,7 @@ from .declare import (
 from .run import RunSettings
 
 __all__ = [
+    "Bounds",
     "ClipSettings",
     "FeatureSettings",
     "FrameSettings",

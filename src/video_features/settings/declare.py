@@ -9,16 +9,45 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import typing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import SettingsError, shown
 from ..timeline.windows import TAILS
 
 RUNTIMES = ("auto", "torch", "compile", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16")
 GAPS = ("skip", "hold", "fail")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """The smallest and the largest value of a number. Generous: they only stop values that no video can fill.
+
+    why: the reason for the bounds, for the error
+    """
+
+    minimum: float
+    maximum: float
+    why: str
+
+
+def _plain(number: float) -> str:
+    return f"{number:f}".rstrip("0").rstrip(".")
+
+
+# Below, the exact fraction of a rate would be 0. Above, the fastest cameras have fewer pictures per second.
+FPS = Bounds(0.00001, 10_000, "from one frame a day to the rate of high-speed cameras")
+# More frames than 11 hours have at 25 fps. A shorter video would repeat its pictures for hours.
+TOTAL = Bounds(1, 1_000_000, "a million frames are 11 hours at 25 fps; leave it out to take every frame")
+# A batch waits in memory until it is full.
+BATCH = Bounds(1, 65_536, "the rows of a batch are held in memory together")
+# More frames than an hour has at 25 fps, held in memory together. `memory_limit` usually allows far fewer.
+STACK = Bounds(1, 100_000, "the frames of a clip are held in memory together")
+# Four days at 25 fps. Longer steps give one row per video, as this step does.
+STEP = Bounds(1, 10_000_000, "ten million frames are four days at 25 fps")
 
 
 def setting(
@@ -32,6 +61,7 @@ def setting(
     main_part: str = "",
     changes_network: bool = True,
     is_recorded_by_default: bool = True,
+    bounds: Bounds | None = None,
 ) -> Any:
     """Declare a setting: a dataclass field with a help text.
 
@@ -43,6 +73,7 @@ def setting(
         frames that the network sees.
     is_recorded_by_default: False for a setting that is recorded only if it is not the default. Records made before the
         setting existed then do not differ from new ones
+    bounds: of a number; a family that declares an inherited setting again keeps its bounds
     names_network: whether the values are names of the family's networks; always assumed for `model_name`
     parts: for a setting of several files (`dict[str, Path]`), the allowed keys. A user gives each file as `name.part`.
     main_part: the key for a file that is given as `name`, without a part
@@ -56,6 +87,7 @@ def setting(
         "main_part": main_part,
         "changes_network": changes_network and changes_values,
         "is_recorded_by_default": is_recorded_by_default,
+        "bounds": bounds,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -75,6 +107,7 @@ class FeatureSettings:
         "because larger batches save no time]",
         metavar="N",
         changes_values=False,
+        bounds=BATCH,
     )
     runtime: str = setting(
         "auto",
@@ -94,7 +127,7 @@ class FeatureSettings:
     )
 
     def __post_init__(self) -> None:
-        check_positive(self, "batch_size")
+        check_bounds(self)
         check_known(self, runtime=RUNTIMES, precision=PRECISIONS)
 
 
@@ -107,6 +140,7 @@ class PictureSettings(FeatureSettings):
         "Frames per second to sample, with the same result as FFmpeg's fps filter.  [default: every frame]",
         metavar="FPS",
         changes_network=False,
+        bounds=FPS,
     )
     video_stream: str | None = setting(
         None,
@@ -140,7 +174,6 @@ class PictureSettings(FeatureSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "extraction_fps")
         check_known(self, gaps=GAPS)
         check_stream(self, "video_stream")
 
@@ -167,12 +200,15 @@ class FrameSettings(PictureSettings):
     """Settings of frame features and of optical flow."""
 
     extraction_total: int | None = setting(
-        None, "Number of frames to sample, evenly spaced over the video.", metavar="N", changes_network=False
+        None,
+        "Number of frames to sample, evenly spaced over the video.",
+        metavar="N",
+        changes_network=False,
+        bounds=TOTAL,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "extraction_total")
         if self.extraction_fps is not None and self.extraction_total is not None:
             raise SettingsError("extraction_fps and extraction_total are mutually exclusive: give only one of them")
 
@@ -185,11 +221,13 @@ class ClipSettings(PictureSettings):
         None,
         "Frames per clip; each clip gives one row.  [default: the network's training clip length]",
         metavar="N",
+        bounds=STACK,
     )
     step_size: int | None = setting(
         None,
         "Frames from the start of one clip to the start of the next.  [default: the network's training clip length]",
         metavar="N",
+        bounds=STEP,
     )
     tail: str = setting(
         "drop",
@@ -201,8 +239,28 @@ class ClipSettings(PictureSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "stack_size", "step_size")
         check_tail(self.tail)
+
+
+def bounds_of(cls: type, name: str) -> Bounds | None:
+    """Return the bounds of a setting of the class `cls`, or those of the setting that it declares again."""
+    for base in cls.__mro__:
+        field = base.__dict__.get("__dataclass_fields__", {}).get(name)
+        if field is not None and (bounds := field.metadata.get("bounds")) is not None:
+            return typing.cast(Bounds, bounds)
+    return None
+
+
+def check_bounds(settings: Any) -> None:
+    """Raise SettingsError if a number is outside its bounds."""
+    for field in dataclasses.fields(settings):
+        value, bounds = getattr(settings, field.name), bounds_of(type(settings), field.name)
+        if value is None or bounds is None or bounds.minimum <= value <= bounds.maximum:
+            continue
+        if value <= 0 and bounds.minimum == 1:
+            raise SettingsError(f"{field.name} must be greater than 0, got {shown(value)}")
+        limit = f"at most {_plain(bounds.maximum)}" if value > bounds.maximum else f"at least {_plain(bounds.minimum)}"
+        raise SettingsError(f"{field.name} must be {limit}, got {shown(value)} ({bounds.why})")
 
 
 def check_positive(settings: Any, *names: str) -> None:
@@ -210,7 +268,7 @@ def check_positive(settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
-            raise SettingsError(f"{name} must be greater than 0, got {value}")
+            raise SettingsError(f"{name} must be greater than 0, got {shown(value)}")
 
 
 def check_stream(settings: Any, name: str) -> None:
@@ -244,4 +302,4 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> str:
         hint = f"available: {', '.join(names)}"
     else:
         hint = f"{len(names)} are available, such as {', '.join(names[:3])}"
-    return f"unknown {kind} {str(given)!r}: {hint}"
+    return f"unknown {kind} {shown(str(given))}: {hint}"

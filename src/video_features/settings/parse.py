@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,11 +14,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-from ..errors import SettingsError
+from ..errors import SettingsError, shown
 from ..locations import Location, location_of
 from .declare import unknown
 
 T = TypeVar("T")
+
+MAX_EXPONENT = 400  # of a number as text; 1e999999999 would fill the memory with digits, and no float is that large
+
+
+class Bytes(int):
+    """A number of bytes; a user may write "4GB"."""
 
 
 def coerce(name: str, value: Any, annotation: Any) -> Any:
@@ -26,28 +34,56 @@ def coerce(name: str, value: Any, annotation: Any) -> Any:
     Raises SettingsError if the value cannot be converted.
     """
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none", "")):
+    if isinstance(value, str):
+        check_not_empty(name, value)
+        if "\0" in value:
+            raise SettingsError(f"{name} contains a NUL character, which no text or path may: {shown(value)}")
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none")):
         if type(None) in options:
             return None
         raise SettingsError(f"{name} needs a value")
     target = Location if {Path, str} <= set(options) else next(option for option in options if option is not type(None))
     try:
         return _CONVERTERS[target](value)
-    except (ValueError, TypeError, LookupError, ZeroDivisionError, yaml.YAMLError):
-        raise SettingsError(f"{name} must be {_DESCRIPTIONS[target]}, got {value!r}") from None
+    # RuntimeError: nobody has the home folder `~name`; or, as RecursionError, brackets are nested thousands deep.
+    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, yaml.YAMLError):
+        raise SettingsError(f"{name} must be {_DESCRIPTIONS[target]}, got {shown(value)}") from None
+
+
+def check_not_empty(name: str, value: str) -> None:
+    """Raise SettingsError if a text is empty, which is more likely a mistake than a wish for the default."""
+    if not value.strip():
+        raise SettingsError(f"{name} is empty; was a shell variable unset? (null means: not set)")
 
 
 def _to_int(value: Any) -> int:
-    number = Fraction(str(value))
-    if number.denominator != 1 or isinstance(value, bool):
+    number = _to_fraction(value)
+    if number.denominator != 1:
         raise ValueError
     return int(number)
 
 
 def _to_float(value: Any) -> float:
+    return float(_to_fraction(value))
+
+
+def _to_fraction(value: Any) -> Fraction:
+    """Convert a number or text, such as "0.5", "1e-3" or "30000/1001", as FFmpeg writes frame rates."""
     if isinstance(value, bool):
         raise ValueError
-    return float(Fraction(str(value)))  # accepts "30000/1001", as FFmpeg writes frame rates
+    text = str(value)
+    exponent = re.search(r"e([-+]?[\d_]+)", text, re.IGNORECASE)
+    if exponent is not None and abs(int(exponent[1])) > MAX_EXPONENT:
+        raise OverflowError
+    return Fraction(text)
+
+
+def _to_bytes(value: Any) -> Bytes:
+    if isinstance(value, str) and (found := re.fullmatch(r"(.*?)\s*([kmgt]?)(i?)b", value.strip(), re.IGNORECASE)):
+        number, prefix, binary = found.groups()
+        unit = (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " ")
+        return Bytes(_to_fraction(number) * unit)
+    return Bytes(_to_int(value))
 
 
 def _to_bool(value: Any) -> bool:
@@ -66,11 +102,23 @@ def _to_strings(value: Any) -> tuple[str, ...]:
 
 
 def _to_path(value: Any) -> Path:
-    return Path(value).expanduser()
+    return Path(_path_text(value)).expanduser()
+
+
+def _to_location(value: Any) -> Location:
+    return location_of(_path_text(value))
+
+
+def _path_text(value: Any) -> str:
+    text: str = os.fspath(value)
+    if b"\0" in os.fsencode(text):  # raises ValueError, too, for text that no path can have
+        raise ValueError
+    return text
 
 
 _CONVERTERS: dict[Any, Any] = {
-    Location: location_of,
+    Location: _to_location,
+    Bytes: _to_bytes,
     int: _to_int,
     float: _to_float,
     bool: _to_bool,
@@ -80,6 +128,7 @@ _CONVERTERS: dict[Any, Any] = {
 }
 _DESCRIPTIONS: dict[Any, str] = {
     Location: "a folder or a URL",
+    Bytes: "a number of bytes, such as 4GB or 500MB",
     int: "a whole number",
     float: "a number",
     bool: "true or false",

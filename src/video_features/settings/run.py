@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from fractions import Fraction
+import re
 
-from ..errors import SettingsError
+from ..errors import SettingsError, shown
 from ..locations import Location
-from .declare import check_known, check_positive, setting
+from .declare import FPS, Bounds, check_bounds, check_known, setting
+from .parse import Bytes
 
+# The longest wait that every operating system allows is 49 days.
+SECONDS = Bounds(0.001, 30 * 24 * 3600, "30 days are enough for any video")
+LIMIT = Bounds(1_000_000, 10**15, "bytes; in less than a megabyte only tiny pictures fit")
+WORKERS = Bounds(1, 1_000_000, "no cluster has more")
+SHARE = Bounds(0.001, 10_000, "no machine has more")
+MAX_DEVICES = 256  # each has a process with a copy of the networks
 LAYOUTS = ("flat", "mirror")
 ENGINES = ("local", "ray")
 RAY_SETTINGS = ("address", "workers", "cpus_per_worker", "gpus_per_worker")
@@ -57,7 +64,7 @@ class RunSettings:
         True, "Fill a batch with rows of several videos if one video has fewer than batch_size."
     )
     source_fps: float | None = setting(
-        None, "Frame rate of a folder of images or an array; a video states its own.", metavar="FPS"
+        None, "Frame rate of a folder of images or an array; a video states its own.", metavar="FPS", bounds=FPS
     )
     retry_failed: bool = setting(False, "Process only videos that failed before; without a PATH, all of them.")
     shard: str | None = setting(
@@ -69,16 +76,27 @@ class RunSettings:
         False, "Decode in a separate process, so that a video that crashes or hangs the decoder fails alone."
     )
     time_limit_seconds: float | None = setting(
-        None, "With isolate: give up on a video after this many seconds.", metavar="SECONDS"
+        None, "With isolate: give up on a video after this many seconds.", metavar="SECONDS", bounds=SECONDS
     )
     stall_limit_seconds: float = setting(
-        600.0, "With isolate: give up on a video after this many seconds without a new frame.", metavar="SECONDS"
+        600.0,
+        "With isolate: give up on a video after this many seconds without a new frame.",
+        metavar="SECONDS",
+        bounds=SECONDS,
     )
     claim_seconds: float = setting(
         60.0,
         "Take over a video if the process that works on it has shown no sign of life for this many seconds. All "
         "processes that share an output folder need the same value.",
         metavar="SECONDS",
+        bounds=SECONDS,
+    )
+    memory_limit: Bytes | None = setting(
+        None,
+        "Memory for frames and batches that wait in a process, such as 4GB or 500MB; networks come on top. A picture "
+        "that needs more fails.  [default: a quarter of the machine's memory, shared by its processes]",
+        metavar="BYTES",
+        bounds=LIMIT,
     )
     engine: str = setting(
         "local", "Where to run: local (this machine) or ray (a Ray cluster; needs the extra `ray`).", metavar="NAME"
@@ -93,22 +111,24 @@ class RunSettings:
         None,
         "With engine ray: maximum number of workers.  [default: as many as the cluster has room for at any time]",
         metavar="N",
+        bounds=WORKERS,
     )
     cpus_per_worker: float | None = setting(
         None,
         "With engine ray: CPUs per worker.  [default: 4; with a GPU, an equal share of the machine's CPUs]",
         metavar="N",
+        bounds=SHARE,
     )
     gpus_per_worker: float | None = setting(
         None,
         "With engine ray: GPUs per worker; 0.5 puts two workers on one GPU.  [default: 1 if the cluster has GPUs]",
         metavar="N",
+        bounds=dataclasses.replace(SHARE, minimum=0),
     )
 
     def __post_init__(self) -> None:
         check_known(self, layout=LAYOUTS, engine=ENGINES)
-        check_positive(self, "source_fps", "time_limit_seconds", "stall_limit_seconds", "claim_seconds")
-        check_positive(self, "workers", "cpus_per_worker")
+        check_bounds(self)
         self._check_engine()
         if (self.layout == "mirror") != (self.input_root is not None):
             raise SettingsError(
@@ -118,6 +138,11 @@ class RunSettings:
             raise SettingsError("device and devices are mutually exclusive: give only one of them")
         if not self.device_names:
             raise SettingsError("devices must name at least one device, such as cuda:0,cuda:1")
+        if len(self.device_names) > MAX_DEVICES:
+            raise SettingsError(
+                f"devices must name at most {MAX_DEVICES} devices, each with a process of its own, "
+                f"got {len(self.device_names)}"
+            )
         _ = self.part  # raises SettingsError if shard is invalid
 
     def _check_engine(self) -> None:
@@ -129,8 +154,6 @@ class RunSettings:
                 )
         elif given := [name for name in RAY_SETTINGS if getattr(self, name) is not None]:
             raise SettingsError(f"{' and '.join(given)} can only be given with engine=ray (--engine ray)")
-        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < float("inf"):
-            raise SettingsError(f"gpus_per_worker must be 0 or greater, got {self.gpus_per_worker}")
         for name in ("cpus_per_worker", "gpus_per_worker"):
             if (share := getattr(self, name) or 0) > 1 and share % 1:
                 raise SettingsError(f"{name} must be a whole number if greater than 1, as Ray requires, got {share:g}")
@@ -162,11 +185,7 @@ class RunSettings:
         """The shard to process: (index from 0, number of shards). Raises SettingsError if `shard` is invalid."""
         if self.shard is None:
             return 0, 1
-        try:
-            part = Fraction(self.shard)
-            number, _, count = self.shard.partition("/")
-            if 0 < part <= 1:
-                return int(number) - 1, int(count)
-        except (ValueError, ZeroDivisionError):
-            pass
-        raise SettingsError(f"shard must be one of 1/n to n/n, such as 1/4, got {self.shard!r}")
+        found = re.fullmatch(r"\s*([0-9]{1,9})/([0-9]{1,9})\s*", self.shard)
+        if found is not None and 1 <= int(found[1]) <= int(found[2]):
+            return int(found[1]) - 1, int(found[2])
+        raise SettingsError(f"shard must be one of 1/n to n/n, such as 1/4, got {shown(self.shard)}")

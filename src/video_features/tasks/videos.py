@@ -49,6 +49,9 @@ class Video:
             _ = self.segment
         except SettingsError as error:
             raise SettingsError(f"{self.shown}: {error}") from None
+        for name in ("start_seconds", "end_seconds"):
+            if not isinstance(seconds := getattr(self, name), (int, float, type(None))):
+                object.__setattr__(self, name, float(seconds))  # a fraction or a NumPy number, which JSON cannot hold
         if self.id is not None and (not self.id or self.id in (".", "..") or set(self.id) & set("/\\\0")):
             raise SettingsError(f"{self.location}: the id is part of file names and cannot be {self.id!r}")
 

@@ -20,6 +20,7 @@ from ..outputs.choose import choose_sink
 from ..outputs.rows import Staging
 from ..registry import family
 from ..runtimes.devices import LARGEST_DEFAULT_BATCH, is_device_failure
+from ..runtimes.memory import limit_memory
 from ..settings import FeatureSettings, RunSettings
 from ..timing import timed
 from ..weights import LocalWeights
@@ -47,13 +48,17 @@ class WorkerConfig:
         return list(self.by_feature)
 
     def extractors(self) -> list[Extractor]:
-        """Build one extractor per feature. Raises WeightsError if weights cannot be obtained.
+        """Build one extractor per feature. The weights are on this machine afterwards, but no network is loaded yet.
 
-        The weights are on this machine afterwards, but no network is loaded yet.
+        Raises WeightsError if weights cannot be obtained, and SettingsError if a clip does not fit in memory.
         """
+        limit_memory(self.run)
         built = [
             family(feature).build(settings, predict=self.run.show_pred) for feature, settings in self.by_feature.items()
         ]
+        for extractor in built:
+            for stream in extractor.all_streams():
+                stream.check_memory_before_reading()
         for extractor in built:
             for stream in extractor.all_streams():
                 key = extractor.feature, stream.key

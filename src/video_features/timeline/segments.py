@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..errors import SettingsError
+from ..errors import SettingsError, shown
 from .rates import as_fraction
+
+MAX_SECONDS = 100_000_000  # three years, longer than any recording
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,18 @@ def segment_of(start_seconds: float | None, end_seconds: float | None) -> Segmen
     """
     if start_seconds is None and end_seconds is None:
         return None
+    start = _checked_seconds("start_seconds", 0 if start_seconds is None else start_seconds)
+    return Segment(start, None if end_seconds is None else _checked_seconds("end_seconds", end_seconds))
+
+
+def _checked_seconds(name: str, seconds: float) -> Fraction:
     try:
-        return Segment(as_fraction(start_seconds or 0), None if end_seconds is None else as_fraction(end_seconds))
-    except (ValueError, OverflowError) as error:  # from NaN or infinity
-        raise SettingsError(str(error)) from None
+        number = math.nan if isinstance(seconds, str) else float(seconds)
+    except (ValueError, TypeError, OverflowError):  # OverflowError: a whole number of hundreds of digits
+        number = math.nan
+    if not abs(number) <= MAX_SECONDS:  # true for NaN, too
+        raise SettingsError(f"{name} must be a number of seconds up to {MAX_SECONDS}, got {shown(seconds)}")
+    return as_fraction(number)
 
 
 def in_seconds(seconds: Fraction) -> str:
