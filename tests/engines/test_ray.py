@@ -201,7 +201,8 @@ def test_names_that_come_twice_are_refused_where_outputs_are_replaced(
     assert f"would have the same names as those of {videos[0]}, which comes first" in ends[str(other)].reason
 
 
-def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a worker changes its folder; the old one comes back after the test
     run = RunSettings(engine="ray", output_path=tmp_path / "out")
     with pytest.raises(
         OutputError, match=r"/out: does not exist on \S+; with engine=ray it must be the absolute path of"
@@ -305,7 +306,7 @@ def test_settings_that_cannot_be(videos: list[Path], tmp_path: Path, s3: str) ->
         ({"engine": "ray", "output_path": out, "devices": "cpu,cpu"}, "devices applies to this machine only"),
         ({"output_path": out, "workers": 2, "address": "auto"}, "address and workers can only be given with engine"),
         ({"engine": "rey"}, "unknown engine 'rey': did you mean ray"),
-        ({"engine": "ray", "output_path": out, "gpus_per_worker": -1}, "gpus_per_worker must be 0 or greater"),
+        ({"engine": "ray", "output_path": out, "gpus_per_worker": -1}, "gpus_per_worker must be at least 0"),
         (
             {"engine": "ray", "output_path": out, "gpus_per_worker": 1.5},
             "must be a whole number if greater than 1",

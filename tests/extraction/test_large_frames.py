@@ -20,7 +20,7 @@ from conftest import grey_levels, write_video
 from families import colour
 from video_features import Extractor, SettingsError, extract, registry
 from video_features.extraction import Window, WithHead, as_clip, channels_first
-from video_features.media.stills import FrameArray
+from video_features.media.formats.stills import FrameArray
 from video_features.runtimes.memory import memory
 from video_features.signals import let_stop, result_of
 

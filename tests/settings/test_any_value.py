@@ -17,7 +17,7 @@ from conftest import grey_levels, tones, write_sound
 from video_features import MediaError, SettingsError, Video, VideoFeaturesError, WeightsError, extract, registry
 from video_features.outputs.formats import check_format
 from video_features.settings import RunSettings
-from video_features.settings.declare import bounds_of
+from video_features.settings.bounds import bounds_of
 from video_features.settings.parse import Bytes, names_of
 from video_features.settings.resolve import resolve
 from video_features.tasks.lists import read_list

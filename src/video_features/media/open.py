@@ -35,7 +35,7 @@ def open_source(
     """
     identity = identity or identify(source, array_name=array_name)
     if identity.is_stills:
-        from .stills import FrameArray, ImageFolder
+        from .formats.stills import FrameArray, ImageFolder
 
         if isinstance(source, np.ndarray):
             return FrameArray(source, identity, fps=fps, segment=segment)

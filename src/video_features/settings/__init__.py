@@ -1,8 +1,8 @@
 """User settings: names, defaults, help texts and typed values."""
 
 from ..errors import SettingsError
+from .bounds import Bounds
 from .declare import (
-    Bounds,
     ClipSettings,
     FeatureSettings,
     FrameSettings,

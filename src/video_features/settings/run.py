@@ -7,7 +7,8 @@ import re
 
 from ..errors import SettingsError, shown
 from ..locations import Location
-from .declare import FPS, Bounds, check_bounds, check_known, setting
+from .bounds import FPS, Bounds, check_bounds
+from .declare import check_known, setting
 from .parse import Bytes
 
 # The longest wait that every operating system allows is 49 days.

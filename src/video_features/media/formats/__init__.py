@@ -1,1 +1,1 @@
-"""Formats that FFmpeg's demuxers do not read whole: animated WebP, pictures of tiles, and WAV files over 4 GB."""
+"""Sources that FFmpeg does not read, or not whole: image folders and arrays, animations, tiles, and WAV over 4 GB."""

@@ -19,9 +19,9 @@ from ...timeline.segments import Segment
 from ..container import Container
 from ..identity import Identity
 from ..source import RGB, Frame, ReadOptions, Track, Wants
-from ..stills import Stills
 from ..streams import PART_OF_ANOTHER, is_picture_file
 from ..timestamps import Shown
+from .stills import Stills
 
 # Browsers show a picture with a duration of 0 as long as this.
 ZERO_DURATION = Fraction(1, 10)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageOps
 
-from ..errors import MediaError, in_one_line
-from ..timeline.rates import as_fraction
-from ..timeline.segments import Segment
-from .identity import Identity, images_of
-from .source import BY_DEFAULT, RGB, Frame, ReadOptions, SoundTrack, Track, TrackRecord, Wants, Warnings
-from .timestamps import Shown
+from ...errors import MediaError, in_one_line
+from ...timeline.rates import as_fraction
+from ...timeline.segments import Segment
+from ..identity import Identity, images_of
+from ..source import BY_DEFAULT, RGB, Frame, ReadOptions, SoundTrack, Track, TrackRecord, Wants, Warnings
+from ..timestamps import Shown
 
 
 class Stills:
