@@ -16,9 +16,10 @@ RESTART_SECONDS = Fraction(1, 2)
 # beyond the end of the sound, is a timestamp error.
 GAP_SECONDS = Fraction(1, 10)
 LONGEST_GAP_SECONDS = 3600
-# A frame that is shown for more seconds than this, or than this many times as long as the frame before it, precedes a
-# gap in which frames are missing.
+# A frame that is shown for more seconds than this, and for more than this many times as long as the frame before it,
+# precedes a gap in which frames are missing. So does a frame that is shown for more than a minute.
 LONGEST_HOLD = 10
+LONGEST_HOLD_SECONDS = 60
 
 
 class GapFinder:
@@ -30,20 +31,16 @@ class GapFinder:
 
     def __init__(self, fps: Fraction) -> None:
         self._usual = 1 / fps  # how long the frame before was shown
-        self.count = 0
-        self.seconds = Fraction(0)
 
     def end_of(self, start: Fraction, following: Fraction) -> Fraction:
         """Return when a frame ends: when the following frame starts or, if a gap is between them, where the gap starts.
 
         start, following: the start of the frame and of the following frame in seconds
         """
-        if following - start <= LONGEST_HOLD * max(Fraction(1), self._usual):
+        if following - start <= min(LONGEST_HOLD_SECONDS, LONGEST_HOLD * max(Fraction(1), self._usual)):
             self._usual = following - start or self._usual
             return following
-        self.count += 1
-        self.seconds += following - start - self._usual
-        return start + self._usual
+        return start + min(self._usual, Fraction(LONGEST_HOLD))
 
 
 @dataclass(frozen=True)
