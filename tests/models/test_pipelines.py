@@ -166,10 +166,15 @@ def i3d(standin_file: Callable[[str, str], Path], flow_cache: dict[tuple[str, ..
 
 
 class CachingRuntime:
-    """A runtime that caches results. Several such runtimes may share a cache."""
+    """A runtime that caches results. Several such runtimes may share a cache.
+
+    If another runtime has cached a result, the first result of each method is computed again and compared. The others
+    are taken from the cache: two runtimes differ by rounding only.
+    """
 
     def __init__(self, runtime: Any, known: dict[tuple[str, ...], Any]) -> None:
         self._runtime, self._known = runtime, known
+        self._compared: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runtime, name)
@@ -177,10 +182,14 @@ class CachingRuntime:
     def __call__(self, method: str, batch: Any) -> Any:
         leaves, _ = torch.utils._pytree.tree_flatten(batch)
         digests = [hashlib.sha256(leaf.contiguous().numpy().tobytes()).hexdigest() for leaf in leaves]
-        key = (self.name, method, *digests)
+        key = (method, *digests)
         if key not in self._known:
-            self._known[key] = self._runtime(method, batch)
-        return torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, self._known[key])
+            self._known[key] = self.name, self._runtime(method, batch)
+        origin, result = self._known[key]
+        if origin != self.name and method not in self._compared:
+            torch.testing.assert_close(self._runtime(method, batch), result, rtol=1e-3, atol=1e-3)
+            self._compared.add(method)
+        return torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, result)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +212,7 @@ def test_raft(bikes24: npt.NDArray[np.uint8], raft: Extractor) -> None:
     assert np.allclose(features.end_timestamps_ms, np.arange(2, 25) * 40)
 
 
-@in_both
+@pytest.mark.parametrize("runtime", ["openvino", "torch"], indirect=True)  # the faster one fills the cache
 def test_i3d(bikes24: npt.NDArray[np.uint8], i3d: Extractor) -> None:
     features = i3d.extract(bikes24, source_fps=25)
     assert list(features.values) == ["rgb", "flow"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from conftest import write_video
 from video_features import SettingsError, WeightsError, extract, load
+from video_features.runtimes import openvino
 from video_features.runtimes.base import NetworkSpec, Placement
 from video_features.runtimes.choose import Runner, choose_runtime
 from video_features.runtimes.openvino import OpenVino, cache_folder
@@ -136,6 +139,27 @@ def test_a_converted_network_is_kept_and_not_built_again(runtime: str) -> None:
     assert len(built) == 2 and not torch.allclose(first[0], other[0])
     Runner(spec(build, "kept"), CPU)(torch.randn(2, 3))  # a new shape needs a new conversion
     assert len(built) == 3
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_a_converted_network_that_computes_something_else_is_not_used(
+    runtime: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    convert = openvino._convert
+
+    def convert_another_network(network: Any, leaves: list[Tensor]) -> Any:
+        other = copy.deepcopy(network)
+        with torch.no_grad():
+            other.network.weights.weight *= 1.1
+        return convert(other, leaves)
+
+    monkeypatch.setattr(openvino, "_convert", convert_another_network)
+    network, batch = UnequalSides(), torch.ones(1, 3)
+    run = Runner(spec(lambda: network, "converted wrongly"), CPU)
+    assert torch.equal(run(batch)[0], network(batch)[0])
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning.startswith("sides: OpenVINO cannot run the network (its results differ from PyTorch's by ")
+    assert "torch" in run.runtime.name
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)

@@ -19,7 +19,7 @@ LONGEST_GAP_SECONDS = 3600
 # A frame that is shown for more seconds than this, and for more than this many times as long as the frame before it,
 # precedes a gap in which frames are missing. So does a frame that is shown for more than a minute.
 LONGEST_HOLD = 10
-LONGEST_HOLD_SECONDS = 60
+LONGEST_HOLD_SECONDS = Fraction(60)
 
 
 class GapFinder:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VERSION = openvino.__version__.partition("-")[0]
+MAX_DIFFERENCE = 0.01  # from PyTorch, relative to the largest value; rounding gives less than 0.001
 MODEL = "network.xml"  # OpenVINO writes the weights to network.bin in the same folder
 
 
@@ -104,13 +105,14 @@ class OpenVino:
         core = _core()
         passes, threads = passes_at_once(thread_pools().threads, are_long=self._spec.passes_are_long)
         file = self._folder / _digest(shapes) / MODEL
-        if file.exists():
-            model = core.read_model(file)
-        else:
+        is_new = not file.exists()
+        if is_new:
             if self._network is None:
                 self._network = self._spec.build()
-            model = _convert(self._network, method, batch, leaves)
-            _save_model(model, file)
+            flat = _FlatMethod(self._network.eval(), method, batch).eval()
+            model = _convert(flat, leaves)
+        else:
+            model = core.read_model(file)
         compiled = core.compile_model(
             model,
             "CPU",
@@ -124,6 +126,9 @@ class OpenVino:
         requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(passes):
             requests.put(compiled.create_infer_request())
+        if is_new:
+            _check(compiled, flat, leaves)
+            _save_model(model, file)
         return requests
 
 
@@ -157,7 +162,7 @@ class _FlatMethod(nn.Module):
         return tuple(tensors_of(outputs))
 
 
-def _convert(network: nn.Module, method: str, batch: Any, leaves: list[Tensor]) -> Any:
+def _convert(network: _FlatMethod, leaves: list[Tensor]) -> Any:
     """Convert a network's method to an OpenVINO model for batches of this shape."""
     example = tuple(leaf.clone() for leaf in leaves)
     # A network built in inference mode can be traced only without gradients.
@@ -165,13 +170,25 @@ def _convert(network: nn.Module, method: str, batch: Any, leaves: list[Tensor]) 
         warnings.simplefilter("ignore")  # shapes become constants in the trace, as intended
         # By default, PyTorch runs the network twice more to compare a second trace with the first.
         decoder = TorchScriptPythonDecoder(
-            _FlatMethod(network.eval(), method, batch).eval(),
+            network,
             example_input=example,
             trace_kwargs={"check_trace": False},
         )
         model = openvino.convert_model(decoder, example_input=example)
     model.reshape({index: list(leaf.shape) for index, leaf in enumerate(leaves)})
     return model
+
+
+def _check(compiled: Any, network: _FlatMethod, leaves: list[Tensor]) -> None:
+    """Raise RuntimeError if a converted network computes something else than PyTorch, before it is cached."""
+    with torch.no_grad():
+        expected = network(*leaves)
+    found = compiled.create_infer_request().infer([leaf.numpy() for leaf in leaves]).to_tuple()
+    for theirs, ours in zip(expected, found, strict=True):
+        difference = float(np.abs(theirs.numpy() - ours).max(initial=0))
+        largest = float(theirs.abs().max()) if theirs.numel() else 0.0
+        if difference > MAX_DIFFERENCE * largest:  # False where PyTorch gives NaN
+            raise RuntimeError(f"its results differ from PyTorch's by {difference:.3g} of {largest:.3g}")
 
 
 def _digest(text: str) -> str:
