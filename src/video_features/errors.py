@@ -137,7 +137,7 @@ def _is_joined(character: str) -> bool:
     return bool(character) and not character.isascii() and unicodedata.category(character)[0] in "LMS"
 
 
-def shown(value: object) -> str:
+def abbreviated(value: object) -> str:
     """Return a given value for an error message, shortened."""
     try:
         text = repr(value)

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from ..errors import SettingsError, shown
+from ..errors import SettingsError, abbreviated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,9 @@ def check_bounds(settings: Any) -> None:
         if value is None or bounds is None or bounds.minimum <= value <= bounds.maximum:
             continue
         if value <= 0 and bounds.minimum == 1:
-            raise SettingsError(f"{field.name} must be greater than 0, got {shown(value)}")
+            raise SettingsError(f"{field.name} must be greater than 0, got {abbreviated(value)}")
         limit = f"at most {_plain(bounds.maximum)}" if value > bounds.maximum else f"at least {_plain(bounds.minimum)}"
-        raise SettingsError(f"{field.name} must be {limit}, got {shown(value)} ({bounds.why})")
+        raise SettingsError(f"{field.name} must be {limit}, got {abbreviated(value)} ({bounds.why})")
 
 
 def _plain(number: float) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError, shown
+from ..errors import SettingsError, abbreviated
 from ..timeline.windows import TAILS
 from .bounds import BATCH, FPS, STACK, STEP, TOTAL, Bounds, check_bounds
 
@@ -219,7 +219,7 @@ def check_positive(settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
-            raise SettingsError(f"{name} must be greater than 0, got {shown(value)}")
+            raise SettingsError(f"{name} must be greater than 0, got {abbreviated(value)}")
 
 
 def check_stream(settings: Any, name: str) -> None:
@@ -253,4 +253,4 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> str:
         hint = f"available: {', '.join(names)}"
     else:
         hint = f"{len(names)} are available, such as {', '.join(names[:3])}"
-    return f"unknown {kind} {shown(str(given))}: {hint}"
+    return f"unknown {kind} {abbreviated(str(given))}: {hint}"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from ..errors import SettingsError, shown
+from ..errors import SettingsError, abbreviated
 from ..locations import Location, location_of
 from .declare import unknown
 
@@ -37,7 +37,7 @@ def coerce(name: str, value: Any, annotation: Any) -> Any:
     if isinstance(value, str):
         check_not_empty(name, value)
         if "\0" in value:
-            raise SettingsError(f"{name} contains a NUL character, which no text or path may: {shown(value)}")
+            raise SettingsError(f"{name} contains a NUL character, which no text or path may: {abbreviated(value)}")
     if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none")):
         if type(None) in options:
             return None
@@ -47,7 +47,7 @@ def coerce(name: str, value: Any, annotation: Any) -> Any:
         return _CONVERTERS[target](value)
     # RuntimeError: nobody has the home folder `~name`; or, as RecursionError, brackets are nested thousands deep.
     except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, yaml.YAMLError):
-        raise SettingsError(f"{name} must be {_DESCRIPTIONS[target]}, got {shown(value)}") from None
+        raise SettingsError(f"{name} must be {_DESCRIPTIONS[target]}, got {abbreviated(value)}") from None
 
 
 def check_not_empty(name: str, value: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from ..errors import SettingsError, shown
+from ..errors import SettingsError, abbreviated
 from ..locations import Location
 from .bounds import FPS, Bounds, check_bounds
 from .declare import check_known, setting
@@ -189,4 +189,4 @@ class RunSettings:
         found = re.fullmatch(r"\s*([0-9]{1,9})/([0-9]{1,9})\s*", self.shard)
         if found is not None and 1 <= int(found[1]) <= int(found[2]):
             return int(found[1]) - 1, int(found[2])
-        raise SettingsError(f"shard must be one of 1/n to n/n, such as 1/4, got {shown(self.shard)}")
+        raise SettingsError(f"shard must be one of 1/n to n/n, such as 1/4, got {abbreviated(self.shard)}")

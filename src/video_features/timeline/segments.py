@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..errors import SettingsError, shown
+from ..errors import SettingsError, abbreviated
 from .rates import as_fraction
 
 MAX_SECONDS = 100_000_000  # three years, longer than any recording
@@ -78,7 +78,7 @@ def _checked_seconds(name: str, seconds: float) -> Fraction:
     except (ValueError, TypeError, OverflowError):  # OverflowError: a whole number of hundreds of digits
         number = math.nan
     if not abs(number) <= MAX_SECONDS:  # true for NaN, too
-        raise SettingsError(f"{name} must be a number of seconds up to {MAX_SECONDS}, got {shown(seconds)}")
+        raise SettingsError(f"{name} must be a number of seconds up to {MAX_SECONDS}, got {abbreviated(seconds)}")
     return as_fraction(number)
 
 
