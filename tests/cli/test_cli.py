@@ -115,8 +115,8 @@ def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None
         (["extract", "resnet", "a.mp4", "--weights", " "], "weights is empty; was a shell variable unset?"),
         (["extract", "i3d", "a.mp4", "--weights.rgb", ""], "weights.rgb is empty; was a shell variable unset?"),
         (["extract", "resnet", "a.mp4", "--device", ""], "device is empty"),
-        (["extract", "resnet", "a.mp4", "--file-with-video-paths", ""], "file_with_video_paths is empty"),
-        (["status", ""], "OUTPUT_PATH is empty"),
+        (["extract", "resnet", "a.mp4", "--file-with-video-paths", ""], "file_with_video_paths: an empty path"),
+        (["status", ""], "output_path: an empty path"),
         (["demo", "--output-path", ""], "output_path is empty"),
         (
             ["extract", "resnet", "nowhere.mp4", "--extraction-fps", "1e-9"],

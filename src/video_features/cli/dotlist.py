@@ -15,6 +15,7 @@ import yaml
 
 from ..errors import SettingsError, in_one_line
 from ..locations import why_not_a_file
+from ..settings.parse import check_not_empty
 
 CONFIG = "config"
 
@@ -51,8 +52,7 @@ def _value(key: str, text: str) -> Any:
         read = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2026-99-99
         read = text
-    if read == "" or not text.strip():
-        raise SettingsError(f"{key}= has no value (is a variable of the shell unset?): give one, or {key}=null")
+    check_not_empty(key, "" if read == "" else text)
     return read if read is None or isinstance(read, (list, str)) else text
 
 
@@ -108,7 +108,7 @@ def _flattened(read: dict[Any, Any], where: str) -> Iterator[tuple[str, Any]]:
     for key, value in read.items():
         if isinstance(value, dict):
             yield from ((f"{key}.{part}", inner) for part, inner in _flattened(value, where))
-        elif value == "":
-            raise SettingsError(f"{where}: {key} has no value: give one, or null")
         else:
+            if isinstance(value, str):
+                check_not_empty(f"{where}: {key}", value)
             yield str(key), value

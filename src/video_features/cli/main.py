@@ -201,7 +201,6 @@ def _listed(paths: tuple[str, ...], list_file: str | None, *, lazily: bool) -> A
     """The paths, then those in a file. Raises SettingsError at once if the file cannot be read."""
     if list_file is None:
         return paths
-    check_not_empty("file_with_video_paths", list_file)
     from ..tasks.lists import each_listed
 
     videos = each_listed(list_file)
@@ -218,7 +217,6 @@ def status(output_path: str, as_json: bool) -> None:
     Loads every output and compares it with the settings of the latest run, and with the current weights and video.
     """
     with explain_errors():
-        check_not_empty("OUTPUT_PATH", output_path)
         from ..runs.status import status as read_status
 
         states = read_status(output_path)

@@ -18,13 +18,14 @@ import click
 from ..errors import SettingsError, VideoFeaturesError, counted, kind_of, printable, redacted
 from ..features import Outcome, Prediction
 from ..locations import shown
+from ..signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from ..runs.jobs import Job
     from ..runs.planning import Plan
     from ..runs.status import Status
 
-OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_USAGE = 0, 1, 2
 STATUSES = ("done", "skipped", "failed")
 
 

@@ -26,7 +26,6 @@ class GapFinder:
     """Finds gaps between the frames of a video, in display order.
 
     fps: average frames per second
-    count, seconds: the number of gaps so far, and their length in all
     """
 
     def __init__(self, fps: Fraction) -> None:

@@ -20,7 +20,7 @@ from ..timing import timed
 from .threads import cores_here
 
 SHARE_OF_MACHINE = 4  # by default, a quarter: the networks, their activations and other programs need the rest
-DEFAULT_CPUS_PER_WORKER = 4  # of a Ray worker
+DEFAULT_CPUS_PER_WORKER = 4.0  # with engine=ray, without a GPU
 COLLECT_AFTER_WAITS = 20  # two seconds in which nothing was released
 FALLBACK_BYTES = 8 * 10**9  # if the system does not tell how much memory it has
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import SettingsError, in_one_line
+from ...runtimes.memory import DEFAULT_CPUS_PER_WORKER
 from ...settings import RunSettings
 
-DEFAULT_CPUS = 4.0  # per worker
 # Outcomes and forwarded log messages report everything that a user needs.
 QUIET: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
 
@@ -65,7 +65,7 @@ def share_of_worker(run: RunSettings, nodes: Sequence[Mapping[str, Any]]) -> tup
     if gpus and with_gpus:
         return max(1.0, min(node.get("CPU", 0) * gpus / node["GPU"] for node in with_gpus) // 1), gpus
     largest = max((node["Resources"].get("CPU", 0) for node in nodes), default=0)
-    return max(1.0, min(DEFAULT_CPUS, largest)) if largest else DEFAULT_CPUS, gpus
+    return max(1.0, min(DEFAULT_CPUS_PER_WORKER, largest)) if largest else DEFAULT_CPUS_PER_WORKER, gpus
 
 
 def room_for(cpus: float, gpus: float, nodes: Sequence[Mapping[str, Any]]) -> int:
