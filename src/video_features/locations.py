@@ -23,7 +23,7 @@ WRONG_ENCODING = (
     "(iconv -f WINDOWS-1252 -t UTF-8)"
 )
 EMPTY_PATH = "an empty path; is a shell variable unset?"
-# A server that sends nothing for so long is given up.
+# How long to wait for a connection, and for the next bytes of a server.
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 15.0, 60.0
 # Reading one of these may never end, or may block until another process writes to it.
 SPECIAL_FILES = {

@@ -78,8 +78,8 @@ class _ThreadState(threading.local):
 _this_thread = _ThreadState()
 
 
-def let_stop(is_stopping: Callable[[], bool]) -> None:
-    """Let this thread be stopped: once `is_stopping` returns True, `check_stop` and `result_of` raise in it."""
+def stop_when(is_stopping: Callable[[], bool]) -> None:
+    """Stop this thread once `is_stopping` returns True: `check_stop` and `result_of` then raise in it."""
     _this_thread.is_stopping = is_stopping
 
 

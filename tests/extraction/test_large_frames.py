@@ -22,7 +22,7 @@ from video_features import Extractor, SettingsError, extract, registry
 from video_features.extraction import Window, WithHead, as_clip, channels_first
 from video_features.media.formats.stills import FrameArray
 from video_features.runtimes.memory import memory
-from video_features.signals import let_stop, result_of
+from video_features.signals import result_of, stop_when
 
 COUNT, HEIGHT, WIDTH = 20, 300, 400
 FRAME_BYTES = 16 * HEIGHT * WIDTH  # what a frame counts for: 1.92 MB
@@ -197,7 +197,7 @@ def test_a_thread_stops_while_it_waits() -> None:
     is_stopping, stopped = threading.Event(), threading.Event()
 
     def wait() -> None:
-        let_stop(is_stopping.is_set)
+        stop_when(is_stopping.is_set)
         try:
             result_of(never)
         except KeyboardInterrupt:

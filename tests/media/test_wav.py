@@ -20,6 +20,7 @@ from conftest import tones
 from video_features import MediaError, plan
 from video_features.media import identify, open_source, samples_of
 from video_features.media.formats import wav
+from video_features.media.source import Warnings
 
 RATE = 8000
 SMALL_WRAP = 1 << 16
@@ -81,7 +82,11 @@ def test_sound_is_read_to_its_end_and_not_beyond(
         samples, duration = read(path)
         np.testing.assert_array_equal(samples, expected)
         assert duration == Fraction(len(expected), RATE)
-        assert f"its header states {len(data) % SMALL_WRAP} bytes of sound, and holds {len(data)}" in caplog.text
+        states = f"the header states {len(data) % SMALL_WRAP} bytes of sound, and the file holds {len(data)}:"
+        assert states in caplog.text
+        with open_source(str(path)) as source:
+            (warning,) = source.warnings.texts()  # the outcome has these
+        assert warning.startswith(states)
         caplog.clear()
 
 
@@ -138,7 +143,7 @@ def test_a_real_file_over_4_gb_is_known_to_be_as_long_as_it_is(
     assert planned.seconds == seconds and planned.sound_seconds == {"vggish": seconds}
     assert "the sizes have wrapped round at 4 GB" in caplog.text
 
-    opened = wav.mended(f"file:{path}", identify(path))
+    opened = wav.repaired(f"file:{path}", identify(path), Warnings("a.wav"))
     assert not isinstance(opened, str)
     with opened, av.open(opened) as container:
         container.seek((seconds - 1) * rate, stream=container.streams[0])

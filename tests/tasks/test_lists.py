@@ -97,7 +97,7 @@ def test_a_list_with_raw_names_of_files(tmp_path: Path) -> None:
 
 def test_a_list_whose_encoding_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes("a.mp4\n".encode("utf-16")[:-1])
-    with pytest.raises(SettingsError, match=r"list\.txt: not a valid text \('utf-16.* save the list as UTF-8"):
+    with pytest.raises(SettingsError, match=r"list\.txt: not valid text \('utf-16.* save the list as UTF-8"):
         read_list(str(tmp_path / "list.txt"))
     (tmp_path / "list.txt").write_bytes("a.mp4\n".encode("utf-16-le"))
     with pytest.raises(

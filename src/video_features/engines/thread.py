@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 import torch
 
 from ..errors import VideoFeaturesError
-from ..signals import let_stop
+from ..signals import stop_when
 from ..tasks.videos import Task
 from ..tasks.work import Work
 from .base import LISTEN_SECONDS, Completed, Observer
@@ -90,7 +90,7 @@ class ThreadExecutor:
                 raise message.error
 
     def _serve(self) -> None:
-        let_stop(lambda: self._is_stopping)
+        stop_when(lambda: self._is_stopping)
         try:
             work_through(self._work, self._receive, self._send)
         except Stopped:

@@ -121,7 +121,7 @@ class Extractor:
         return FrameSampler(self.settings, track, source.segment, lambda: source.shown(options))
 
     def check_files(self) -> None:
-        """Raise WeightsError if a checkpoint file given by the user does not exist."""
+        """Raise WeightsError if a path of a checkpoint given by the user is not a file."""
         for stream in self.all_streams():
             check_file(stream.weights, model=stream.model)
 

@@ -19,7 +19,11 @@ SPARSE_RATIO = 2  # source frames per selected frame, from which on the other fr
 
 
 class FrameSampler:
-    """Selects frames: all, at a constant rate, or a given number. See `Sampler`."""
+    """Selects frames: all, at a constant rate, or a given number. See `Sampler`.
+
+    shown: returns when the video shows frames, and may read all of it; called for extraction_total only. Without it,
+        the header is relied on
+    """
 
     padding_hint: ClassVar[str] = "repeats the last frame to fill the row"
     pads = False
@@ -70,7 +74,7 @@ class FrameSampler:
         """Return the rate that spreads `total` frames evenly over the time in which the video shows frames."""
         track = self.track
         count = track.frame_count()
-        if (shown := self._what_is_shown()) is not None:
+        if (shown := self._shown_or_none()) is not None:
             within = [self.segment.overlap(*stretch) for stretch in self._stretches(shown)]
             seconds = sum((end - start for start, end in within), Fraction(0))
             if seconds and (len(within) > 1 or not shown.agrees(count, track.fps)):
@@ -79,7 +83,7 @@ class FrameSampler:
         share = self.segment.share(track.start_seconds, _end_seconds(track, count)) or 1
         return ConstantRate(rate_for_total(total, track.fps, count * share), self.segment.start)
 
-    def _what_is_shown(self) -> Shown | None:
+    def _shown_or_none(self) -> Shown | None:
         try:
             return None if self._shown is None else self._shown()
         except MediaError:  # extraction meets the same error, and reports it

@@ -28,14 +28,21 @@ class MediaFile:
     """A file in any container format and codec that FFmpeg reads. See `MediaSource`.
 
     file: the input for PyAV: `file:PATH`, or an open binary file
+    warnings: of the file so far
     Raises MediaError if FFmpeg cannot read the file.
     """
 
-    def __init__(self, file: str | IO[bytes], identity: Identity, segment: Segment | None = None) -> None:
+    def __init__(
+        self,
+        file: str | IO[bytes],
+        identity: Identity,
+        segment: Segment | None = None,
+        warnings: Warnings | None = None,
+    ) -> None:
         self.identity = identity
         self.segment = segment
         self.location = identity.location
-        self.container = Container(file, identity)
+        self.container = Container(file, identity, warnings)
         # The chosen streams, {setting: stream}, and the tracks, so that equal options share a track and its decoding.
         self._video_streams: dict[str | None, Any] = {}
         self._audio_streams: dict[str | None, Any] = {}

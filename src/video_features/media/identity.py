@@ -40,8 +40,8 @@ class Identity:
     """The identity of a source, and its current version.
 
     name: the name for the outputs: the file name without its suffix, or the folder or array name
-    location: the path or URL as the user wrote it, or the array name, for messages; a URL without secrets
-    address: the location for the record: an absolute path, a URL without secrets, or the digest of an array
+    location: the path or the array name as the user wrote it, or the URL without its secrets, for messages
+    address: the location for the record: an absolute path, a URL without its secrets, or the digest of an array
     size_bytes: size of the file, of all images together, or of the array; None if unknown
     modified_ns: modification time of the file or of the newest image, in nanoseconds since 1970; None if unknown
     is_stills: True for an image folder or an array, which have no frame rate of their own

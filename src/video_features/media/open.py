@@ -12,7 +12,7 @@ from ..locations import is_remote, local_path
 from ..timeline.segments import Segment
 from .identity import Identity, Source, identify
 from .remote import open_remote
-from .source import MediaSource
+from .source import MediaSource, Warnings
 
 
 def open_source(
@@ -58,9 +58,10 @@ def _open_file(file: str | IO[bytes], identity: Identity, segment: Segment | Non
     # Deferred, because these import the FFmpeg libraries.
     from .file import MediaFile
     from .formats.animation import needs_pillow, open_with_pillow
-    from .formats.wav import mended
+    from .formats.wav import repaired
 
-    opened = MediaFile(mended(file, identity), identity, segment)
+    warnings = Warnings(identity.location)
+    opened = MediaFile(repaired(file, identity, warnings), identity, segment, warnings)
     if not needs_pillow(opened.container):
         return opened
     return open_with_pillow(opened.container, identity, segment)

@@ -66,7 +66,7 @@ class Deinterlacer:
 class SquarePixels:
     """Resizes pictures to square pixels, to RGB, with FFmpeg's filter `scale`. Several threads may use it at once.
 
-    aspect: the width of a pixel for its height
+    aspect: the width of a pixel divided by its height
     location: the file, for messages
     """
 
@@ -111,12 +111,12 @@ def square_pixels(stream: Any, location: str) -> SquarePixels | None:
 
 
 def square_size(width: int, height: int, aspect: Fraction, *, is_turned: bool) -> tuple[int, int]:
-    """Return the width and the height with square pixels, as of ffmpeg's `scale=iw*sar:ih`.
+    """Return the width and the height with square pixels, as ffmpeg's `scale=iw*sar:ih` computes them.
 
     This changes the width of the picture as shown.
 
-    aspect: the width of a pixel for its height
-    is_turned: whether players turn the picture by 90°, so that its width becomes its height
+    aspect: the width of a pixel divided by its height
+    is_turned: whether players turn the picture by 90°, so that its width is shown as its height
     """
     if is_turned:
         return width, int(height * (aspect.denominator / aspect.numerator)) or height

@@ -29,14 +29,14 @@ MAX_COPY_BYTES = 4 << 30  # of a file that a server does not send in parts
 DISK_RESERVE_BYTES = 256 << 20  # stays free beside such a copy
 BLOCK_BYTES = 1 << 20
 HTML_TYPES = ("text/html", "application/xhtml+xml")
-TOO_MANY_REQUESTS = (408, 429)
+RETRIED_STATUSES = (408, 429)  # timeout, too many requests; and every status from 500 on but 501
 
 
 def remote_size(url: str) -> int | None:
     """Return the size of a file in bytes; None if the server does not state it. Raises MediaError if there is none."""
     store, path = store_of(url, error=MediaError)
     if is_web(url):
-        size: int | None = _patiently(url, partial(store.info, path))["size"]
+        size: int | None = _with_retries(url, partial(store.info, path))["size"]
         return size
     with _open_in_store(url, store, path) as file:
         return getattr(file, "size", None)
@@ -62,20 +62,20 @@ def _open_in_store(url: str, store: Any, path: str) -> IO[bytes]:
 
 
 def _open_on_web(url: str, store: Any, path: str) -> Any:
-    info = _patiently(url, partial(store.info, path))
+    info = _with_retries(url, partial(store.info, path))
     size: int | None = info["size"]
     if info.get("mimetype") in HTML_TYPES:
         _check_is_no_page(url, store, path, info.get("url", url))
     if size and info.get("partial", True):
-        file = _PatientFile(url, store.open(path, "rb", size=size))
+        file = _RetryingFile(url, store.open(path, "rb", size=size))
         if file.has_parts():
             return file
         file.close()
     return _copied(url, store, path, size)
 
 
-class _PatientFile:
-    """A file of a web server that is read in parts. Failed reads are repeated, see `_patiently`."""
+class _RetryingFile:
+    """A file of a web server that is read in parts. Failed reads are repeated, see `_with_retries`."""
 
     def __init__(self, url: str, file: Any) -> None:
         self._url = url
@@ -84,7 +84,7 @@ class _PatientFile:
 
     def read(self, size: int = -1) -> bytes:
         read: Callable[[int], bytes] = self._file.read
-        return _patiently(self._url, partial(read, size))
+        return _with_retries(self._url, partial(read, size))
 
     def has_parts(self) -> bool:
         """Return True if the server sends parts of the file, or if the file is read as a single part."""
@@ -92,7 +92,7 @@ class _PatientFile:
             return True
         self._file.seek(self._file.size - 1)
         try:
-            return len(_patiently(self._url, partial(self._file.read, 1), passing=ValueError)) == 1
+            return len(_with_retries(self._url, partial(self._file.read, 1), passing=ValueError)) == 1
         except ValueError:  # fsspec: "The HTTP server doesn't appear to support range requests"
             return False
         finally:
@@ -107,7 +107,7 @@ def _check_is_no_page(url: str, store: Any, path: str, final_url: str) -> None:
             first: bytes = stream.read(512)
             return first
 
-    if _patiently(url, start).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if _with_retries(url, start).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         elsewhere = "" if shown(final_url) == shown(url) else f", from {shown(final_url)}"
         raise MediaError(
             f"{shown(url)}: expected a video or sound, and the server sends a web page (text/html){elsewhere}; does "
@@ -127,7 +127,7 @@ def _copied(url: str, store: Any, path: str, size: int | None) -> IO[bytes]:
     )
     copy = tempfile.TemporaryFile(prefix="video_features-")  # noqa: SIM115  # the caller closes it
     try:
-        _patiently(url, partial(_copy, url, store, path, copy, limit))
+        _with_retries(url, partial(_copy, url, store, path, copy, limit))
     except BaseException:
         copy.close()
         raise
@@ -153,7 +153,7 @@ def _too_large(url: str, limit: int) -> MediaError:
     )
 
 
-def _patiently(url: str, call: Callable[[], T], *, passing: type[Exception] | tuple[()] = ()) -> T:
+def _with_retries(url: str, call: Callable[[], T], *, passing: type[Exception] | tuple[()] = ()) -> T:
     """Return the result of a request. If it fails for a reason that may pass, try again after a pause.
 
     passing: errors that are raised as they are
@@ -183,7 +183,7 @@ def _explained(error: BaseException, host: str) -> tuple[bool, str]:
     if isinstance(error, FileNotFoundError):
         return False, _meaning_of(404)
     if isinstance(error, aiohttp.ClientResponseError):
-        may_pass = error.status in TOO_MANY_REQUESTS or (error.status >= 500 and error.status != 501)
+        may_pass = error.status in RETRIED_STATUSES or (error.status >= 500 and error.status != 501)
         return may_pass, _meaning_of(error.status)
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:  # before Python 3.11, asyncio has its own
         return True, f"no answer from the server {host} within {READ_TIMEOUT_SECONDS:g} s"

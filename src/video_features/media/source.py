@@ -185,7 +185,7 @@ class MediaSource(Protocol):
     """An open video or audio file, image folder or array. Also a context manager, which closes the source.
 
     identity: the identity of the source
-    location: the path or URL as the user wrote it, or the array name, for messages
+    location: the path or the array name as the user wrote it, or the URL without its secrets, for messages
     segment: the part to read; None means the whole source
     warnings: what was repaired, left out or contradictory in the source so far
     """

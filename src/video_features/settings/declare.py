@@ -44,7 +44,7 @@ def setting(
     changes_network: whether the setting affects which network is built. False for settings that only select the
         frames that the network sees.
     is_recorded_by_default: False for a setting that is recorded only if it is not the default. Records made before the
-        setting existed then do not differ from new ones
+        setting existed then do not differ from new ones. The default None needs no such care.
     bounds: of a number; a family that declares an inherited setting again keeps its bounds
     names_network: whether the values are names of the family's networks; always assumed for `model_name`
     parts: for a setting of several files (`dict[str, Path]`), the allowed keys. A user gives each file as `name.part`.
@@ -123,18 +123,17 @@ class PictureSettings(FeatureSettings):
     )
     square_pixels: bool = setting(
         False,
-        "Resize frames whose pixels are not square (as of DVDs) to the width that players show, like FFmpeg's "
-        "scale=iw*sar:ih, before anything else.  [default: take the stored pixels]",
+        "Resize frames whose pixels are not square, as on DVDs, to the width that players show, before anything else.  "
+        "[default: take the pixels as stored]",
         changes_network=False,
         is_recorded_by_default=False,
     )
     deinterlace: bool = setting(
         False,
-        "Deinterlace the frames with FFmpeg's yadif, one frame for each, before anything else.",
+        "Deinterlace all frames with FFmpeg's yadif filter, before anything else. The number of frames stays the same.",
         changes_network=False,
         is_recorded_by_default=False,
     )
-
     gaps: str = setting(
         "skip",
         "Where the timestamps jump forward and a frame would be shown for more than 10 s: skip (no rows for the time "

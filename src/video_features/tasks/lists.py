@@ -59,9 +59,7 @@ def each_listed(file: str) -> Iterator[Video]:
                 has_warned = True
             yield found
     except UnicodeError as error:
-        raise SettingsError(
-            f"file_with_video_paths={file}: not a valid text ({error}); save the list as UTF-8"
-        ) from None
+        raise SettingsError(f"file_with_video_paths={file}: not valid text ({error}); save the list as UTF-8") from None
 
 
 def _each(file: str) -> Iterator[Video]:

@@ -1,4 +1,4 @@
-"""Says what a file looks like that is not a checkpoint, so that the reason helps more than the library's error."""
+"""Tells what a file that is not a checkpoint looks like, because the library's error does not help."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGNATURES = {
     b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it first",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it first",
     b"Rar!": "a RAR archive: unpack it first",
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file, as of Keras: convert it to PyTorch",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file, such as Keras writes: convert it to PyTorch",
     b"\x93NUMPY": "a NumPy array, not named tensors",
     b"GGUF": "a GGUF file: convert it to PyTorch",
 }

@@ -55,8 +55,8 @@ def read(path: Path) -> StateDict:
 def unreadable(path: Path, error: Exception) -> WeightsError:
     """Return the error for a file that a loader refused. It says what the file looks like, if that is known.
 
-    error: the loader's error, which is quoted otherwise if it was made for readers. Errors of unpickling are not: they
-        come from inside the unpickler, or recommend the unsafe loader.
+    error: the loader's error, which is quoted if nothing is known of the file. Errors of unpickling are never quoted:
+        they come from inside the unpickler, or recommend the unsafe loader.
     """
     from safetensors import SafetensorError
 

@@ -1,19 +1,16 @@
-"""Reads the header of WAV files, and mends that of files over 4 GB whose 32-bit sizes have wrapped round."""
+"""Reads the header of WAV files, and repairs that of files over 4 GB whose 32-bit sizes have wrapped round."""
 
 from __future__ import annotations
 
 import io
-import logging
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import IO, Any, cast
 
-from ...errors import printable
 from ..container import binary_file
 from ..identity import Identity
-
-log = logging.getLogger(__name__)
+from ..source import Warnings
 
 WAV_HEADER_BYTES = 1 << 20
 # A program that does not know the size of the sound in advance writes 0, or a size of at least this many bytes.
@@ -41,13 +38,14 @@ def wav_seconds(header: bytes) -> Fraction | None:
     return None
 
 
-def mended(file: str | IO[bytes], identity: Identity) -> str | IO[bytes]:
+def repaired(file: str | IO[bytes], identity: Identity, warnings: Warnings) -> str | IO[bytes]:
     """Return the file, or, if it is a WAV file whose sizes have wrapped round, the same sound as an RF64 file.
 
     RF64 is WAV with sizes of 64 bits. FFmpeg would read only what the wrapped size states, and would take minutes to
-    search the rest for chunks. A warning states the real size.
+    search the rest for chunks.
 
     file: the input for PyAV: `file:PATH`, or an open binary file
+    warnings: receives a warning that states the real size
     """
     if not identity.size_bytes or identity.size_bytes < WRAP:
         return file
@@ -61,9 +59,9 @@ def mended(file: str | IO[bytes], identity: Identity) -> str | IO[bytes]:
         else:
             opened.seek(0)
         return file
-    log.warning(
-        "%s: its header states %d bytes of sound, and holds %d: the sizes have wrapped round at 4 GB; reads all of it",
-        *(printable(identity.location), data[1], size),
+    warnings.add(
+        f"the header states {data[1]} bytes of sound, and the file holds {size}: the sizes have wrapped round at 4 GB; "
+        "all of the sound is read"
     )
     start = data[0]
     sizes = struct.pack("<4sIQQQI", b"ds64", 28, identity.size_bytes - 8 + 36, size, 0, 0)
