@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from conftest import grey_levels, write_video
 from families import colour
-from video_features import Extractor, extract, registry
+from video_features import extract
 from video_features.engines import worker as reader
 from video_features.extraction import WithHead
 from video_features.extraction.extractor import extract_from
@@ -43,23 +43,8 @@ class Recorder(nn.Module):
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """The network of the family `colour`. A row identifies the picture and the size of the video."""
     network = Recorder()
-    change_stream(monkeypatch, build_network=lambda path: WithHead(network, head=None))
+    colour.change_stream(monkeypatch, build_network=lambda path: WithHead(network, head=None))
     return network
-
-
-def change_stream(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Register the family `colour` with these fields of its stream changed."""
-    build = colour.build
-
-    def changed(settings: colour.Settings, *, predict: bool) -> Extractor:
-        extractor = build(settings, predict=predict)
-        for name, value in changes.items():
-            setattr(extractor.streams[0], name, value)
-        return extractor
-
-    monkeypatch.setattr(colour, "build", changed)
-    modules = {**registry._modules(), "colour": colour.__name__}
-    monkeypatch.setattr(registry, "_modules", lambda: modules)
 
 
 def videos(folder: Path, counts: list[int]) -> list[Path]:
@@ -94,7 +79,7 @@ def test_a_video_that_breaks_off_costs_the_next_one_nothing(
 
     network = Encodes(nn.Identity(), head=None)
     pairs = {"window": Window(2, 1), "collate": lambda window: window[0]}
-    change_stream(monkeypatch, encodes=True, build_network=lambda path: network, **pairs)
+    colour.change_stream(monkeypatch, encodes=True, build_network=lambda path: network, **pairs)
     size = {"codec": "rawvideo", "pix_fmt": "bgr24"}
     whole = write_video(tmp_path / "whole.avi", grey_levels(40), **size)
     broken = tmp_path / "broken.avi"

@@ -8,17 +8,19 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import Tensor, nn
 
 from conftest import grey_levels, write_video
 from families import colour
-from video_features import Extractor, SettingsError, extract, registry
+from video_features import SettingsError, extract
 from video_features.extraction import Window, WithHead, as_clip, channels_first
 from video_features.media.formats.stills import FrameArray
 from video_features.runtimes.memory import memory
@@ -37,21 +39,8 @@ def frames() -> np.ndarray[Any, np.dtype[np.uint8]]:
 @pytest.fixture
 def change(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Register the family `colour` with these fields of its stream changed."""
-    build = colour.build
-
-    def change(**changes: Any) -> None:
-        def changed(settings: colour.Settings, *, predict: bool) -> Extractor:
-            extractor = build(settings, predict=predict)
-            for name, value in changes.items():
-                setattr(extractor.streams[0], name, value)
-            return extractor
-
-        monkeypatch.setattr(colour, "build", changed)
-
-    modules = {**registry._modules(), "colour": colour.__name__}
-    monkeypatch.setattr(registry, "_modules", lambda: modules)
-    change()
-    return change
+    colour.change_stream(monkeypatch)
+    return partial(colour.change_stream, monkeypatch)
 
 
 def test_a_picture_that_alone_exceeds_the_limit_fails_with_its_size(
@@ -61,7 +50,9 @@ def test_a_picture_that_alone_exceeds_the_limit_fails_with_its_size(
     images = tmp_path / "images"
     images.mkdir()
     write_video(images / "%d.png", grey_levels(3, HEIGHT, WIDTH), codec="png", pix_fmt="rgb24")
-    for source in (video, images, frames):
+    first, *rest = map(PIL.Image.fromarray, frames[:3])
+    first.save(animation := tmp_path / "animation.webp", save_all=True, append_images=rest, duration=40)
+    for source in (video, images, animation, frames):
         (outcome,) = extract(source, "colour", source_fps=25, memory_limit="1.9MB")
         assert (outcome.status, outcome.error) == ("failed", "MediaError")
         assert "a frame of 400 × 300 pixels needs 1.92MB, more than memory_limit=1.9MB" in outcome.reason

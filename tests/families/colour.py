@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from video_features import registry
 from video_features.extraction import Extractor, Stream, WithHead
 from video_features.media import RGB
 from video_features.settings import FrameSettings
 from video_features.weights import Weights
+
+if TYPE_CHECKING:
+    from pytest import MonkeyPatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +39,18 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
 def mean_and_size(rgb: RGB) -> torch.Tensor:
     return torch.tensor([*rgb.mean(axis=(0, 1)), *rgb.shape[:2]], dtype=torch.float32)
+
+
+def change_stream(monkeypatch: MonkeyPatch, **changes: Any) -> None:
+    """Register the family `colour` with these fields of its stream changed."""
+    original = build
+
+    def changed(settings: Settings, *, predict: bool) -> Extractor:
+        extractor = original(settings, predict=predict)
+        for name, value in changes.items():
+            setattr(extractor.streams[0], name, value)
+        return extractor
+
+    monkeypatch.setattr(sys.modules[__name__], "build", changed)
+    modules = {**registry._modules(), "colour": __name__}
+    monkeypatch.setattr(registry, "_modules", lambda: modules)

@@ -158,4 +158,4 @@ class Animation(Stills):
 
 
 def _frame(start: Fraction, end: Fraction, rgb: RGB) -> Frame:
-    return Frame(start, end, lambda: rgb)
+    return Frame(start, end, lambda: rgb, (rgb.shape[0], rgb.shape[1]))
