@@ -38,7 +38,7 @@ RUNS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "at 25 fps": (["colour"], {"extraction_fps": 25}),
     "7 in all": (["colour"], {"extraction_total": 7}),
 }
-FILES_PER_CALL = 25  # one call of `extract` takes half a second to end
+FILES_PER_CALL = 25
 MEMORY_BYTES = 2 << 30  # more than before a file; the files are a few kilobytes
 ADDRESSES_BYTES = 12 << 30  # beyond this an allocation fails, so that the machine survives
 FOREIGN = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning)\b|Traceback|\.py\b")

@@ -35,7 +35,7 @@ class ThreadExecutor:
         self._tasks: list[Task] = []  # in progress
         self._reading: Task | None = None
         self._thread: threading.Thread | None = None
-        self._submitted: SimpleQueue[Task] = SimpleQueue()
+        self._submitted: SimpleQueue[Task | None] = SimpleQueue()  # None wakes the thread when it is to stop
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._is_stopping = False
 
@@ -71,6 +71,7 @@ class ThreadExecutor:
 
     def shutdown(self) -> None:
         self._is_stopping = True
+        self._submitted.put(None)
         if self._thread is not None:
             # The thread notices at its next frame, or while it waits. A decoder or a server that hangs must not keep
             # the caller: the thread then stops as soon as it returns from there.
@@ -101,13 +102,12 @@ class ThreadExecutor:
             self._send(Broken(error))
 
     def _receive(self, timeout: float | None) -> Task | None:
-        while True:
-            self._raise_if_stopping()
-            try:
-                return self._submitted.get(timeout=LISTEN_SECONDS if timeout is None else timeout)
-            except Empty:
-                if timeout is not None:
-                    return None
+        try:
+            task = self._submitted.get(timeout=timeout)
+        except Empty:
+            task = None
+        self._raise_if_stopping()
+        return task
 
     def _send(self, message: Message) -> None:
         self._messages.put(message)
