@@ -32,7 +32,7 @@ python main.py feature_type=FEATURE video_paths=PATH [key=value …]
   python main.py feature_type=timm model_name=resnet50.a1_in1k file_with_video_paths=list.txt device=cpu
   python main.py config=resnet.yml video_paths=a.mp4
 
-config=FILE is a YAML file of the same keys, for those that are not on the command line.
+config=FILE reads a YAML file of the same keys. Keys on the command line take precedence.
 This is the syntax of the reference tool. `video-features --help` shows this package's own, and explains every setting.
 feature_type is one of: """
 
