@@ -23,6 +23,7 @@ from conftest import grey_levels, tones, write_sound, write_video
 from corpus import joined
 
 PICTURES, HEIGHT, WIDTH, FPS = 20, 32, 48, 25
+RESTART_SECONDS = 0.5  # a clock that goes back by more than this has started again
 HELD_SECONDS = 10.0  # a picture may be repeated at a set rate for as long
 EXTREMES = (0, 1, 2, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -395,4 +396,7 @@ def packets_of(path: Path) -> Packets:
     held = np.minimum(steps, HELD_SECONDS)
     last = max(durations.get(index, 0.0), held.mean() if len(held) else 0.0)
     seconds = float(held.sum() + min(last, HELD_SECONDS))
+    in_order = np.diff(times.get(index, []))
+    if (in_order < -RESTART_SECONDS).any():  # the clock starts again, and what comes after is joined on
+        seconds += float(np.minimum(in_order, HELD_SECONDS).max())
     return Packets(count, rates.get(index, 0.0), seconds, int((steps > HELD_SECONDS).sum()))
