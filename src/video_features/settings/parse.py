@@ -79,8 +79,9 @@ def _to_fraction(value: Any) -> Fraction:
 
 
 def _to_bytes(value: Any) -> Bytes:
-    if isinstance(value, str) and (found := re.fullmatch(r"(.*?)\s*([kmgt]?)(i?)b", value.strip(), re.IGNORECASE)):
-        number, prefix, binary = found.groups()
+    found = re.fullmatch(r"(.*?)\s*([kmgt]?)(i?)(b?)", str(value).strip(), re.IGNORECASE)
+    if found is not None and (found[2] or found[4]):  # 4G, 4GB or 4GiB
+        number, prefix, binary, _ = found.groups()
         unit = (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " ")
         return Bytes(_to_fraction(number) * unit)
     return Bytes(_to_int(value))
