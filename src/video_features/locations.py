@@ -141,6 +141,7 @@ def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError:
         raise error(f"{shown(url)}: a URL needs the extra: pip install 'video_features[remote]'") from None
+    url = re.sub(r"^\w+:", lambda scheme: scheme[0].lower(), url)  # as RFC 3986 asks; fsspec knows no HTTP://
     try:
         store, path = url_to_fs(re.sub(r"\s", "%20", url), **_web_options()) if is_web(url) else url_to_fs(url)
         return store, path
@@ -150,7 +151,13 @@ def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
             f"{shown(url)}: this kind of URL needs a package that is not installed ({in_one_line(cause)}); {extra}"
         ) from None
     except Exception as cause:  # each fsspec implementation raises its own error types
-        raise error(f"{shown(url)}: cannot be reached ({with_kind(cause)})") from None
+        raise error(f"{shown(url)}: cannot be reached ({explained(cause, url)})") from None
+
+
+def explained(error: BaseException, url: str) -> str:
+    """Return the cause of an error at a URL, without the credentials of the URL, which stores quote in their errors."""
+    credentials = re.match(r"\w+://([^/]*:[^/]*@)", url)
+    return with_kind(error).replace(credentials[1], "") if credentials else with_kind(error)
 
 
 def _web_options() -> dict[str, Any]:
@@ -167,7 +174,7 @@ def globbed(url: str, *, error: type[VideoFeaturesError]) -> list[str]:
         store.invalidate_cache()
         found = sorted(name for name, info in store.glob(path, detail=True).items() if info["type"] != "directory")
     except Exception as cause:
-        raise error(f"{shown(url)}: cannot be listed ({with_kind(cause)})") from None
+        raise error(f"{shown(url)}: cannot be listed ({explained(cause, url)})") from None
     if not found:
         raise error(f"{shown(url)}: no file matches this pattern")
     scheme = url.partition("://")[0]  # keep the scheme that the user wrote: a store may have several

@@ -93,6 +93,7 @@ MISLEADING: dict[str, tuple[Callable[[Path], Path], int]] = {
         lambda path: fragmented(path, "frag_keyframe+empty_moov"),
         0,
     ),
+    "fragments with their lengths.mp4": (lambda path: fragmented(path, "dash"), 0),
     "fragments without an index.mp4": (
         lambda path: fragmented(path, "frag_keyframe+skip_trailer"),
         0,
@@ -213,6 +214,31 @@ def test_a_slow_video_has_no_gaps(tmp_path: Path, rate: Fraction, pictures: int)
     video = write_video(tmp_path / "slides.mp4", grey_levels(pictures), fps=rate)
     outcome = extracted(video, extraction_fps=1)
     assert outcome.features is not None and len(outcome.features) == pictures / rate and outcome.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov"])
+def test_a_slideshow_with_b_frames_is_not_truncated(tmp_path: Path, name: str) -> None:
+    video = write_video(tmp_path / name, grey_levels(6), fps=Fraction(1, 10), b_frames=2)
+    outcome = extracted(video, extraction_fps=1)
+    assert outcome.features is not None, outcome.reason
+    assert pictures_of(outcome.features) == [k for k in range(6) for _ in range(10)] and outcome.warnings == ()
+    (planned,) = plan(video, "colour", extraction_fps=1)
+    assert planned.frames["colour"] == 60
+
+
+@pytest.mark.parametrize("total", [4, 8, 30])
+def test_a_number_of_frames_of_a_few_long_pictures(tmp_path: Path, total: int) -> None:
+    video = write_video(tmp_path / "a.mkv", grey_levels(4), pts=[0, 5 * 25, 17 * 25, 20 * 25].__getitem__)
+    found = extracted(video, extraction_total=total).features  # the last picture is shown for one frame
+    assert found is not None and found.start_seconds == pytest.approx(np.arange(total) * 20.04 / total, abs=0.05)
+
+
+def test_a_video_of_which_gaps_leave_nothing_says_so(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", grey_levels(20), pts=lambda k: k if k < 10 else k + 20 * 25)
+    reason = extracted(video, extraction_fps=0.2).reason
+    assert "20.04 s in gaps of the timestamps are left out; gaps=hold repeats the frame before a gap" in reason
+    held = extracted(video, extraction_fps=0.2, gaps="hold").features
+    assert held is not None and len(held) == 4
 
 
 def test_timestamps_that_no_header_supports_are_an_error(tmp_path: Path) -> None:

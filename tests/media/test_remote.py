@@ -13,6 +13,7 @@ import pytest
 from conftest import grey_levels, write_video
 from servers import Request, serving
 from video_features import MediaError
+from video_features.locations import explained
 from video_features.media import frames_of, identify, open_source, remote
 
 CHUNK = 1 << 20
@@ -108,7 +109,10 @@ def test_the_disk_keeps_a_reserve(video: bytes, monkeypatch: pytest.MonkeyPatch)
     [
         (404, r"no such file on the server \(404 Not Found\)$"),
         (410, r"no such file on the server \(410 Gone\)$"),
-        (401, r"the server wants a login \(401 Unauthorized\); give a signed URL, or "),
+        (
+            401,
+            r"the server wants a login \(401 Unauthorized\); give a signed URL, or write USER:PASSWORD@ before the host",
+        ),
         (403, r"the server refuses access \(403 Forbidden\); is a signature missing or expired\?$"),
         (400, r"the server answers 400 Bad Request$"),
         (451, r"the server answers 451 Unavailable For Legal Reasons$"),
@@ -126,6 +130,16 @@ def test_a_status_that_is_an_error(status: int, reason: str) -> None:
         assert [path for method, path in log if method == "GET"] == ["/a.mp4?sig=SECRET"] * (
             3 if "tries" in reason else 1
         )
+
+
+def test_the_scheme_of_a_url_may_have_capital_letters(video: bytes) -> None:
+    with serving(lambda request: request.send_part(video)) as (url, _):
+        assert brightness(f"{url.replace('http:', 'HTTP:')}/a.mp4") == brightness(f"{url}/a.mp4")
+
+
+def test_the_error_of_a_store_quotes_no_credentials() -> None:
+    error = ValueError("Invalid bucket name 'KEY:SECRET@bucket'")
+    assert explained(error, "s3://KEY:SECRET@bucket/a.mp4") == "ValueError: Invalid bucket name 'bucket'"
 
 
 def test_a_server_that_is_busy_for_a_moment(video: bytes) -> None:

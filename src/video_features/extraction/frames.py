@@ -56,6 +56,9 @@ class FrameSampler:
     def rate_hint(self) -> str:
         if self._total is not None:
             return "a higher extraction_total takes more frames"
+        if self._gaps_found.count and self._gaps == "skip":
+            lost = in_seconds(self._gaps_found.total)
+            return f"{lost} in gaps of the timestamps are left out; gaps=hold repeats the frame before a gap"
         return "" if self._own_fps in (None, self.track.fps) else "a higher extraction_fps takes more frames"
 
     @property
@@ -77,7 +80,7 @@ class FrameSampler:
         if (shown := self._shown_or_none()) is not None:
             within = [self.segment.overlap(*stretch) for stretch in self._stretches(shown)]
             seconds = sum((end - start for start, end in within), Fraction(0))
-            if seconds and (len(within) > 1 or not shown.agrees(count, track.fps)):
+            if seconds and (len(within) > 1 or not shown.agrees(count, track.fps, total)):
                 return ConstantRate(total / seconds, next(start for start, end in within if start < end))
         # By the header the segment may hold no frames (share 0). The header may be wrong, so decode and see.
         share = self.segment.share(track.start_seconds, _end_seconds(track, count)) or 1

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import IO, Any, TypeVar
 
 from ..errors import MediaError, VideoFeaturesError, with_kind
-from ..locations import READ_TIMEOUT_SECONDS, is_web, is_withheld, shown, store_of
+from ..locations import READ_TIMEOUT_SECONDS, explained, is_web, is_withheld, shown, store_of
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def _open_in_store(url: str, store: Any, path: str) -> IO[bytes]:
         file: IO[bytes] = store.open(path, "rb")
         return file
     except Exception as error:  # each fsspec implementation raises its own error types
-        raise MediaError(f"{shown(url)}: cannot be opened ({with_kind(error)})") from None
+        raise MediaError(f"{shown(url)}: cannot be opened ({explained(error, url)})") from None
 
 
 def _open_on_web(url: str, store: Any, path: str) -> Any:
@@ -205,7 +205,8 @@ def _meaning_of(status: int) -> str:
         return f"no such file on the server ({answer})"
     if status in (401, 407):
         return (
-            f"the server wants a login ({answer}); give a signed URL, or https://USER:PASSWORD@…, which is not stored"
+            f"the server wants a login ({answer}); give a signed URL, or write USER:PASSWORD@ before the host in the "
+            "URL; neither is stored"
         )
     if status == 403:
         return f"the server refuses access ({answer}); is a signature missing or expired?"

@@ -53,10 +53,14 @@ class Shown:
     starts: Sequence[Fraction]
     end: Fraction
 
-    def agrees(self, count: int, fps: Fraction) -> bool:
-        """Return True if this many frames at this rate differ from what is shown by at most two frames."""
-        seconds = self.end - self.starts[0]
-        return abs(len(self.starts) - count) <= 2 and abs(seconds - count / fps) * fps <= 2
+    def agrees(self, count: int, fps: Fraction, total: int) -> bool:
+        """Return True if this many frames at this rate differ from what is shown by at most two frames.
+
+        total: the number of frames to select. What the header states would be spread over as many
+        """
+        seconds, stated = self.end - self.starts[0], count / fps
+        is_near = abs(len(self.starts) - count) <= 2 and abs(seconds - stated) * fps <= 2
+        return is_near and abs(seconds - stated) * total * 2 < stated
 
     def stretches(self, fps: Fraction) -> list[tuple[Fraction, Fraction]]:
         """Return the start and the end of each stretch of time without a gap. fps: average frames per second"""

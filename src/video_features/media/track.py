@@ -78,7 +78,9 @@ class FileTrack(Generic[S]):
     @property
     def start_seconds(self) -> Fraction:
         start = self.stream.start_time
-        return Fraction(0) if start is None else self._seconds(start)
+        # If the container has no start, FFmpeg has guessed that of the stream. In Matroska with B-frames, the guess is
+        # a few frames late, which are many seconds in a slideshow.
+        return Fraction(0) if start is None or self.container.handle.start_time is None else self._seconds(start)
 
     @property
     def end_seconds(self) -> Fraction | None:
@@ -123,6 +125,8 @@ class FileTrack(Generic[S]):
             return None
         step = Fraction(entries[-1].timestamp - entries[0].timestamp, len(entries) - 1)
         ticks = entries[-1].timestamp - entries[0].timestamp + step
+        if not stream.frames and ticks + step / 2 < (stream.duration or 0):
+            return None  # the index of a fragmented file (DASH) that grows as the fragments are read
         if len(entries) == stream.frames and abs(ticks - (stream.duration or 0)) <= 2 * step:
             return None
         shown = sum(not entry.is_discard for entry in entries)
