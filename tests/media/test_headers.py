@@ -252,3 +252,9 @@ def test_timestamps_that_no_header_supports_are_an_error(tmp_path: Path) -> None
     outcome = extracted(video, extraction_fps=5)
     assert outcome.status == "failed"
     assert "the frames last 81.04 s, although there are only 10; is the file damaged?" in outcome.reason
+
+
+def test_the_duration_of_the_last_frame_is_no_sign_of_damage(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", grey_levels(4), pts=[0, 5 * 25, 17 * 25, 20 * 25].__getitem__)
+    features = extracted(video).features
+    assert features is not None and pictures_of(features) == [0, 1, 2, 3]

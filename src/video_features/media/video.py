@@ -137,7 +137,9 @@ class VideoTrack(FileTrack[Frame]):
         length = self._stated_length()
         if length is not None and seconds > length + 2 / fps:
             found.append(f"a length of {float(length):.2f} s, and the frames last {float(seconds):.2f} s")
-            if without_gaps > length + MISSING_SECONDS and frames < MIN_PLAUSIBLE_FPS * without_gaps:
+            # Without the last frame: in MP4 with B-frames, its duration is that of another frame.
+            certain = min(without_gaps, shown.starts[-1] - shown.starts[0])
+            if certain > length + MISSING_SECONDS and frames < MIN_PLAUSIBLE_FPS * without_gaps:
                 raise MediaError(
                     f"{self.container.location}: the header of the video states {found[-1]}, although there are only "
                     f"{frames}; is the file damaged?"
