@@ -111,7 +111,7 @@ def test_the_disk_keeps_a_reserve(video: bytes, monkeypatch: pytest.MonkeyPatch)
         (410, r"no such file on the server \(410 Gone\)$"),
         (
             401,
-            r"the server wants a login \(401 Unauthorized\); give a signed URL, or write USER:PASSWORD@ before the host",
+            r"the server wants a login \(401 Unauthorized\); give a signed URL, or write USER:PASSWORD@",
         ),
         (403, r"the server refuses access \(403 Forbidden\); is a signature missing or expired\?$"),
         (400, r"the server answers 400 Bad Request$"),
