@@ -369,15 +369,18 @@ class Packets:
         """Return how many rows the packets allow: for every frame, or at a rate."""
         if fps is None:
             return self.count
-        return max(self.count, ceil(self.seconds * fps)) + 1 + self.pauses
+        return (
+            max(self.count, ceil(self.seconds * fps)) + 2 + self.pauses
+        )  # how long the last frame is shown is a guess
 
 
 def packets_of(path: Path) -> Packets:
     """Read the packets of the video stream with most of them, with FFmpeg's demuxer, until it ends or fails."""
     times, rates, durations = dict[int, list[float]](), dict[int, float](), dict[int, float]()
+    clocks = dict[int, list[float]]()  # decoding times, in the order of the packets
     counts = Counter[int]()
     with (
-        suppress(av.error.FFmpegError, OSError, ValueError),
+        suppress(av.error.FFmpegError, OSError, ValueError, IndexError),
         av.open(str(path), metadata_errors="replace") as container,
     ):
         rates = {stream.index: float(stream.average_rate or 0) for stream in container.streams.video}
@@ -388,6 +391,9 @@ def packets_of(path: Path) -> Packets:
             time = packet.dts if packet.pts is None else packet.pts
             if time is not None and packet.time_base:
                 times.setdefault(packet.stream_index, []).append(float(time * packet.time_base))
+                clocks.setdefault(packet.stream_index, []).append(
+                    float((packet.dts or packet.pts or 0) * packet.time_base)
+                )
                 durations[packet.stream_index] = float((packet.duration or 0) * packet.time_base)
     if not counts:
         return Packets()
@@ -396,7 +402,7 @@ def packets_of(path: Path) -> Packets:
     held = np.minimum(steps, HELD_SECONDS)
     last = max(durations.get(index, 0.0), held.mean() if len(held) else 0.0)
     seconds = float(held.sum() + min(last, HELD_SECONDS))
-    in_order = np.diff(times.get(index, []))
+    in_order = np.diff(clocks.get(index, []))
     if (in_order < -RESTART_SECONDS).any():  # the clock starts again, and what comes after is joined on
         seconds += float(np.minimum(in_order, HELD_SECONDS).max())
     return Packets(count, rates.get(index, 0.0), seconds, int((steps > HELD_SECONDS).sum()))

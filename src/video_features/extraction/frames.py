@@ -132,6 +132,10 @@ class FrameSampler:
         ticks = rate.all_ticks(track.start_seconds, _end_seconds(track))
         return len(self.segment.cut(ticks, rate.fps, rate.origin))
 
+    @property
+    def is_exact(self) -> bool:
+        return self.track.is_length_stated and (self._own_fps is None or self.track.has_constant_rate)
+
     def items(self, taken: int) -> int:
         return taken
 

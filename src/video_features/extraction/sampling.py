@@ -74,6 +74,10 @@ class Sampler(Protocol):
     def expected(self) -> int:
         """Return how many frames, or samples of sound, will be selected according to the track's header."""
 
+    @property
+    def is_exact(self) -> bool:
+        """True if `expected` is exact, unless the header is wrong."""
+
     def items(self, taken: int) -> int:
         """Return the number of frames, or of windows of sound, in `taken` frames or samples."""
 
@@ -138,6 +142,10 @@ class SoundSampler:
     def expected(self) -> int:
         samples = round_half_away(self.track.duration() * self._window.rate)  # soxr gives this many
         return len(self.segment.cut(range(samples), self._window.rate, self.track.start_seconds))
+
+    @property
+    def is_exact(self) -> bool:
+        return self.track.is_length_stated
 
     def items(self, taken: int) -> int:
         return self._window.rows(taken)

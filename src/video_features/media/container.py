@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -107,6 +107,12 @@ def binary_file(file: str | IO[bytes]) -> IO[bytes]:
         return Path(file.removeprefix("file:")).open("rb")
     file.seek(0)
     return file
+
+
+def packets_of(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
+    """Yield the packets of these streams, or of all. Streams that FFmpeg finds only while it reads are left out."""
+    with suppress(IndexError):  # from PyAV, when it flushes such a stream after all others
+        yield from container.demux(*streams)
 
 
 def decoding_error(location: str, reached: Fraction | None, error: Exception) -> MediaError:

@@ -8,7 +8,7 @@ from typing import Any
 import av.error
 
 from ..errors import MediaError
-from .container import FFMPEG_ERRORS, Container, decoding_error, latest_seconds, note_end
+from .container import FFMPEG_ERRORS, Container, decoding_error, latest_seconds, note_end, packets_of
 from .source import Frame, Sound, Track
 from .track import FileTrack
 
@@ -27,7 +27,7 @@ def demux(container: Container, tracks: Collection[Track], active: Collection[Fi
     ends: dict[Any, int] = {}  # {stream: end of the packets so far, in ticks of the stream}
     try:
         # Read all streams, so that a video that is shorter than its sound does not count as truncated.
-        for packet in container.handle.demux():
+        for packet in packets_of(container.handle):
             note_end(ends, packet)
             for track in active.copy():
                 if packet.stream is track.stream:  # compare streams, as the final flush packet has no stream index

@@ -167,6 +167,10 @@ class FrameTrack(Track, Protocol):
 
     fps: Fraction
 
+    @property
+    def has_constant_rate(self) -> bool:
+        """True if each frame is shown for the same time, as far as the source states that."""
+
     def frame_count(self) -> int:
         """Return the number of frames: as stated, else from duration and rate, else by counting packets.
 

@@ -33,6 +33,7 @@ WITHOUT_STATED_END = {"avi", "mpeg", "mpegts"}
 UNLISTED: Any = object()  # the packets of a stream have not been listed yet
 # A file with fewer frames per second than this, and for a longer time than its header states, is damaged.
 MIN_PLAUSIBLE_FPS = 5
+RATE_TOLERANCE = Fraction(1, 100)  # of rates that count as the same
 MAX_DECODER_PIXELS = 300_000_000  # in all frames that are decoded at once; half a gigabyte in 8 bits
 SIDE_DATA_TYPES = 64  # an upper bound: FFmpeg 8 has 32 types
 
@@ -73,7 +74,14 @@ class VideoTrack(FileTrack[Frame]):
 
     @property
     def is_length_stated(self) -> bool:
-        return bool(self.stream.frames or self.indexed)
+        # In AVI, B-frames may be stored with empty packets, which the header counts.
+        is_uncertain = self.container.format == "avi" and self.stream.codec_context.has_b_frames
+        return bool(self.stream.frames or self.indexed) and not is_uncertain
+
+    @property
+    def has_constant_rate(self) -> bool:
+        average, guessed = self.stream.average_rate, self.stream.guessed_rate
+        return bool(average and guessed) and abs(average - guessed) <= RATE_TOLERANCE * guessed
 
     @property
     def are_times_unreliable(self) -> bool:

@@ -22,7 +22,7 @@ class Plan:
     seconds: the length that the file states; None if it states none or cannot be read
     fps: the average frame rate; None if no feature needs frames
     is_estimate: whether the numbers are estimates, because the file does not state its number of frames or the length
-        of its sound
+        of its sound, or because its rate varies and frames are taken at a rate
     frames: {feature: the number of frames that it would use}
     sound_seconds: {feature: the seconds of sound that it would use}
     shapes: {feature: {key: (N, …)}}, the shapes of its values
@@ -82,7 +82,7 @@ def _plan_opened(name: str, source: MediaSource, extractors: list[Extractor]) ->
             track, sampler = extractor.track(source), extractor.sampler(source)
             count = sampler.expected()  # of frames, or of samples of sound
             seconds = max(filter(None, (seconds, track.end_seconds)), default=None)
-            is_estimate = is_estimate or not track.is_length_stated
+            is_estimate = is_estimate or not sampler.is_exact
             if extractor.sound is None:
                 fps, found.frames[feature] = track.describe().fps, count
             else:

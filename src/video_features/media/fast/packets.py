@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..container import FFMPEG_ERRORS, latest_seconds, note_end, seconds_of
+from ..container import FFMPEG_ERRORS, latest_seconds, note_end, packets_of, seconds_of
 from ..timestamps import LONGEST_GAP_SECONDS, Shown
 from ..video import UNLISTED, VideoTrack
 from .seek import are_decoding_times
@@ -78,7 +78,7 @@ def _list(track: VideoTrack) -> Packets | None:
     shown, durations, parameter_sets, ended = [], [], [], False
     ends: dict[Any, int] = {}  # {stream: end of the packets so far, in ticks of the stream}
     # Read the other streams too if the video states no end, because only they then reveal a truncated file.
-    for packet in handle.demux(*([stream] if track.stated_end() is not None else [])):
+    for packet in packets_of(handle, *([stream] if track.stated_end() is not None else [])):
         note_end(ends, packet)
         if packet.stream is not stream:
             continue

@@ -107,6 +107,7 @@ class Animation(Stills):
     """
 
     kind = "a picture or an animation"
+    has_constant_rate = False
 
     def __init__(
         self,

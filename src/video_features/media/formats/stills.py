@@ -31,6 +31,7 @@ class Stills:
     kind = "stills"
     start_seconds = Fraction(0)
     is_length_stated = True
+    has_constant_rate = True
 
     def __init__(self, count: int, identity: Identity, *, fps: float | None, segment: Segment | None) -> None:
         self.identity = identity
