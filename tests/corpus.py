@@ -197,7 +197,9 @@ def streams(folder: Path) -> Items:
         ),
         with_cover(folder / "covered.mp4", five): FIVE,
         two_streams(folder / "two.mkv", [(48, 64), (24, 32)]): sized(48, 64),
-        two_streams(folder / "the larger one is second.mkv", [(24, 32), (48, 64)]): sized(24, 32),
+        two_streams(folder / "the larger one is second.mkv", [(24, 32), (48, 64)]): replace(
+            sized(48, 64), pictures=[10, 11, 12, 13, 14]
+        ),
         no_duration(folder / "no duration.mp4", five): FIVE,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain, pairwise
 
 from ..errors import MediaError, counted
 
@@ -42,6 +43,38 @@ class GapFinder:
         return start + min(self._usual, Fraction(LONGEST_HOLD))
 
 
+class Extent:
+    """How many frames a video shows, and for how long. Grows frame by frame, in display order.
+
+    fps: average frames per second
+    frames: the number of frames so far
+    start, last_start, end: the start of the first and of the last frame, and the end of the last frame, in seconds
+    gaps: seconds in gaps
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        self.frames = 0
+        self.start = self.last_start = self.end = self.gaps = Fraction(0)
+        self._gap_finder = GapFinder(fps)
+
+    def add(self, start: Fraction) -> None:
+        """Add the frame that starts at `start` (seconds)."""
+        if self.frames:
+            self.gaps += start - self._gap_finder.end_of(self.last_start, start)
+        else:
+            self.start = start
+        self.frames += 1
+        self.last_start = start
+
+    @property
+    def seconds(self) -> Fraction:
+        return self.end - self.start
+
+    @property
+    def seconds_without_gaps(self) -> Fraction:
+        return self.seconds - self.gaps
+
+
 @dataclass(frozen=True)
 class Shown:
     """When a video shows frames.
@@ -62,10 +95,18 @@ class Shown:
         is_near = abs(len(self.starts) - count) <= 2 and abs(seconds - stated) * fps <= 2
         return is_near and abs(seconds - stated) * total * 2 < stated
 
+    def extent(self, fps: Fraction) -> Extent:
+        """Return the extent of the frames. fps: average frames per second"""
+        found = Extent(fps)
+        for start in self.starts:
+            found.add(start)
+        found.end = self.end
+        return found
+
     def stretches(self, fps: Fraction) -> list[tuple[Fraction, Fraction]]:
         """Return the start and the end of each stretch of time without a gap. fps: average frames per second"""
         found, begin, gaps = [], self.starts[0], GapFinder(fps)
-        for start, following in zip(self.starts, [*self.starts[1:], self.end], strict=True):
+        for start, following in pairwise(chain(self.starts, [self.end])):
             if (end := gaps.end_of(start, following)) < following:
                 found.append((begin, end))
                 begin = following

@@ -20,7 +20,7 @@ from ..errors import MediaError, counted
 from .container import FFMPEG_ERRORS, Container, decoding_error, start_ticks
 from .pixels import Deinterlacer, square_pixels
 from .source import BY_DEFAULT, RGB, Frame, ReadOptions, TrackRecord
-from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes, Shown
+from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes, Extent
 from .track import MISSING_SECONDS, FileTrack
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class VideoTrack(FileTrack[Frame]):
         self.listing: Any = UNLISTED  # the packets of the stream; see fast/packets.py
         self.is_read_whole = True  # False if only some of the packets are decoded
         self._packets = 0
-        self._starts: list[Fraction] = []
+        self._extent = Extent(self.fps)
         self._has_fields = False  # True if a frame is interlaced; each of its fields may be in a packet of its own
         # Each of FFmpeg's decoder threads holds a frame. FFmpeg starts one more than there are cores, at most 16.
         threads = MAX_DECODER_PIXELS // max(1, stream.codec_context.width * stream.codec_context.height)
@@ -123,31 +123,32 @@ class VideoTrack(FileTrack[Frame]):
     def finish(self, file_reached: Fraction) -> Iterator[Frame]:
         yield from super().finish(file_reached)
         if self.is_read_whole and self.reached is not None:
-            self.compare(Shown(self._starts, self.reached), packets=self._packets)
+            self._extent.end = self.reached
+            self.compare(self._extent, packets=self._packets)
 
-    def compare(self, shown: Shown, *, packets: int) -> None:
+    def compare(self, shown: Extent, *, packets: int) -> None:
         """Warn where the header states something else than what the file shows, and correct the frame rate.
 
         packets: the number of packets with a frame
         Raises MediaError if the timestamps are implausible.
         """
-        frames, fps, stated, seconds = len(shown.starts), self.fps, self.stream.frames, shown.end - shown.starts[0]
-        without_gaps = sum((end - start for start, end in shown.stretches(fps)), Fraction(0))
-        if not without_gaps:
+        frames, fps, stated = shown.frames, self.fps, self.stream.frames
+        if not shown.seconds_without_gaps > 0:
             return
         found = []
-        if all(abs(frames - fps * length) > max(2, frames // 50) for length in (seconds, without_gaps)):
-            self.fps = (frames / without_gaps).limit_denominator(1001000)
+        lengths = shown.seconds, shown.seconds_without_gaps
+        if all(abs(frames - fps * length) > max(2, frames // 50) for length in lengths):
+            self.fps = (frames / shown.seconds_without_gaps).limit_denominator(1001000)
             if self.end_seconds is not None:  # else the rate was FFmpeg's guess
                 found.append(f"{float(fps):.6g} frames per second, and they average {float(self.fps):.6g}")
         if stated and abs(stated - frames) > 2:
             found.append(f"{counted(stated, 'frame')}, and {frames} are shown")
         length = self._stated_length()
-        if length is not None and seconds > length + 2 / fps:
-            found.append(f"a length of {float(length):.2f} s, and the frames last {float(seconds):.2f} s")
+        if length is not None and shown.seconds > length + 2 / fps:
+            found.append(f"a length of {float(length):.2f} s, and the frames last {float(shown.seconds):.2f} s")
             # Without the last frame: in MP4 with B-frames, its duration is that of another frame.
-            certain = min(without_gaps, shown.starts[-1] - shown.starts[0])
-            if certain > length + MISSING_SECONDS and frames < MIN_PLAUSIBLE_FPS * without_gaps:
+            certain = min(shown.seconds_without_gaps, shown.last_start - shown.start)
+            if certain > length + MISSING_SECONDS and frames < MIN_PLAUSIBLE_FPS * shown.seconds_without_gaps:
                 raise MediaError(
                     f"{self.container.location}: the header of the video states {found[-1]}, although there are only "
                     f"{frames}; is the file damaged?"
@@ -174,7 +175,7 @@ class VideoTrack(FileTrack[Frame]):
     def _previous(self, decoded: VideoFrame) -> Iterator[Frame]:
         """Yield the previous frame. Its end is known only now, because it is shown until this frame starts."""
         start = self._times.seconds(decoded.pts, decoded.dts, expected=self.reached or Fraction(0))
-        self._starts.append(start)
+        self._extent.add(start)
         if self._pending is not None:
             yield self.frame(*self._pending, start)
         self._pending, self.reached = (decoded, start), start + self.frame_duration(decoded)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from ..container import FFMPEG_ERRORS, latest_seconds, note_end, packets_of, seconds_of
+from ..container import FFMPEG_ERRORS, latest_seconds, note_end, packets_of, start_ticks
 from ..timestamps import LONGEST_GAP_SECONDS, Shown
 from ..video import UNLISTED, VideoTrack
 from .seek import are_decoding_times
@@ -47,13 +47,34 @@ class Packets:
 
     def shown(self, track: VideoTrack) -> Shown:
         """Return when the frames are shown."""
-        starts = [seconds_of(track.container.handle, track.stream, self.pts[k]) for k in self.order]
+        starts = _Starts(self, start_ticks(track.container.handle, track.stream), Fraction(track.stream.time_base))
         return Shown(starts, starts[-1] + (self.last_duration or 1 / track.fps))
 
     def seek_ticks(self, packet: int) -> int:
         """Return the tick to seek to for a packet. Containers may seek by PTS or by DTS, so this is the smaller one."""
         dts = self.dts[packet]
         return self.pts[packet] if dts is None else min(self.pts[packet], dts)
+
+
+class _Starts(Sequence[Fraction]):
+    """The start of each frame in seconds, in display order, computed when asked for: a long video has many frames."""
+
+    def __init__(self, packets: Packets, first_tick: int, tick: Fraction) -> None:
+        self._packets, self._first_tick, self._tick = packets, first_tick, tick
+
+    def __len__(self) -> int:
+        return len(self._packets.order)
+
+    @overload
+    def __getitem__(self, index: int) -> Fraction: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Fraction]: ...
+
+    def __getitem__(self, index: int | slice) -> Fraction | list[Fraction]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        return (self._packets.pts[self._packets.order[index]] - self._first_tick) * self._tick
 
 
 def list_packets(track: VideoTrack) -> Packets | None:
@@ -67,7 +88,7 @@ def list_packets(track: VideoTrack) -> Packets | None:
             track.listing = _list(again)
     found: Packets | None = track.listing
     if found is not None:
-        track.compare(found.shown(track), packets=len(found.pts))
+        track.compare(found.shown(track).extent(track.fps), packets=len(found.pts))
     return found
 
 
