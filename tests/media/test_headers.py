@@ -258,3 +258,14 @@ def test_the_duration_of_the_last_frame_is_no_sign_of_damage(tmp_path: Path) -> 
     video = write_video(tmp_path / "a.mp4", grey_levels(4), pts=[0, 5 * 25, 17 * 25, 20 * 25].__getitem__)
     features = extracted(video).features
     assert features is not None and pictures_of(features) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_varying_rate_with_b_frames_gives_no_warning(tmp_path: Path, seed: int) -> None:
+    steps = random.Random(seed).choices([1, 1, 1, 2, 5, 15], k=PICTURES)
+    times = [sum(steps[:k]) for k in range(PICTURES)]
+    video = write_video(tmp_path / "a.mp4", grey_levels(PICTURES), pts=times.__getitem__, b_frames=3)
+    every = extracted(video)
+    assert every.features is not None and pictures_of(every.features) == list(range(PICTURES))
+    found = [*every.warnings, *extracted(video, extraction_fps=5).warnings]
+    assert not [text for text in found if text.startswith("the header")]

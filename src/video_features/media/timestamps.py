@@ -68,7 +68,14 @@ class Extent:
 
     @property
     def seconds(self) -> Fraction:
-        return self.end - self.start
+        """The time from the first frame to the end of the last one, which counts at most like an average frame.
+
+        In MP4 with B-frames, the duration of the last frame is that of another frame.
+        """
+        last = self.end - self.last_start
+        if self.frames > 1:
+            last = min(last, (self.last_start - self.start - self.gaps) / (self.frames - 1))
+        return self.last_start - self.start + last
 
     @property
     def seconds_without_gaps(self) -> Fraction:

@@ -139,16 +139,16 @@ class VideoTrack(FileTrack[Frame]):
         lengths = shown.seconds, shown.seconds_without_gaps
         if all(abs(frames - fps * length) > max(2, frames // 50) for length in lengths):
             self.fps = (frames / shown.seconds_without_gaps).limit_denominator(1001000)
-            if self.end_seconds is not None:  # else the rate was FFmpeg's guess
+            # Without a stated end, the rate was FFmpeg's guess. A varying rate is often stated a little wrong.
+            if self.end_seconds is not None and abs(self.fps - fps) > fps / 10:
                 found.append(f"{float(fps):.6g} frames per second, and they average {float(self.fps):.6g}")
         if stated and abs(stated - frames) > 2:
             found.append(f"{counted(stated, 'frame')}, and {frames} are shown")
         length = self._stated_length()
         if length is not None and shown.seconds > length + 2 / fps:
             found.append(f"a length of {float(length):.2f} s, and the frames last {float(shown.seconds):.2f} s")
-            # Without the last frame: in MP4 with B-frames, its duration is that of another frame.
-            certain = min(shown.seconds_without_gaps, shown.last_start - shown.start)
-            if certain > length + MISSING_SECONDS and frames < MIN_PLAUSIBLE_FPS * shown.seconds_without_gaps:
+            seconds = shown.seconds_without_gaps
+            if seconds > length + MISSING_SECONDS and frames < MIN_PLAUSIBLE_FPS * seconds:
                 raise MediaError(
                     f"{self.container.location}: the header of the video states {found[-1]}, although there are only "
                     f"{frames}; is the file damaged?"
