@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +163,26 @@ def test_a_converted_network_that_computes_something_else_is_not_used(
     (warning,) = (record.getMessage() for record in caplog.records)
     assert warning.startswith("sides: OpenVINO cannot run the network (its results differ from PyTorch's by ")
     assert "torch" in run.runtime.name
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+def test_a_conversion_starts_no_process(tmp_path: Path) -> None:
+    # `openvino.convert_model` forks a process that sends usage data over the network.
+    script = f"""
+import sys, time
+forks = []
+sys.addaudithook(lambda event, _: forks.append(event) if event == "os.fork" else None)
+import numpy as np
+from video_features import load
+extractor = load("timm", **{LITE0}, runtime="openvino", device="cpu")
+extractor.extract(np.zeros((1, 32, 32, 3), np.uint8), source_fps=1)
+time.sleep(0.5)
+print(extractor.streams[0].run.runtime.name, forks)
+"""
+    environment = {**os.environ, "TORCH_HOME": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("openvino 20") and found.stdout.endswith(" on cpu []\n")
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)

@@ -25,6 +25,7 @@ import openvino
 import openvino.opset8 as opset
 import torch
 from openvino import properties
+from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
@@ -174,7 +175,9 @@ def _convert(network: _FlatMethod, leaves: list[Tensor]) -> Any:
             example_input=example,
             trace_kwargs={"check_trace": False},
         )
-        model = openvino.convert_model(decoder, example_input=example)
+        # `openvino.convert_model` would do the same, but send usage data to its makers from a forked process.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
     model.reshape({index: list(leaf.shape) for index, leaf in enumerate(leaves)})
     return model
 
