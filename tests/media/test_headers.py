@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from conftest import grey_levels, write_video
+from conftest import grey_levels, tones, write_sound, write_video
 from video_features import Features, Outcome, extract, plan
 
 pytestmark = pytest.mark.usefixtures("installed_families")
@@ -269,3 +269,14 @@ def test_a_varying_rate_with_b_frames_gives_no_warning(tmp_path: Path, seed: int
     assert every.features is not None and pictures_of(every.features) == list(range(PICTURES))
     found = [*every.warnings, *extracted(video, extraction_fps=5).warnings]
     assert not [text for text in found if text.startswith("the header")]
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.mov", "a.mp4"])
+def test_sound_in_a_wrong_time_base_is_an_error_and_not_hours_of_silence(tmp_path: Path, name: str) -> None:
+    video = write_sound(tmp_path / name, tones(3), codec="aac")
+    data = bytearray(video.read_bytes())
+    struct.pack_into(">I", data, data.index(b"mdhd") + 4 + 12, 1)  # ticks per second; a frame has 1024
+    video.write_bytes(data)
+    (outcome,) = extract(video, "loudness", device="cpu")
+    assert outcome.status == "failed"
+    assert "0.06 s of sound last 1024.00 s; is the file damaged?" in outcome.reason

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FORMATS_WITHOUT_TIMESTAMPS = {"aac", "ac3", "amr", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd"}
 # An MP3 packet that starts with one of these holds metadata, such as the title, and no sound.
 MP3_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+# A frame of sound that states more seconds than this, and as many times its length, has a wrong time base.
+MAX_STATED_SECONDS = 10
+MAX_STRETCH = 100
 # Minimum duration of a chunk, except for the last one. Decoded frames are shorter, and each chunk has an overhead.
 MIN_CHUNK_SECONDS = Fraction(1, 4)
 
@@ -119,6 +122,7 @@ class AudioTrack(FileTrack[Sound]):
         for converted in self._to_16_bits(decoded):
             interleaved = cast("npt.NDArray[np.int16]", converted.to_ndarray())  # (1, n · channels)
             samples = interleaved.reshape(converted.samples, -1)
+            self._check_duration(decoded, Fraction(len(samples), rate))
             if self.reached is None:
                 self.reached = self.start_seconds if decoded.pts is None else self._seconds(decoded.pts)
             elif decoded.pts is not None and self._has_timestamps and not self._is_consecutive(decoded.pts, rate):
@@ -130,6 +134,18 @@ class AudioTrack(FileTrack[Sound]):
             self._next_pts = None if decoded.pts is None else decoded.pts + len(samples)
             if len(samples):
                 yield from self._append(samples, rate)
+
+    def _check_duration(self, decoded: AudioFrame, length: Fraction) -> None:
+        """Raise MediaError if a frame states that it lasts many times longer than its samples, as in a wrong time base.
+
+        The gaps that follow would be filled with hours of silence.
+        """
+        stated = Fraction(decoded.duration * self._tick) if decoded.duration else length
+        if stated > MAX_STATED_SECONDS and stated > MAX_STRETCH * length:
+            raise MediaError(
+                f"{self.container.location}: according to its timestamps, {float(length):.2f} s of sound last "
+                f"{float(stated):.2f} s; is the file damaged?"
+            )
 
     def _is_consecutive(self, pts: int, rate: int) -> bool:
         """Return True if a frame that starts at `pts` clearly continues the previous frame.
