@@ -14,6 +14,8 @@ import video_features
 from conftest import grey_levels, write_video
 from mutations import Packets, boxes, mutated, packets_of, write_sources
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 FILES = 200
 TIMEOUT_SECONDS = 400  # many times the usual duration

@@ -63,6 +63,8 @@ VALUES = st.one_of(
     st.floats(1e-3, 1e3).map(np.float32) | st.integers(-5, 5).map(np.int64),
 )
 
+pytestmark = pytest.mark.slow
+
 
 def numbers(cls: type) -> dict[str, Any]:
     """{name: type} of the settings that are numbers."""
