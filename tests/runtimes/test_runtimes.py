@@ -165,6 +165,22 @@ def test_a_converted_network_that_computes_something_else_is_not_used(
     assert "torch" in run.runtime.name
 
 
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_outputs_that_are_hardly_more_than_rounding_may_differ(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert = openvino._convert
+
+    def convert_almost_the_same(network: Any, leaves: list[Tensor]) -> Any:
+        other = copy.deepcopy(network)
+        with torch.no_grad():
+            other.network.weights.weight *= 2
+        return convert(other, leaves)
+
+    monkeypatch.setattr(openvino, "_convert", convert_almost_the_same)
+    run = Runner(spec(UnequalSides, "hardly more than rounding"), CPU)
+    run(torch.full((1, 3), 1e-5))
+    assert "openvino" in run.runtime.name
+
+
 @pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
 def test_a_conversion_starts_no_process(tmp_path: Path) -> None:
