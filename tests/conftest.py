@@ -78,8 +78,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make `auto` choose torch on a CPU, which needs no conversion. Tests of OpenVINO parametrize this fixture."""
     name = str(getattr(request, "param", "torch"))
-    for module in ("base", "choose"):
-        monkeypatch.setattr(f"video_features.runtimes.{module}.has_openvino", lambda: name == "openvino")
+    monkeypatch.setattr("video_features.runtimes.choose.has_openvino", lambda: name == "openvino")
     return name
 
 
@@ -106,11 +105,13 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     if "PYTEST_XDIST_WORKER" not in os.environ or request.path.parent.name != "models":
         yield
         return
-    before = torch.get_num_threads()
+    before = threads.cores()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "_pools", None)
+        threads.set_cores(1)
         torch.set_num_threads(1)
         yield
+        threads.set_cores(before)
         torch.set_num_threads(before)
 
 

@@ -31,7 +31,7 @@ LAYERS = [
     "features",
     "timeline",
     "locations",
-    "timing",
+    "cache",
     "signals",
     "errors",
 ]
@@ -125,7 +125,7 @@ def test_there_are_no_import_cycles() -> None:
         ("media/video.py", "from ..extraction.streams import Stream", "media.video imports extraction.streams"),
         ("outputs/rows.py", "from ..registry import family", "outputs.rows imports registry"),
         ("tasks/videos.py", "def late():\n    from ..runs import jobs", "tasks.videos imports runs.jobs"),
-        ("errors.py", "from video_features.timing import timed", "errors imports timing"),
+        ("errors.py", "from video_features.cache import digest", "errors imports cache"),
         ("settings/declare.py", "import video_features.runtimes.base", "settings.declare imports runtimes.base"),
     ],
 )

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .signals import signals_blocked
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -55,7 +57,8 @@ def remembered(*libraries: str) -> Callable[[Function], Function]:
                 path = cache_folder() / "facts" / f"{function.__name__.strip('_')}-{digest(key)}.json"
                 text = _read(path, key)
                 if text is None:
-                    text = json.dumps(function(*arguments))
+                    with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
+                        text = json.dumps(function(*arguments))
                     _write(path, key, text)
                 known[key] = text
             return json.loads(known[key])  # a new value each time: a caller may change it

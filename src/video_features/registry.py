@@ -11,9 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -23,7 +21,6 @@ from .errors import SettingsError, in_one_line
 from .outputs.formats import check_format
 from .settings import FeatureSettings, RunSettings, unknown
 from .settings.resolve import resolve
-from .settings.source import read_settings
 from .signals import signals_blocked
 from .weights import Weights
 
@@ -103,35 +100,11 @@ def family(name: str) -> Family:
         raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
 
 
-def settings(name: str) -> type[Any]:
-    """Return a family's settings class for the help and for early validation, without importing PyTorch if possible.
-
-    `build` needs an instance of `family(name).Settings` instead. Raises SettingsError like `family`.
-    """
-    module = _module(name)
-    if module not in sys.modules:
-        # Any failure here is harmless: the import below succeeds, or raises an error that explains the problem.
-        with signals_blocked(), suppress(Exception):
-            return read_settings(module)
-    return family(name).Settings
-
-
 def resolve_settings(
     features: Sequence[str], given: Mapping[str, Any]
 ) -> tuple[RunSettings, dict[str, FeatureSettings]]:
     """Return the settings of the run and of each feature, typed and checked. See `settings.resolve`."""
-    return _resolve({name: family(name).Settings for name in features}, given)
-
-
-def check_settings(features: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Raise the errors of `resolve_settings` without importing PyTorch, which would take seconds."""
-    _resolve({name: settings(name) for name in features}, given)
-
-
-def _resolve(
-    classes: Mapping[str, type[Any]], given: Mapping[str, Any]
-) -> tuple[RunSettings, dict[str, FeatureSettings]]:
-    run, by_feature = resolve(classes, given)
+    run, by_feature = resolve({name: family(name).Settings for name in features}, given)
     check_format(run.on_extraction)
     return run, by_feature
 

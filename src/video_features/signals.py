@@ -49,13 +49,16 @@ def _exit(*_: object) -> None:
 
 
 @contextmanager
-def signals_blocked() -> Iterator[None]:
+def signals_blocked(*, always: bool = False) -> Iterator[None]:
     """Block SIGINT and SIGTERM inside the `with` block, for this thread and for the processes that it starts.
 
     Signals that arrive meanwhile are delivered after the block. A started process keeps them blocked until it calls
     `unblock_signals`. Does nothing on systems that cannot block signals, and after `exit_when_interrupted`.
+
+    always: block them also after `exit_when_interrupted`, because a process is started
     """
-    if not hasattr(signal, "pthread_sigmask") or signal.getsignal(signal.SIGTERM) is _exit:
+    exits_at_once = signal.getsignal(signal.SIGTERM) is _exit and not always
+    if not hasattr(signal, "pthread_sigmask") or exits_at_once:
         yield
         return
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

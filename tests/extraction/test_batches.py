@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from conftest import grey_levels, write_video
@@ -20,6 +19,7 @@ from video_features.engines import worker as reader
 from video_features.extraction import WithHead
 from video_features.extraction.extractor import extract_from
 from video_features.media import Frame, MediaSource, open_source
+from video_features.runtimes.devices import Device
 from video_features.timeline.windows import Window
 
 PATIENCE_SECONDS = 30  # a wait this long means that nothing runs concurrently
@@ -141,7 +141,7 @@ def test_frames_are_read_while_the_network_works_but_not_without_end(
         may_continue.set()
 
     recorder.before = lambda batch: may_continue.wait(2 * PATIENCE_SECONDS)
-    extractor = colour.build(colour.Settings(batch_size=1), predict=False).on(torch.device("cpu"))
+    extractor = colour.build(colour.Settings(batch_size=1), predict=False).on(Device("cpu"))
     with open_source(path) as source:
         monkeypatch.setattr(type(source), "samples", counted(type(source).samples))
         threading.Thread(target=watch).start()

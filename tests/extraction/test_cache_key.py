@@ -8,7 +8,8 @@ import pytest
 
 import video_features
 from video_features import registry
-from video_features.extraction.extractor import code_files, network_cache_key
+from video_features.cache import code_files
+from video_features.extraction.extractor import network_cache_key
 
 PACKAGE = Path(video_features.__file__).parent
 

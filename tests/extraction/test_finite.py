@@ -52,7 +52,7 @@ class Wrong:
             weights=Weights(path=Path(__file__)),
             build_network=lambda path: Ratio(self.values, self.logits),
             row_shape=(lambda height, width: (2,)) if self.large else (2,),
-            preprocess=lambda rgb: torch.tensor([float(rgb.mean()), 0.0]),
+            preprocess=lambda rgb: np.array([rgb.mean(), 0], np.float32),
             dtype=self.dtype,
             labels=[f"class {k}" for k in range(7)] if predict else None,
         )

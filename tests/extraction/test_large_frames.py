@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 import pytest
-import torch
 from torch import Tensor, nn
 
 from conftest import grey_levels, write_video
@@ -75,7 +75,7 @@ def test_so_many_frames_wait_as_fit(
             enough.set()
         return HEIGHT, WIDTH
 
-    def preprocess(rgb: Any) -> Tensor:
+    def preprocess(rgb: Any) -> npt.NDArray[np.float32]:
         nonlocal preprocessed
         enough.wait(PATIENCE_SECONDS if limit is None else 0.05)
         waiting.append(converted - preprocessed)
@@ -168,12 +168,12 @@ def test_a_run_stops_while_it_repeats_one_picture(
     long = write_video(tmp_path / "long.mp4", grey_levels(2, HEIGHT, WIDTH), pts=lambda k: 25 * 1000 * k)
     begun, pushed = threading.Event(), 0
 
-    def preprocess(rgb: Any) -> Tensor:
+    def preprocess(rgb: Any) -> npt.NDArray[np.float32]:
         nonlocal pushed
         pushed += 1
         if pushed > 100:
             begun.set()
-        return torch.zeros(5)
+        return np.zeros(5, np.float32)
 
     change(preprocess=preprocess)
     threading.Thread(target=lambda: begun.wait(PATIENCE_SECONDS) and os.kill(os.getpid(), signal.SIGINT)).start()

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+import numpy as np
+import numpy.typing as npt
 
 from video_features import registry
-from video_features.extraction import Extractor, Stream, WithHead
+from video_features.extraction import Extractor, Stream
 from video_features.media import RGB
 from video_features.settings import FrameSettings
 from video_features.weights import Weights
 
 if TYPE_CHECKING:
     from pytest import MonkeyPatch
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,23 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         key="colour",
         model="colour",
         weights=Weights(path=Path(__file__)),
-        build_network=lambda path: WithHead(nn.Identity(), head=None),
+        build_network=network,
         row_shape=(5,),
         preprocess=mean_and_size,
     )
     return Extractor(feature="colour", settings=settings, streams=[stream])
 
 
-def mean_and_size(rgb: RGB) -> torch.Tensor:
-    return torch.tensor([*rgb.mean(axis=(0, 1)), *rgb.shape[:2]], dtype=torch.float32)
+def mean_and_size(rgb: RGB) -> npt.NDArray[np.float32]:
+    return np.array([*rgb.mean(axis=(0, 1)), *rgb.shape[:2]], np.float32)
+
+
+def network(path: Path) -> nn.Module:
+    from torch import nn
+
+    from video_features.extraction import WithHead
+
+    return WithHead(nn.Identity(), head=None)
 
 
 def change_stream(monkeypatch: MonkeyPatch, **changes: Any) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
-from video_features.extraction import Extractor, Stream, WithHead
+from families.colour import network
+from video_features.extraction import Extractor, Stream
 from video_features.settings import SoundSettings
 from video_features.timeline.windows import SoundWindow, Window
 from video_features.weights import Weights
@@ -29,12 +28,12 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         key="loudness",
         model="loudness",
         weights=Weights(path=Path(__file__)),
-        build_network=lambda path: WithHead(nn.Identity(), head=None),
+        build_network=network,
         row_shape=(1,),
         preprocess=loudness,
     )
     return Extractor(feature="loudness", settings=settings, streams=[stream], sound=TENTH)
 
 
-def loudness(samples: npt.NDArray[np.float32]) -> torch.Tensor:
-    return torch.tensor([np.sqrt(np.mean(samples**2))])
+def loudness(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.array([np.sqrt(np.mean(samples**2))])

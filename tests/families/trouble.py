@@ -16,14 +16,19 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+import numpy as np
+import numpy.typing as npt
 
-from video_features.extraction import Extractor, Stream, WithHead
+from families import colour
+from video_features.extraction import Extractor, Stream
 from video_features.media import RGB
 from video_features.settings import FrameSettings
 from video_features.weights import Weights, own_or_published
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +65,10 @@ def network(path: Path) -> nn.Module:
             if len(list(path.parent.glob("loaded_*"))) > 1:
                 break
             time.sleep(0.05)
-    return WithHead(nn.Identity(), head=None)
+    return colour.network(path)
 
 
-def mean(rgb: RGB) -> torch.Tensor:
+def mean(rgb: RGB) -> npt.NDArray[np.float32]:
     if rgb.min() > 250:
         ctypes.string_at(0)
     if rgb.max() < 5:
@@ -72,4 +77,4 @@ def mean(rgb: RGB) -> torch.Tensor:
         with Path(trace).open("a") as file:
             file.write(f"{os.getpid()} {rgb[0, 0, 0]} {rgb[0, 0, 1]}\n")
     time.sleep(float(os.environ.get("TROUBLE_SECONDS", "0")))
-    return torch.tensor(rgb.mean(axis=(0, 1)), dtype=torch.float32)
+    return rgb.mean(axis=(0, 1)).astype(np.float32)

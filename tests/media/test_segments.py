@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import pytest
-import torch
 from torch import Tensor, nn
 
 from conftest import grey_levels, tones, write_sound, write_video
@@ -29,6 +28,7 @@ from video_features.extraction.extractor import extract_from
 from video_features.media import frames_of, open_source
 from video_features.media.audio import AudioTrack
 from video_features.media.video import VideoTrack
+from video_features.runtimes.devices import Device
 from video_features.settings import ClipSettings, FeatureSettings, FrameSettings
 from video_features.timeline.segments import Segment
 from video_features.timeline.windows import SoundWindow, Window
@@ -61,12 +61,12 @@ def extractor(
         weights=Weights(path=weights),
         build_network=lambda path: Unchanged(),
         row_shape=(),
-        preprocess=lambda given: torch.from_numpy(np.array(given)),
+        preprocess=np.array,
         window=window,
-        collate=torch.stack,
+        collate=np.stack,
     )
     made = Extractor(feature="given", settings=settings, streams=[stream], sound=sound)
-    return made.on(torch.device("cpu"))
+    return made.on(Device("cpu"))
 
 
 def frames(folder: Path, **settings: Any) -> Extractor:

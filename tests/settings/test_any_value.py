@@ -103,7 +103,7 @@ _found: dict[str, Any] = {}
 
 def _classes() -> dict[str, Any]:
     if not _found:
-        _found.update({name: registry.settings(name) for name in registry.names()})
+        _found.update({name: registry.family(name).Settings for name in registry.names()})
     return _found
 
 

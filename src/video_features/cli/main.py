@@ -16,10 +16,11 @@ from typing import Any
 import click
 
 from .. import __version__, registry
+from ..engines.forkserver import start_early
 from ..errors import SettingsError
 from ..settings import RunSettings
 from ..settings.parse import check_not_empty
-from ..signals import exit_when_interrupted, raise_when_interrupted
+from ..signals import exit_when_interrupted
 from .report import explain_errors, presentable, report, report_plans, report_status
 from .weights import weights
 
@@ -94,7 +95,7 @@ def extract() -> None:
 
 
 def _extract_command(features: list[str]) -> click.Command:
-    settings = {name: _sorted_fields(registry.settings(name)) for name in features}
+    settings = {name: _sorted_fields(registry.family(name).Settings) for name in features}
     shared = [
         field for field in settings[features[0]] if all(_has_field(fields, field) for fields in settings.values())
     ]
@@ -181,7 +182,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
         if not dry_run:
             settings = {**DEFAULTS, **settings}
-        registry.check_settings(features, settings)
+        run, _ = registry.resolve_settings(features, settings)
         paths = _listed(paths, list_file, lazily=given["engine"] == "ray")
         if not paths and not given["retry_failed"]:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
@@ -189,11 +190,10 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
             from ..runs.planning import plan
 
             return report_plans(plan(paths, features, **settings))
-        from ..runs.jobs import Job
+        if run.in_processes and run.engine == "local":
+            start_early()
+        from ..runs.jobs import Job  # takes a moment, as does the server that was just started
 
-        for feature in features:
-            registry.family(feature)  # imports the libraries that it needs
-        raise_when_interrupted()
         return report(Job(paths, features, settings), as_json=as_json, profile=profile)
 
 
@@ -263,8 +263,6 @@ def demo(output_path: str) -> None:
         check_not_empty("output_path", output_path)
         from .demo import show
 
-        registry.family("timm")  # imports the libraries that it needs
-        raise_when_interrupted()
         sys.exit(show(Path(output_path)))
 
 

@@ -16,7 +16,7 @@ from .. import registry
 from ..errors import SettingsError
 from ..settings import RunSettings, unknown
 from ..settings.parse import coerce, names_of
-from ..signals import exit_when_interrupted, raise_when_interrupted
+from ..signals import exit_when_interrupted
 from .dotlist import parse
 from .main import DEFAULTS
 from .report import OK, explain_errors, report, report_plans
@@ -72,8 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return report_plans(plan(paths, feature, **settings))
         from ..runs.jobs import Job
 
-        registry.family(feature)  # imports the libraries that it needs
-        raise_when_interrupted()
         return report(Job(paths, feature, {"isolate": DEFAULTS["isolate"], **settings}))
 
 
@@ -93,7 +91,7 @@ def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, A
         raise SettingsError("no videos: give video_paths=PATH or file_with_video_paths=FILE")
     settings: dict[str, Any] = {"on_extraction": "print", "output_path": "./output", **_known(feature, given)}
     _check_folders(settings["output_path"], given.get("tmp_path"))
-    registry.check_settings([feature], {name: value for name, value in settings.items() if name != "dry_run"})
+    registry.resolve_settings([feature], {name: value for name, value in settings.items() if name != "dry_run"})
     if "devices" not in settings:
         settings["device"] = _device(settings.get("device"))
     return feature, paths, settings
@@ -126,7 +124,7 @@ def _listed(value: Any) -> list[Video]:
 
 
 def _known(feature: str, given: dict[str, Any]) -> dict[str, Any]:
-    names = {"dry_run", *names_of(RunSettings), *names_of(registry.settings(feature))}
+    names = {"dry_run", *names_of(RunSettings), *names_of(registry.family(feature).Settings)}
     settings: dict[str, Any] = {}
     for key, value in given.items():
         if key in names:

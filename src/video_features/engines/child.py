@@ -15,6 +15,7 @@ from typing import Any
 from ..signals import signals_blocked
 from ..tasks.videos import Task
 from ..tasks.work import WorkerConfig
+from .forkserver import start_method
 from .worker import serve
 
 
@@ -55,7 +56,7 @@ class WorkerProcess:
         return self.reading or self.tasks[0]
 
     def start(self, config: WorkerConfig, threads: int | None) -> None:
-        context: Any = multiprocessing.get_context(_start_method())
+        context: Any = multiprocessing.get_context(start_method())
         connection, worker_connection = context.Pipe()
         worker_liveness, liveness = context.Pipe(duplex=False)
         arguments = (worker_connection, worker_liveness, config, self.device, threads)
@@ -94,14 +95,6 @@ class WorkerProcess:
         self._liveness.close()
         self._process = self.connection = None
         return how_it_ended
-
-
-def _start_method() -> str:
-    """On Linux, processes are forked from a server that has imported the libraries but never used a GPU or a thread."""
-    if sys.platform != "linux":
-        return "spawn"
-    multiprocessing.set_forkserver_preload([serve.__module__])
-    return "forkserver"
 
 
 def _describe_exit(exit_code: int | None) -> str:

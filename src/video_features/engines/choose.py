@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..errors import SettingsError
 from ..locations import Location
-from ..runtimes.devices import choose_device
+from ..runtimes.devices import Device, choose_device
 from ..settings import RunSettings
 from ..tasks.work import Work, WorkerConfig
 from .base import Executor, Observer
 from .local import local_executor
 
 
-def devices_of(run: RunSettings) -> list[torch.device]:
+def devices_of(run: RunSettings) -> list[Device]:
     """The devices of this machine that a run uses; none with a cluster, whose workers choose their own devices.
 
     Raises SettingsError if a device or the engine's library is not available.

@@ -6,9 +6,8 @@ import threading
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
-import torch
-
 from ..errors import VideoFeaturesError
+from ..runtimes.devices import Device
 from ..signals import stop_when
 from ..tasks.videos import Task
 from ..tasks.work import Work
@@ -27,7 +26,7 @@ class ThreadExecutor:
 
     keeps_order = True
 
-    def __init__(self, work: Work, device: torch.device, observer: Observer, max_in_progress: int) -> None:
+    def __init__(self, work: Work, device: Device, observer: Observer, max_in_progress: int) -> None:
         self._work = work
         self._device = device
         self._observer = observer

@@ -18,10 +18,10 @@ from multiprocessing.connection import Connection
 
 from ..errors import VideoFeaturesError, with_kind
 from ..runtimes.devices import choose_device
+from ..runtimes.timing import take_seconds
 from ..signals import unblock_signals
 from ..tasks.videos import Task
 from ..tasks.work import VideoInProgress, Work, WorkerConfig
-from ..timing import take_seconds
 from .messages import CannotStart, Logged, Message, Progress, Ready, TaskDone, TimeSpent, VideoRead
 
 PROGRESS_EVERY_SECONDS = 0.2

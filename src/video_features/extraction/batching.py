@@ -8,17 +8,14 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.utils.data import default_collate
+import numpy as np
 
 from ..errors import MediaError
 from ..features import Class
-from ..runtimes.base import over_tensors
+from ..runtimes.base import Array
 from ..runtimes.memory import Held, memory
 from ..runtimes.threads import thread_pools
-from ..timing import timed
-from .preprocessing import Preprocessed, bytes_of
+from .preprocessing import Preprocessed
 from .streams import Row, Span, Stream
 
 TOP_K = 5  # classes per prediction
@@ -31,14 +28,12 @@ class PendingWindow:
     items: the window's items in order
     padding: number of items at the end that repeat the last item of the tail
     first: the first item of the video; every item of a video must have the same shape
-    feeds_stream: True if another stream takes the row as input; the row then stays on the network's device
     row: the result
     """
 
     items: Sequence[Preprocessed]
     padding: int
     first: Preprocessed
-    feeds_stream: bool
     row: Future[Row] = field(default_factory=Future)
 
     @property
@@ -51,7 +46,7 @@ class PendingWindow:
         for item in self.items:
             item.group.begin()
 
-    def shape(self, model: str) -> torch.Size:
+    def shape(self, model: str) -> tuple[int, ...]:
         """Return the shape of the preprocessed items; waits for preprocessing.
 
         Raises MediaError if an item's shape differs from the shape of the video's first item.
@@ -126,19 +121,19 @@ class _Encodings(list[Any]):
 
 def _encode_items(stream: Stream, size: int, items: Sequence[Preprocessed]) -> list[Any]:
     encodings = _Encodings()
-    held = 0
-    for _, same_shape in groupby((item.prepared() for item in items), key=lambda tensor: tensor.shape):
-        output = stream.run.encode(torch.stack(list(same_shape)), size)
-        encodings += output if isinstance(output, Tensor) else zip(*output, strict=True)
-        held += sum(bytes_of(tensor) for tensor in ([output] if isinstance(output, Tensor) else output))
-    encodings.held = memory().hold(held)
+    held_bytes = 0
+    for _, same_shape in groupby((item.prepared() for item in items), key=lambda array: array.shape):
+        found, kept_bytes = stream.run.encode(list(same_shape), size)
+        encodings += found
+        held_bytes += kept_bytes
+    encodings.held = memory().hold(held_bytes)
     return encodings
 
 
 def _run_batch(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> None:
     """Compute the rows of a batch, with one pass for each item shape, and set each window's row or error."""
     active = [window for window in windows if window.row.set_running_or_notify_cancel()]
-    shaped: list[tuple[torch.Size, PendingWindow]] = []
+    shaped: list[tuple[tuple[int, ...], PendingWindow]] = []
     for window in active:
         try:
             shaped.append((window.shape(stream.model), window))
@@ -148,7 +143,7 @@ def _run_batch(stream: Stream, size: int, windows: Sequence[PendingWindow]) -> N
         _run_pass(stream, size, shape, [window for _, window in group])
 
 
-def _run_pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> None:
+def _run_pass(stream: Stream, size: int, shape: tuple[int, ...], windows: Sequence[PendingWindow]) -> None:
     try:
         rows = _compute_rows(stream, size, shape, windows)
     except Exception as error:
@@ -164,21 +159,10 @@ def _run_pass(stream: Stream, size: int, shape: torch.Size, windows: Sequence[Pe
         window.row.set_result(row)
 
 
-def _batch(inputs: list[Any]) -> Any:
-    """Stack inputs, each a tensor or a list of tensors, along a new first dimension. A single input is not copied."""
-    if len(inputs) == 1:
-        return over_tensors(inputs[0], lambda tensor: tensor[None])
-    return default_collate(inputs)
-
-
-def _compute_rows(stream: Stream, size: int, shape: torch.Size, windows: Sequence[PendingWindow]) -> list[Row]:
-    features, logits = stream.run(
-        _batch([stream.collate([item.value() for item in window.items]) for window in windows]), size
-    )
-    values = stream.postprocess(features, shape)
-    if not windows[0].feeds_stream:
-        with timed("network"):  # a GPU computes asynchronously: the copy waits for the result
-            values = values.cpu()
+def _compute_rows(stream: Stream, size: int, shape: tuple[int, ...], windows: Sequence[PendingWindow]) -> list[Row]:
+    inputs = [stream.collate([item.value() for item in window.items]) for window in windows]
+    features, logits = stream.run(inputs, size)
+    values = np.asarray(stream.postprocess(features, shape))
     classes: Iterable[tuple[Class, ...]] = [()] * len(windows)
     if logits is not None and stream.labels is not None:
         classes = top_classes(logits, stream.labels)
@@ -188,9 +172,11 @@ def _compute_rows(stream: Stream, size: int, shape: torch.Size, windows: Sequenc
     ]
 
 
-def top_classes(logits: Tensor, labels: Sequence[str]) -> Iterator[tuple[Class, ...]]:
+def top_classes(logits: Array, labels: Sequence[str]) -> Iterator[tuple[Class, ...]]:
     """Yield the `TOP_K` likeliest classes of every row of logits (B, classes), best first."""
-    best = logits.float().topk(min(TOP_K, logits.shape[1]))
-    probabilities = logits.float().softmax(dim=1).gather(1, best.indices)
-    for row in zip(best.indices.tolist(), best.values.tolist(), probabilities.tolist(), strict=True):
-        yield tuple(Class(labels[index], logit, p) for index, logit, p in zip(*row, strict=True))
+    for row in logits:
+        with np.errstate(invalid="ignore"):  # infinity is reported where rows are checked
+            exponentials = np.exp(row.astype(np.float64) - row.max())
+        probabilities = exponentials / exponentials.sum()
+        best = np.argsort(-row, kind="stable")[:TOP_K]
+        yield tuple(Class(labels[index], float(row[index]), float(probabilities[index])) for index in best)

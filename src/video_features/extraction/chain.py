@@ -15,9 +15,9 @@ from ..errors import MediaError
 from ..media import Frame
 from ..runtimes.memory import Held, in_gigabytes, memory
 from ..runtimes.threads import thread_pools
+from ..runtimes.timing import timed
 from ..signals import check_stop, result_of
 from ..timeline.windows import Window, Windower
-from ..timing import timed
 from .batching import Batches, PendingWindow
 from .preprocessing import MAX_GROUP_SIZE, Preprocessed, PreprocessGroup, begin_open_groups
 from .sampling import Excerpt
@@ -30,7 +30,7 @@ BYTES_PER_PIXEL = 16
 
 
 class Chain:
-    """A stream and the streams that it depends on, for one source: frames or excerpts in, rows on the CPU out."""
+    """A stream and the streams that it depends on, for one source: frames or excerpts in, rows out."""
 
     def __init__(self, stream: Stream, batch_size: int | None, batches: Batches) -> None:
         chain = stream.chain()
@@ -196,11 +196,11 @@ class _Stage:
         return preprocessed
 
     def _wait_for_group_slot(self) -> None:
-        while self._groups and (self._groups[0].tensors.done() or len(self._groups) >= self._max_groups):
+        while self._groups and (self._groups[0].arrays.done() or len(self._groups) >= self._max_groups):
             with timed("waiting for preprocessing"):
                 group = self._groups.popleft()
                 with suppress(Exception):  # the windows report it
-                    result_of(group.tensors)
+                    result_of(group.arrays)
 
     def _check_memory(self, *, wait: bool = False) -> None:
         """Raise SettingsError, once the first item has been preprocessed, if the items of a row do not fit in memory.
@@ -214,7 +214,7 @@ class _Stage:
         group = self._first.group
         if wait:
             group.begin()
-        elif group.is_open or not group.tensors.done():
+        elif group.is_open or not group.arrays.done():
             return
         self._is_memory_checked = True
         try:
@@ -232,7 +232,7 @@ class _Stage:
         if self._downstream is not None and not self._downstream.holds(index):
             return
         assert self._first is not None
-        self._needed.append(PendingWindow(items, padding, self._first, feeds_stream=self._downstream is not None))
+        self._needed.append(PendingWindow(items, padding, self._first))
         if self._downstream is None:
             self._submit()
         elif self._downstream.completes(index):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
-from pathlib import Path
 
-import torch
-
+from ..cache import code_digest
 from ..features import Features
 from ..media import MediaSource, ReadOptions, Source, Track, open_source
 from ..outputs.layout import Extras
 from ..outputs.provenance import Provenance, WeightsRecord, value_settings, versions
 from ..outputs.rows import Staging
 from ..runtimes.base import Placement
+from ..runtimes.choose import runtime_name
+from ..runtimes.devices import Device
 from ..settings import FeatureSettings, PictureSettings, RunSettings
 from ..settings.parse import from_mapping
 from ..timeline.segments import segment_of
@@ -45,16 +42,18 @@ class Extractor:
     streams: Sequence[Stream] = field(repr=False)
     sound: SoundWindow | None = None
 
-    def on(self, device: torch.device) -> Extractor:
+    def on(self, device: Device) -> Extractor:
         """Load the networks onto `device` and return the extractor. Raises WeightsError if loading fails."""
         placement = self.placement(device)
         for stream in self.all_streams():
             stream.on(placement, network_cache_key(self.settings))
         return self
 
-    def placement(self, device: torch.device) -> Placement:
+    def placement(self, device: Device) -> Placement:
         """Return where and how the networks run. Raises SettingsError if the networks cannot run on `device`."""
-        return Placement(device, self.settings.runtime, self.settings.precision, self.settings.tf32)
+        placement = Placement(device, self.settings.runtime, self.settings.precision, self.settings.tf32)
+        runtime_name(placement)
+        return placement
 
     @property
     def predicts(self) -> bool:
@@ -147,15 +146,4 @@ def network_cache_key(settings: FeatureSettings) -> str:
         field.name: getattr(settings, field.name) for field in fields(settings) if field.metadata["changes_network"]
     }
     chosen.pop("weights")
-    return json.dumps([chosen, _code_digest(type(settings).__module__), versions()], default=str, sort_keys=True)
-
-
-def code_files(family: str) -> list[Path]:
-    """Return every Python file of this package, and the module of the family, which may belong to another package."""
-    package = Path(str(sys.modules[__name__.partition(".")[0]].__file__)).parent
-    return sorted({*package.rglob("*.py"), Path(str(sys.modules[family].__file__))})
-
-
-@cache
-def _code_digest(family: str) -> str:
-    return hashlib.sha256(b"".join(file.read_bytes() for file in code_files(family))).hexdigest()
+    return json.dumps([chosen, code_digest(type(settings).__module__), versions()], default=str, sort_keys=True)

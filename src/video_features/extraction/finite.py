@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import MediaError
 from .streams import Row, Stream
@@ -33,8 +32,8 @@ class FiniteCheck:
 
         index: the index of the row
         """
-        # Both are NaN if there is any NaN. This is one pass over the row, without a copy.
-        extremes = torch.stack(torch.aminmax(row.value)).numpy() if row.value.numel() else np.zeros(2)
+        # Both are NaN if there is any NaN. These are two passes over the row, without a copy.
+        extremes = np.array([row.value.min(), row.value.max()]) if row.value.size else np.zeros(2)
         with np.errstate(over="ignore"):
             stored = extremes.astype(self._stream.dtype)
         likeliest = [number for found in row.span.classes for number in (found.logit, found.probability)]

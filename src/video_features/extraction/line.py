@@ -19,7 +19,7 @@ from ..features import Features, Prediction, Values
 from ..media import Frame, MediaSource, Sound, Track
 from ..outputs.provenance import OutputRecord, Provenance, SourceRecord
 from ..outputs.rows import Rows, RowsInMemory, Staging
-from ..timing import timed
+from ..runtimes.timing import timed
 from .batching import Batches
 from .chain import Chain
 from .finite import FiniteCheck
@@ -212,7 +212,7 @@ class Line:
     def _append_rows(self, key: str, rows: Iterable[Row]) -> None:
         for row in rows:
             if self._checks[key].is_finite(len(self._spans[key]), row):
-                self._values[key].append(row.value.numpy())
+                self._values[key].append(row.value)
             self._spans[key].append(row.span)
 
     def _drop_unmatched_padded_row(self) -> None:

@@ -9,12 +9,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from ..media import Frame
+from ..runtimes.base import Array, bytes_of
 from ..runtimes.memory import Held, memory
 from ..runtimes.threads import thread_pools
-from ..timing import timed
+from ..runtimes.timing import timed
 from .sampling import Excerpt
 from .streams import Row, Span, Stream
 
@@ -46,19 +47,19 @@ class PreprocessGroup:
         self._size = size
         self._waiting: deque[tuple[Frame | Excerpt | Row, Held | None]] = deque()
         self._count = 0
-        self._tensors: Future[list[Tensor]] | None = None
-        self._held: Held | None = None  # the tensors, as long as they are in memory
+        self._arrays: Future[list[Array]] | None = None
+        self._held: Held | None = None  # the arrays, as long as they are in memory
 
     @property
     def is_open(self) -> bool:
         """True if the group takes another item."""
-        return self._tensors is None
+        return self._arrays is None
 
     @property
-    def tensors(self) -> Future[list[Tensor]]:
+    def arrays(self) -> Future[list[Array]]:
         """The preprocessed items; the group must have begun."""
-        assert self._tensors is not None, "call begin() before waiting for the tensors of a group"
-        return self._tensors
+        assert self._arrays is not None, "call begin() before waiting for the arrays of a group"
+        return self._arrays
 
     def add(self, item: Frame | Excerpt | Row, held: Held | None) -> Preprocessed:
         """Add an item; a full group begins at once. held: the memory of the item, released once it is preprocessed"""
@@ -72,46 +73,41 @@ class PreprocessGroup:
 
     def begin(self) -> None:
         """Submit the group without waiting for more items."""
-        if self._tensors is None:
+        if self._arrays is None:
             _open.groups.discard(self)
-            self._tensors = thread_pools().preparing.submit(self._preprocess)
+            self._arrays = thread_pools().preparing.submit(self._preprocess)
 
     def cancel(self) -> None:
         """Release the items of a group that has not begun, and never will: errors may refer to it for a long time."""
-        if self._tensors is None:
+        if self._arrays is None:
             _open.groups.discard(self)
             while self._waiting:
                 _, held = self._waiting.popleft()
                 if held is not None:
                     held.release()
 
-    def _preprocess(self) -> list[Tensor]:
-        tensors: list[Tensor] = []
+    def _preprocess(self) -> list[Array]:
+        arrays: list[Array] = []
         try:
             with timed("preprocessing"):
                 while self._waiting:  # each frame is released as soon as it is preprocessed
                     item, held = self._waiting.popleft()
                     try:
-                        tensors.append(self._stream.preprocess(_value(item)))
+                        arrays.append(np.asarray(self._stream.preprocess(_value(item))))
                     finally:
                         if held is not None:
                             held.release()
                     del item, held
         finally:
             self._waiting.clear()
-        self._held = memory().hold(sum(bytes_of(tensor) for tensor in tensors))
-        return tensors
+        self._held = memory().hold(sum(bytes_of(array) for array in arrays))
+        return arrays
 
 
 def begin_open_groups() -> None:
     """Begin every group that this thread has added items to."""
     for group in list(_open.groups):
         group.begin()
-
-
-def bytes_of(tensor: Tensor) -> int:
-    """Return the memory of this machine that a tensor keeps, which may be more than the tensor shows of it."""
-    return tensor.untyped_storage().nbytes() if tensor.device.type == "cpu" else 0
 
 
 @dataclass
@@ -127,12 +123,12 @@ class Preprocessed:
     index: int
     encoded: tuple[Future[list[Any]], int] | None = None
 
-    def prepared(self) -> Tensor:
-        """Return the preprocessed tensor; waits for preprocessing. The group must have begun."""
-        return self.group.tensors.result()[self.index]
+    def prepared(self) -> Array:
+        """Return the preprocessed array; waits for preprocessing. The group must have begun."""
+        return self.group.arrays.result()[self.index]
 
     def value(self) -> Any:
-        """Return the item's input to the network: the encoding, or the preprocessed tensor if not encoded. Waits."""
+        """Return the item's input to the network: the encoding, or the preprocessed array if not encoded. Waits."""
         if self.encoded is None:
             return self.prepared()
         encodings, index = self.encoded

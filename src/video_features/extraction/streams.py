@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from ..errors import MediaError, SettingsError, counted
 from ..features import Class
-from ..runtimes.base import NetworkSpec, Placement
+from ..runtimes.base import Array, NetworkSpec, Placement
 from ..runtimes.choose import Runner
 from ..runtimes.devices import default_batch_size
 from ..runtimes.memory import in_gigabytes, memory
@@ -26,6 +24,9 @@ from ..weights.obtain import obtain
 from .sampling import Sampler
 from .transforms import single
 
+if TYPE_CHECKING:
+    from torch import nn
+
 # A row needs its preprocessed frames, their copy as one clip, and what the first layers of the network make of that,
 # several times as much.
 COPIES_OF_WINDOW = 8
@@ -34,7 +35,7 @@ MANY_FRAMES = 1024
 PROBE = (256, 256, 3)
 
 
-def identity(features: Tensor, preprocessed: torch.Size) -> Tensor:
+def identity(features: Array, preprocessed: tuple[int, ...]) -> Array:
     """Return the features unchanged: the network's features are the rows."""
     return features
 
@@ -52,11 +53,11 @@ class Stream:
     row_shape: the shape of one row. If rows are as large as frames and do not fit in memory for a whole video: a
         function of the video's height and width, which raises MediaError for a size that the network cannot take
     preprocess: applied once to every frame, uint8 (H, W, 3) RGB, to every excerpt, float32 (n,), or to every row of
-        `over`; returns a tensor, of the same shape for the whole video. Called from several threads at once
+        `over`; returns an array, of the same shape for the whole video. Called from several threads at once
     encodes: True if the network has a method `encode`, batch (B, …) → one or several tensors (B, …). The method is then
         applied once to every preprocessed item, and windows hold its results
     window: the window of items for each row
-    collate: items of a window → one input of the network: a tensor or a list of tensors
+    collate: items of a window → one input of the network: an array or a list of arrays
     postprocess: features (B, …) and the shape of a preprocessed item → rows (B, *row_shape)
     dtype: dtype of the stored rows
     over: the stream whose rows are the items; None if the items are frames or excerpts
@@ -70,11 +71,11 @@ class Stream:
     weights_setting: str = "weights"
     build_network: Callable[[Path], nn.Module]
     row_shape: tuple[int, ...] | Callable[[int, int], tuple[int, ...]]
-    preprocess: Callable[[Any], Tensor]
+    preprocess: Callable[[Any], Array]
     encodes: bool = False
     window: Window = field(default_factory=Window)
     collate: Callable[[Sequence[Any]], Any] = single
-    postprocess: Callable[[Tensor, torch.Size], Tensor] = identity
+    postprocess: Callable[[Array, tuple[int, ...]], Array] = identity
     dtype: type[np.floating[Any]] = np.float32
     over: Stream | None = None
     labels: Sequence[str] | None = None
@@ -153,7 +154,7 @@ class Stream:
         if self.frames_per_row <= MANY_FRAMES:
             return
         try:
-            preprocessed = self.chain()[0].preprocess(np.full(PROBE, 128, np.uint8))
+            preprocessed = np.asarray(self.chain()[0].preprocess(np.full(PROBE, 128, np.uint8)))
         except Exception:  # not a feature of frames, or not of frames this small: the first frame will tell
             return
         self.check_memory(self.frames_per_row, preprocessed.nbytes)
@@ -234,4 +235,4 @@ class Row:
     """One row: the values and the time span."""
 
     span: Span
-    value: Tensor
+    value: Array

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+import numpy.typing as npt
 
-from ..errors import SettingsError
+from ..signals import signals_blocked
+from .devices import Device
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -19,23 +24,12 @@ class Placement:
 
     runtime, precision: see the settings of the same names
     tf32: True if a GPU may round the factors of products to a 10-bit mantissa (TF32)
-    Raises SettingsError if the runtime does not support the device or the precision, or is not installed.
     """
 
-    device: torch.device
+    device: Device
     runtime: str = "auto"
     precision: str = "fp32"
     tf32: bool = False
-
-    def __post_init__(self) -> None:
-        if self.runtime != "openvino":
-            return
-        if self.device.type != "cpu":
-            raise SettingsError(f"runtime=openvino is for the CPU, and the device is {self.device}: give device=cpu")
-        if self.precision != "fp32":
-            raise SettingsError(f"runtime=openvino computes in fp32; precision={self.precision} needs runtime=torch")
-        if not has_openvino():
-            raise SettingsError("runtime=openvino needs an extra: pip install 'video_features[openvino]'")
 
 
 @dataclass(frozen=True)
@@ -43,15 +37,21 @@ class NetworkSpec:
     """A network that is not built yet.
 
     model: the network's name, for messages
-    build: returns the network on the CPU; raises WeightsError if the weights do not fit
+    build_network: returns the network on the CPU; raises WeightsError if the weights do not fit
     key: cache key that identifies the network: weights, settings, code and library versions
     passes_are_long: True if a video has only a few rows and each row takes long, as with clips
     """
 
     model: str
-    build: Callable[[], nn.Module]
+    build_network: Callable[[], nn.Module]
     key: str
     passes_are_long: bool = False
+
+    def build(self) -> nn.Module:
+        """Build the network on the CPU. Raises WeightsError if the weights do not fit."""
+        with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
+            import torch  # noqa: F401
+        return self.build_network()
 
 
 class Runtime(Protocol):
@@ -67,30 +67,54 @@ class Runtime(Protocol):
     pads: bool
     max_rows: int | None
 
-    def __call__(self, method: str, batch: Any) -> Any:
-        """Call a method of the network, `forward` or another.
+    def forward(self, rows: Sequence[Any]) -> tuple[Array, Array | None]:
+        """Run the network on a batch.
 
-        batch: a tensor (B, …) or nested lists of such tensors, on any device
-        Returns a tensor (B, …), or a sequence of tensors or None, on the runtime's device.
+        rows: the input of each row, all of the same structure: an array, an encoding, or nested lists of these
+        Returns features float32 (B, …), and logits float32 (B, classes) or None.
+        """
+
+    def encode(self, items: Sequence[Array]) -> tuple[list[Any], int]:
+        """Run the network's method `encode` on preprocessed items of the same shape.
+
+        Returns the encoding of each item, which only `forward` understands, and the bytes of this machine's memory that
+        the encodings keep.
         """
 
 
-def has_openvino() -> bool:
-    """Return True if the `openvino` extra is installed."""
-    return importlib.util.find_spec("openvino") is not None
+def stack_rows(rows: Sequence[Any], stack: Callable[[Sequence[Any]], Any]) -> Any:
+    """Stack rows of the same structure into one batch of that structure, with nested lists.
+
+    stack: stacks the leaves at one place of the structure
+    """
+    if isinstance(rows[0], (list, tuple)):
+        return [stack_rows(parts, stack) for parts in zip(*rows, strict=True)]
+    return stack(rows)
 
 
-def over_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to a tensor, or to every tensor in nested lists. None stays None."""
-    if batch is None or isinstance(batch, Tensor):
-        return None if batch is None else function(batch)
-    return [over_tensors(element, function) for element in batch]
+def stack_arrays(arrays: Sequence[Array]) -> Array:
+    """Stack arrays along a new first axis, in C order. A single array is copied only if it is not contiguous."""
+    return np.ascontiguousarray(arrays[0])[None] if len(arrays) == 1 else np.stack(arrays)
 
 
-def tensors_of(batch: Any) -> Iterator[Tensor]:
-    """Yield a tensor, or every tensor in nested lists. None is skipped."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif batch is not None:
+def map_leaves(batch: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to every leaf of nested lists."""
+    if isinstance(batch, (list, tuple)):
+        return [map_leaves(element, function) for element in batch]
+    return function(batch)
+
+
+def leaves_of(batch: Any) -> Iterator[Any]:
+    """Yield every leaf of nested lists. None is skipped."""
+    if isinstance(batch, (list, tuple)):
         for element in batch:
-            yield from tensors_of(element)
+            yield from leaves_of(element)
+    elif batch is not None:
+        yield batch
+
+
+def bytes_of(array: Array) -> int:
+    """Return the memory that an array keeps, which may be more than the array shows of it."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array.nbytes

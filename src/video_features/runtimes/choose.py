@@ -2,57 +2,92 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from .base import NetworkSpec, Placement, Runtime, has_openvino, over_tensors, tensors_of
-from .pytorch import Compiled, Torch
+from ..errors import SettingsError
+from .base import Array, NetworkSpec, Placement, Runtime
 
 
 class Runner:
-    """A stream's network in the runtime that the settings request.
-
-    Takes batches from any device. Features and logits are float32 on the network's device.
-    """
+    """A stream's network in the runtime that the settings request."""
 
     def __init__(self, network: NetworkSpec, placement: Placement) -> None:
         self.device = placement.device
         self.runtime = choose_runtime(network, placement)
 
-    def __call__(self, batch: Any, size: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """batch (B, …), a tensor or nested lists of tensors → features (B, …), logits (B, classes) or None.
+    def __call__(self, rows: Sequence[Any], size: int | None = None) -> tuple[Array, Array | None]:
+        """Run the network on a batch. See `Runtime.forward`.
 
         size: number of rows in a full batch, to which runtimes with `pads` pad the batch
         """
-        features, logits = self._run("forward", batch, size)
-        return features.float(), None if logits is None else logits.float()
+        features, logits = self.runtime.forward(self._padded(rows, size))
+        return features[: len(rows)], None if logits is None else logits[: len(rows)]
 
-    def encode(self, batch: Any, size: int | None = None) -> Any:
-        """batch (B, …) → the output of the network's method `encode`: one or several tensors (B, …)."""
-        return self._run("encode", batch, size)
+    def encode(self, items: Sequence[Array], size: int | None = None) -> tuple[list[Any], int]:
+        """Run the network's method `encode` on items. See `Runtime.encode`."""
+        encodings, held_bytes = self.runtime.encode(self._padded(items, size))
+        return encodings[: len(items)], held_bytes
 
-    def _run(self, method: str, batch: Any, size: int | None) -> Any:
-        count = len(next(tensors_of(batch)))
-        if size is None or count == size or not self.runtime.pads:
-            return self.runtime(method, batch)
-        padded = over_tensors(batch, lambda rows: torch.cat([rows, rows[-1:].expand(size - count, *rows.shape[1:])]))
-        return over_tensors(self.runtime(method, padded), lambda rows: rows[:count])
+    def _padded(self, rows: Sequence[Any], size: int | None) -> Sequence[Any]:
+        if size is None or not self.runtime.pads:
+            return rows
+        return [*rows, *[rows[-1]] * (size - len(rows))]
 
 
 def choose_runtime(network: NetworkSpec, placement: Placement) -> Runtime:
-    """Return the network in the requested runtime; `auto` chooses the fastest one installed.
-
-    Raises WeightsError if the weights do not fit.
-    """
-    on_cpu, runtime = placement.device.type == "cpu", placement.runtime
-    if runtime == "auto":
-        runtime = "openvino" if on_cpu and placement.precision == "fp32" and has_openvino() else "torch"
-    if runtime == "openvino":
+    """Return the network in the requested runtime. Raises WeightsError if the weights do not fit."""
+    name = runtime_name(placement)
+    if name == "openvino":
         from .openvino import OpenVino
 
-        return OpenVino(network, lambda: Torch(network.build(), placement))
-    if runtime == "compile":
-        return Compiled(network.build(), placement, network.model)
-    return Torch(network.build(), placement)
+        return OpenVino(network, placement, lambda: in_pytorch(network, placement))
+    return in_pytorch(network, placement, compiled=name == "compile")
+
+
+def runtime_name(placement: Placement) -> str:
+    """Return the requested runtime: torch, compile or openvino. `auto` chooses the fastest one installed.
+
+    Raises SettingsError if the runtime does not support the device or the precision, or is not installed.
+    """
+    on_cpu, precision = placement.device.type == "cpu", placement.precision
+    if placement.runtime == "auto":
+        name = "openvino" if on_cpu and precision != "fp16" and has_openvino() else "torch"
+    else:
+        name = placement.runtime
+    if name == "openvino":
+        if not on_cpu:
+            device = placement.device
+            raise SettingsError(f"runtime=openvino is for the CPU, and the device is {device}: give device=cpu")
+        if precision == "fp16":
+            raise SettingsError("runtime=openvino computes in fp32 or bf16; precision=fp16 needs runtime=torch")
+        if not has_openvino():
+            raise SettingsError("runtime=openvino needs an extra: pip install 'video_features[openvino]'")
+        if precision == "bf16":
+            check_bf16()
+    return name
+
+
+def has_openvino() -> bool:
+    """Return True if the `openvino` extra is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def check_bf16() -> None:
+    """Raise SettingsError if the CPU would compute in bf16 only by emulating it."""
+    from .openvino import capabilities
+
+    if "BF16" not in capabilities():
+        raise SettingsError(
+            "precision=bf16 needs a CPU with bf16 instructions (AVX-512 BF16 or AMX), and this one has none: leave "
+            "precision out to compute in fp32"
+        )
+
+
+def in_pytorch(network: NetworkSpec, placement: Placement, *, compiled: bool = False) -> Runtime:
+    """Return the network in PyTorch, which is imported here because it takes seconds."""
+    built = network.build()
+    from .pytorch import Compiled, Torch
+
+    return Compiled(built, placement, network.model) if compiled else Torch(built, placement)

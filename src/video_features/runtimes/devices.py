@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from ..errors import SettingsError
 
 LARGEST_DEFAULT_BATCH = 16  # rows
+
+
+@dataclass(frozen=True)
+class Device:
+    type: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+
 ACCELERATOR_ERROR: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # since PyTorch 2.8
 
 
@@ -18,15 +31,16 @@ def available_devices() -> list[str]:
     return [*names, "cpu"]
 
 
-def choose_device(requested: str | None) -> torch.device:
+def choose_device(requested: str | None) -> Device:
     """Return the requested device, by default the first available. Raises SettingsError if not available."""
     available = available_devices()
     if requested is None:
-        return torch.device(available[0])
+        name = available[0]
+        return Device(name.partition(":")[0], int(name.partition(":")[2]) if ":" in name else None)
     name = {"cuda": "cuda:0", "gpu": "cuda:0"}.get(requested, requested)
     if name not in available:
         raise SettingsError(f"device {requested!r} is not available on this machine; available: {', '.join(available)}")
-    return torch.device(name)
+    return Device(name.partition(":")[0], int(name.partition(":")[2]) if ":" in name else None)
 
 
 def is_device_failure(error: BaseException | None) -> bool:
@@ -43,7 +57,7 @@ def is_device_failure(error: BaseException | None) -> bool:
     return is_device_failure(error.__cause__ or error.__context__)
 
 
-def default_batch_size(window_size: int, device: torch.device) -> int:
+def default_batch_size(window_size: int, device: Device) -> int:
     """Return the default number of rows in a pass.
 
     1 on a CPU, where larger batches save no time. On a GPU 64 // window_size, at least 1 and at most 16.

@@ -16,8 +16,8 @@ from queue import Empty, SimpleQueue
 
 from ..settings import RunSettings
 from ..signals import POLL_SECONDS, check_stop
-from ..timing import timed
 from .threads import cores_here
+from .timing import timed
 
 SHARE_OF_MACHINE = 4  # by default, a quarter: the networks, their activations and other programs need the rest
 DEFAULT_CPUS_PER_WORKER = 4.0  # with engine=ray, without a GPU

@@ -1,19 +1,20 @@
 """Runs networks in OpenVINO, converted once for each input shape and cached on disk.
 
-OpenVINO computes in float32 like PyTorch; results differ only by rounding in the last digits. See
-https://docs.openvino.ai for the library.
+OpenVINO computes in float32 like PyTorch; results differ only by rounding in the last digits. With precision=bf16 it
+rounds the factors of products to 8 bits on CPUs that have instructions for that. See https://docs.openvino.ai for the
+library.
+
+A network that is cached runs without PyTorch. `conversion` makes new ones.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
 import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,31 +24,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino
 import openvino.opset8 as opset
-import torch
 from openvino import properties
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-from torch import Tensor, nn
 
+from ..cache import cache_folder, digest
 from ..errors import in_one_line
-from ..timing import timed
-from .base import over_tensors, tensors_of
-from .threads import passes_at_once, thread_pools
+from .base import Array, bytes_of, leaves_of, stack_arrays, stack_rows
+from .threads import cores, passes_at_once
+from .timing import timed
 
 if TYPE_CHECKING:
-    from .base import NetworkSpec, Runtime
+    from torch import nn
+
+    from .base import NetworkSpec, Placement, Runtime
 
 log = logging.getLogger(__name__)
 
 VERSION = openvino.__version__.partition("-")[0]
-MAX_DIFFERENCE = 0.01  # from PyTorch, relative to the largest value; rounding gives less than 0.001
-NEGLIGIBLE = 0.001  # in any unit of the outputs: the flow between two equal frames is hardly more than rounding
+PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 MODEL = "network.xml"  # OpenVINO writes the weights to network.bin in the same folder
+SIZES = "sizes.json"  # of the other files, to recognise one that was cut
 
 
-def cache_folder() -> Path:
-    """Return the cache folder of converted networks, next to PyTorch's checkpoints; TORCH_HOME moves both."""
-    return Path(torch.hub.get_dir()) / "video_features" / "openvino"
+def converted_folder() -> Path:
+    """Return the folder of converted networks."""
+    return cache_folder() / "openvino"
 
 
 class OpenVino:
@@ -62,40 +62,53 @@ class OpenVino:
     max_rows: int | None = 4  # 16 rows are no faster per row, take four times the memory and fill less often
     _compile_lock = threading.Lock()  # shared by all networks: each compilation uses all cores
 
-    def __init__(self, network: NetworkSpec, fallback: Callable[[], Runtime]) -> None:
-        self.name = f"openvino {VERSION} fp32 on cpu"
+    def __init__(self, network: NetworkSpec, placement: Placement, fallback: Callable[[], Runtime]) -> None:
+        self.name = f"openvino {VERSION} {placement.precision} on cpu"
         self._spec = network
-        self._folder = cache_folder() / _digest(f"{VERSION} {network.key}")
+        self._precision = placement.precision
+        self._folder = converted_folder() / digest(f"{VERSION} {network.key}")
         # Build now to fail early if the weights do not fit. The weights of a converted network fitted before.
-        self._network = None if self._folder.is_dir() else network.build()
+        self._network: nn.Module | None = None if self._folder.is_dir() else network.build()
         self._make_fallback = fallback
         self._fallback: Runtime | None = None
         self._compiled: dict[str, SimpleQueue[Any]] = {}  # infer requests; each serves one thread at a time
 
-    def __call__(self, method: str, batch: Any) -> Any:
-        leaves = list(tensors_of(batch))
+    def forward(self, rows: Sequence[Any]) -> tuple[Array, Array | None]:
+        outputs = self._run("forward", rows)
+        if outputs is None:
+            assert self._fallback is not None
+            return self._fallback.forward(rows)
+        return outputs[0], outputs[1] if len(outputs) > 1 else None
+
+    def encode(self, items: Sequence[Array]) -> tuple[list[Any], int]:
+        outputs = self._run("encode", items)
+        if outputs is None:
+            assert self._fallback is not None
+            return self._fallback.encode(items)
+        encodings: list[Any] = list(outputs[0]) if len(outputs) == 1 else list(zip(*outputs, strict=True))
+        return encodings, sum(bytes_of(output) for output in outputs)
+
+    def _run(self, method: str, rows: Sequence[Any]) -> list[Array] | None:
+        """Return the outputs of a method, in float32; None if the network runs in the fallback."""
+        batch = stack_rows(rows, stack_arrays)
+        leaves = list(leaves_of(batch))
         requests = self._requests(method, batch, leaves)
         if requests is None:
-            assert self._fallback is not None
-            return self._fallback(method, batch)
+            return None
         request = requests.get()
         try:
             with timed("network"):
-                results = request.infer([leaf.numpy() for leaf in leaves], share_inputs=True)
-            outputs = [torch.from_numpy(array) for array in results.to_tuple()]
+                return list(request.infer(leaves, share_inputs=True).to_tuple())
         finally:
             requests.put(request)
-        if method == "forward":
-            return outputs[0], outputs[1] if len(outputs) > 1 else None
-        return outputs[0] if len(outputs) == 1 else outputs
 
-    def _requests(self, method: str, batch: Any, leaves: list[Tensor]) -> SimpleQueue[Any] | None:
+    def _requests(self, method: str, batch: Any, leaves: list[Array]) -> SimpleQueue[Any] | None:
         """Return the infer requests for the method and shapes of a batch; None if the network runs in the fallback."""
         shapes = json.dumps([method, [[str(leaf.dtype), *leaf.shape] for leaf in leaves]])
         with self._compile_lock:
             if self._fallback is None and shapes not in self._compiled:
                 try:
-                    self._compiled[shapes] = self._compile(method, batch, leaves, shapes)
+                    self._compiled[shapes] = self._compile(method, batch, leaves, self._folder / digest(shapes))
                 except Exception as error:  # the converter and the compiler raise many types
                     model = self._spec.model
                     log.warning("%s: OpenVINO cannot run the network (%s); using PyTorch", model, in_one_line(error))
@@ -103,35 +116,50 @@ class OpenVino:
                     self.name, self.max_rows = self._fallback.name, self._fallback.max_rows
             return None if self._fallback is not None else self._compiled[shapes]
 
-    def _compile(self, method: str, batch: Any, leaves: list[Tensor], shapes: str) -> SimpleQueue[Any]:
-        core = _core()
-        passes, threads = passes_at_once(thread_pools().threads, are_long=self._spec.passes_are_long)
-        file = self._folder / _digest(shapes) / MODEL
-        is_new = not file.exists()
-        if is_new:
-            if self._network is None:
-                self._network = self._spec.build()
-            flat = _FlatMethod(self._network.eval(), method, batch).eval()
-            model = _convert(flat, leaves)
-        else:
-            model = core.read_model(file)
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                properties.hint.inference_precision: openvino.Type.f32,
-                properties.num_streams: passes,
-                properties.inference_num_threads: passes * threads,
-                properties.hint.enable_cpu_pinning: False,  # other processes may use some of the cores
-            },
+    def _compile(self, method: str, batch: Any, leaves: list[Array], folder: Path) -> SimpleQueue[Any]:
+        passes, threads = passes_at_once(cores(), are_long=self._spec.passes_are_long)
+        compiled = self._cached(folder, passes, threads) or self._converted(
+            method, batch, leaves, folder, passes, threads
         )
         requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(passes):
             requests.put(compiled.create_infer_request())
-        if is_new:
-            _check(compiled, flat, leaves)
-            _save_model(model, file)
         return requests
+
+    def _cached(self, folder: Path, passes: int, threads: int) -> Any:
+        """Return the compiled network from the cache; None if it is missing or damaged."""
+        if not folder.is_dir():
+            return None
+        try:
+            _check_sizes(folder)
+            return _compile(_core().read_model(folder / MODEL), self._precision, passes, threads)
+        except Exception as error:  # OpenVINO raises many types
+            log.warning("%s: damaged (%s); converting the network again", folder, in_one_line(error))
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def _converted(self, method: str, batch: Any, leaves: list[Array], folder: Path, passes: int, threads: int) -> Any:
+        """Convert the network for this batch, compile it, check its results and add it to the cache."""
+        if self._network is None:
+            self._network = self._spec.build()
+        from .conversion import FlatMethod, check, convert
+
+        flat = FlatMethod(self._network, method, batch)
+        model = convert(flat, leaves)
+        compiled = _compile(model, self._precision, passes, threads)
+        check(compiled, flat, leaves, self._precision)
+        _save_model(model, folder)
+        return compiled
+
+
+def _compile(model: Any, precision: str, passes: int, threads: int) -> Any:
+    options = {
+        properties.hint.inference_precision: PRECISIONS[precision],
+        properties.num_streams: passes,
+        properties.inference_num_threads: passes * threads,
+        properties.hint.enable_cpu_pinning: False,  # other processes may use some of the cores
+    }
+    return _core().compile_model(model, "CPU", options)
 
 
 @cache
@@ -149,81 +177,32 @@ def _core() -> Any:
     return core
 
 
-class _FlatMethod(nn.Module):
-    """One method of a network with a flat list of inputs instead of nested lists, and outputs without None."""
-
-    def __init__(self, network: nn.Module, method: str, batch: Any) -> None:
-        super().__init__()
-        self.network = network
-        self._method = method
-        self._batch = batch  # the structure of nested lists to restore
-
-    def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
-        remaining = iter(leaves)
-        outputs = getattr(self.network, self._method)(over_tensors(self._batch, lambda _: next(remaining)))
-        return tuple(tensors_of(outputs))
+def capabilities() -> list[str]:
+    """Return what the CPU computes fast, such as FP32, INT8 and BF16."""
+    found: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return found
 
 
-def _convert(network: _FlatMethod, leaves: list[Tensor]) -> Any:
-    """Convert a network's method to an OpenVINO model for batches of this shape."""
-    example = tuple(leaf.clone() for leaf in leaves)
-    # A network built in inference mode can be traced only without gradients.
-    with torch.no_grad(), warnings.catch_warnings(), _quiet_logging():
-        warnings.simplefilter("ignore")  # shapes become constants in the trace, as intended
-        # By default, PyTorch runs the network twice more to compare a second trace with the first.
-        decoder = TorchScriptPythonDecoder(
-            network,
-            example_input=example,
-            trace_kwargs={"check_trace": False},
-        )
-        # `openvino.convert_model` would do the same, but send usage data to its makers from a forked process.
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        model = frontend.convert(frontend.load(decoder))
-    model.reshape({index: list(leaf.shape) for index, leaf in enumerate(leaves)})
-    return model
+def _check_sizes(folder: Path) -> None:
+    """Raise OSError or ValueError if the files of a converted network are not as they were written."""
+    sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+    for name, size in sizes.items():
+        if (found := (folder / name).stat().st_size) != size:
+            raise ValueError(f"{name} has {found} bytes instead of {size}")
 
 
-def _check(compiled: Any, network: _FlatMethod, leaves: list[Tensor]) -> None:
-    """Raise RuntimeError if a converted network computes something else than PyTorch, before it is cached."""
-    with torch.no_grad():
-        expected = network(*leaves)
-    found = compiled.create_infer_request().infer([leaf.numpy() for leaf in leaves]).to_tuple()
-    for theirs, ours in zip(expected, found, strict=True):
-        difference = float(np.abs(theirs.numpy() - ours).max(initial=0))
-        largest = float(theirs.abs().max()) if theirs.numel() else 0.0
-        if difference > MAX_DIFFERENCE * largest + NEGLIGIBLE:  # False where PyTorch gives NaN
-            raise RuntimeError(f"its results differ from PyTorch's by {difference:.3g} of {largest:.3g}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _save_model(model: Any, file: Path) -> None:
+def _save_model(model: Any, folder: Path) -> None:
     """Write a converted model to the cache atomically."""
     try:
-        file.parent.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(mkdtemp(prefix="unfinished-", dir=file.parent.parent))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(mkdtemp(prefix="unfinished-", dir=folder.parent))
         try:
             openvino.save_model(model, unfinished / MODEL, compress_to_fp16=False)
-            unfinished.rename(file.parent)
+            sizes = {file.name: file.stat().st_size for file in unfinished.iterdir()}
+            (unfinished / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+            with suppress(OSError):  # another process has written the model first
+                unfinished.rename(folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    except (OSError, RuntimeError) as error:  # the disk is full, or another process has written the model first
-        if not file.exists():
-            log.warning("%s: converted networks cannot be cached there (%s)", file.parent.parent, in_one_line(error))
-
-
-@contextmanager
-def _quiet_logging() -> Iterator[None]:
-    """Suppress log messages of the tracer, which do not help users, and restore the root logger, which the converter
-    reconfigures."""
-    root = logging.root
-    before, level, handlers = root.manager.disable, root.level, root.handlers.copy()
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-        root.setLevel(level)
-        root.handlers[:] = handlers
+    except (OSError, RuntimeError) as error:  # the disk is full
+        log.warning("%s: converted networks cannot be cached there (%s)", folder.parent, in_one_line(error))

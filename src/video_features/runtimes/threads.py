@@ -45,6 +45,14 @@ def passes_at_once(threads: int, *, are_long: bool) -> tuple[int, int]:
     return passes, max(1, threads // passes)
 
 
+def cores() -> int:
+    return torch.get_num_threads()
+
+
+def set_cores(n: int) -> None:
+    torch.set_num_threads(n)
+
+
 _pools: ThreadPools | None = None
 _pools_lock = threading.Lock()
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-import torch
-
 from ..errors import MediaError, OutputError
 from ..extraction import Extractor
 from ..extraction.batching import Batches
@@ -19,10 +17,12 @@ from ..media import MediaSource, open_source
 from ..outputs.choose import choose_sink
 from ..outputs.rows import Staging
 from ..registry import family
-from ..runtimes.devices import LARGEST_DEFAULT_BATCH, is_device_failure
+from ..runtimes.devices import LARGEST_DEFAULT_BATCH, Device, is_device_failure
 from ..runtimes.memory import limit_memory
+from ..runtimes.threads import set_cores
+from ..runtimes.timing import timed
 from ..settings import FeatureSettings, RunSettings
-from ..timing import timed
+from ..signals import raise_when_interrupted
 from ..weights import LocalWeights
 from .bookkeeping import Bookkeeping, failed
 from .videos import Task
@@ -56,6 +56,7 @@ class WorkerConfig:
         built = [
             family(feature).build(settings, predict=self.run.show_pred) for feature, settings in self.by_feature.items()
         ]
+        raise_when_interrupted()  # until here libraries are imported, and from here on files are written
         for extractor in built:
             for stream in extractor.all_streams():
                 stream.check_memory_before_reading()
@@ -68,7 +69,7 @@ class WorkerConfig:
     def work(self, threads: int | None = None) -> Work:
         """Build the work, with no networks loaded. threads: CPU threads to use; None: all"""
         if threads is not None:
-            torch.set_num_threads(threads)
+            set_cores(threads)
         return Work(Bookkeeping(self.extractors(), choose_sink(self.run), self.run.source_fps), self.run)
 
     @property
@@ -95,7 +96,7 @@ class Work:
         self.batches = Batches(across_videos=run.batch_across_videos)
         self._is_loaded = False
 
-    def load(self, device: torch.device) -> None:
+    def load(self, device: Device) -> None:
         """Load the networks onto a device, unless they are loaded. Raises WeightsError if the weights do not fit."""
         if not self._is_loaded:
             with timed("loading networks"):
