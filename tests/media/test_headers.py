@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from conftest import grey_levels, tones, write_sound, write_video
+from mutations import boxes
 from video_features import Features, Outcome, extract, plan
 
 pytestmark = pytest.mark.usefixtures("installed_families")
@@ -83,6 +84,24 @@ def joined(path: Path) -> Path:
     return path
 
 
+def late_sound(path: Path) -> Path:
+    """Write pictures of 3 s each, then sound that nothing announces, so that FFmpeg finds its stream while it reads.
+
+    The last byte is missing, so that FFmpeg cannot find the length of the file from its end either.
+    """
+    flags = {"flvflags": "no_metadata+no_duration_filesize"}
+    pictures = write_video(path.with_name("0.flv"), grey_levels(PICTURES), fps=Fraction(1, 3), options=flags)
+    data = pictures.read_bytes()
+    sound = write_sound(path.with_name("1.flv"), tones(1, 44_100), rate=44_100, codec="libmp3lame").read_bytes()
+    for tag in boxes(sound, ".flv"):
+        if tag.name == "tag 8":
+            at = tag.start + 4  # where the time is, in milliseconds
+            milliseconds = PICTURES * 3000 + int.from_bytes(sound[at : at + 3], "big")
+            data += sound[tag.start : at] + milliseconds.to_bytes(3, "big") + sound[at + 3 : tag.end]
+    path.write_bytes(data[:-1])
+    return path
+
+
 # Files, and the first picture that they show. All show the pictures from there to the last one.
 MISLEADING: dict[str, tuple[Callable[[Path], Path], int]] = {
     "live vp8.webm": (lambda path: live(path, "libvpx"), 0),
@@ -104,6 +123,7 @@ MISLEADING: dict[str, tuple[Callable[[Path], Path], int]] = {
     "shorter by 2.mov": (lambda path: with_duration(path, b"mdhd", 16, Fraction(1, 2)), 0),
     "longer by 20.mp4": (lambda path: with_duration(path, b"mdhd", 16, Fraction(20)), 0),
     "joined.ts": (joined, 0),
+    "late sound.flv": (late_sound, 0),
 }
 
 

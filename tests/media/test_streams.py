@@ -112,6 +112,20 @@ def test_the_video_is_the_stream_that_ffmpeg_selects(
         assert source.video.frame_count() == 20
 
 
+def test_a_stream_that_appears_late_changes_no_choice(tmp_path: Path) -> None:
+    def pictures(count: int) -> list[Written]:
+        return [Written(200, count, codec="mpeg2video"), Written(80, count, (128, 96), "mpeg2video")]
+
+    parts = {"begin": pictures(200), "with sound": [*pictures(3), Written(channels=1)], "end": pictures(3)}
+    begin, middle, end = (write(tmp_path / f"{name}.ts", *streams).read_bytes() for name, streams in parts.items())
+    null_packets = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 1500  # FFmpeg looks at the last 250 kB for the length
+    video = tmp_path / "late.ts"
+    video.write_bytes(begin + middle + null_packets + end)
+    with av.open(str(video)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "video"]
+    assert read(video) == (80, 200 + 3 + 3)
+
+
 def test_cover_art_is_no_choice_and_causes_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cover = Written(200, count=1, codec="mjpeg", flags=Disposition.attached_pic.value)
     path = write(tmp_path / "cover.mp4", Written(80), cover)

@@ -9,7 +9,7 @@ from typing import Any
 from av.stream import Disposition
 
 from ..errors import MediaError, counted
-from .container import FFMPEG_ERRORS, Container
+from .container import FFMPEG_ERRORS, Container, packets_of
 
 COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 # Tiles of one picture, or layers that complete another stream.
@@ -115,7 +115,7 @@ def _single_pictures(container: Container, streams: Sequence[Any]) -> set[int]:
     if unknown:
         with container.reopened() as again:
             try:
-                packets = again.handle.demux([again.handle.streams[index] for index in counts])
+                packets = packets_of(again.handle, *(again.handle.streams[index] for index in counts))
                 for packet in islice(packets, CHECKED_PACKETS):
                     if packet.size and packet.stream_index in unknown:
                         counts[packet.stream_index] += 1

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import MediaError, counted
-from .container import FFMPEG_ERRORS, Container, decoding_error, start_ticks
+from .container import FFMPEG_ERRORS, Container, decoding_error, packets_of, start_ticks
 from .pixels import Deinterlacer, square_pixels
 from .source import BY_DEFAULT, RGB, Frame, ReadOptions, TrackRecord
 from .timestamps import LONGEST_GAP_SECONDS, DisplayTimes, Extent
@@ -101,7 +101,7 @@ class VideoTrack(FileTrack[Frame]):
         """Return the number of packets, and take the frame rate from their times, as the file states no length."""
         ticks: list[int] = []
         with self.reopened() as again:
-            packets = again.container.handle.demux(again.stream)
+            packets = packets_of(again.container.handle, again.stream)
             try:
                 ticks += (packet.pts or 0 for packet in packets if packet.size)
             except FFMPEG_ERRORS as error:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ...errors import MediaError
-from ..container import FFMPEG_ERRORS, seconds_of, start_ticks
+from ..container import FFMPEG_ERRORS, packets_of, seconds_of, start_ticks
 from ..demux import samples_or_error
 from ..source import Frame
 from ..video import VideoTrack
@@ -74,7 +74,7 @@ def _seek(track: VideoTrack, seconds: Fraction) -> Fraction | None:
     ticks = math.floor(seconds / stream.time_base) + start_ticks(container, stream)
     try:
         container.seek(ticks, stream=stream)
-        packets = list(islice(container.demux(stream), CHECKED_PACKETS))
+        packets = list(islice(packets_of(container, stream), CHECKED_PACKETS))
         container.seek(ticks, stream=stream)
     except FFMPEG_ERRORS:
         return None

@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 
 from ...errors import MediaError
 from ...timeline.segments import Segment
-from ..container import FFMPEG_ERRORS, start_ticks
+from ..container import FFMPEG_ERRORS, packets_of, start_ticks
 from ..demux import samples_or_error
 from ..source import Frame, Wants
 from ..video import VideoTrack
@@ -206,7 +206,7 @@ class _SparseReader:
         raise PacketMismatch
 
     def _demux(self) -> Iterator[Packet[Any]]:
-        return (packet for packet in self._handle.demux(self._track.stream) if packet.size)
+        return (packet for packet in packets_of(self._handle, self._track.stream) if packet.size)
 
     def _wanted_frames(self, wants: Wants) -> Iterator[int]:
         """Yield the display indices of the wanted frames, except for the last frame, whose end is not known yet.
