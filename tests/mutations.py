@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil
+from math import floor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,8 @@ from corpus import joined
 
 PICTURES, HEIGHT, WIDTH, FPS = 20, 32, 48, 25
 RESTART_SECONDS = 0.5  # a clock that goes back by more than this has started again
-HELD_SECONDS = 10.0  # a picture may be repeated at a set rate for as long
+# A picture may be repeated for 10 s or 10 times as long as the one before it was shown, and never for more than 60 s.
+LONGEST_HOLD, LONGEST_HOLD_SECONDS = 10, 60
 EXTREMES = (0, 1, 2, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
@@ -355,54 +356,77 @@ class Packets:
     """What the packets of a video stream say about its pictures.
 
     count: how many packets there are
-    fps: the average rate that the file states
-    seconds: for how long the pictures are shown, without the rest of every pause that is longer than `HELD_SECONDS`
-    pauses: how many such pauses there are
+    fps: the average rate that the file states, or FFmpeg's guess
+    seconds: for how long the pictures are shown at most, without gaps
+    gaps: how many gaps there are
     """
 
     count: int = 0
     fps: float = 0.0
     seconds: float = 0.0
-    pauses: int = 0
+    gaps: int = 0
 
     def most_rows(self, fps: float | None) -> int:
-        """Return how many rows the packets allow: for every frame, or at a rate."""
-        if fps is None:
-            return self.count
-        return (
-            max(self.count, ceil(self.seconds * fps)) + 2 + self.pauses
-        )  # how long the last frame is shown is a guess
+        """Return how many rows the packets allow: for every frame, or at a rate.
+
+        The times on both sides of a gap, and at both ends, are rounded to rows: a stretch of time may get one row more.
+        """
+        return self.count if fps is None else floor(self.seconds * fps + 1e-6) + 1 + self.gaps
 
 
 def packets_of(path: Path) -> Packets:
     """Read the packets of the video stream with most of them, with FFmpeg's demuxer, until it ends or fails."""
-    times, rates, durations = dict[int, list[float]](), dict[int, float](), dict[int, float]()
-    clocks = dict[int, list[float]]()  # decoding times, in the order of the packets
-    counts = Counter[int]()
+    rates = dict[int, float]()
+    clocks: dict[str, dict[int, list[tuple[float, float]]]] = {"pts": {}, "dts": {}}  # times and durations, by stream
+    counts, without_time = Counter[int](), Counter[int]()
     with (
         suppress(av.error.FFmpegError, OSError, ValueError, IndexError),
         av.open(str(path), metadata_errors="replace") as container,
     ):
-        rates = {stream.index: float(stream.average_rate or 0) for stream in container.streams.video}
+        for stream in container.streams.video:
+            rates[stream.index] = float(stream.average_rate or stream.guessed_rate or FPS)
         for packet in container.demux():
-            if packet.stream_index not in rates:
+            index = packet.stream_index
+            if index not in rates or not packet.size:
                 continue
-            counts[packet.stream_index] += packet.size > 0
-            time = packet.dts if packet.pts is None else packet.pts
-            if time is not None and packet.time_base:
-                times.setdefault(packet.stream_index, []).append(float(time * packet.time_base))
-                clocks.setdefault(packet.stream_index, []).append(
-                    float((packet.dts or packet.pts or 0) * packet.time_base)
-                )
-                durations[packet.stream_index] = float((packet.duration or 0) * packet.time_base)
+            counts[index] += 1
+            times = [time for time in (packet.pts, packet.dts) if time is not None]
+            without_time[index] += not times
+            if times and packet.time_base:
+                duration = float((packet.duration or 0) * packet.time_base)
+                for clock, time in zip(clocks.values(), (times[0], times[-1]), strict=True):
+                    clock.setdefault(index, []).append((float(time * packet.time_base), duration))
     if not counts:
         return Packets()
     index, count = counts.most_common(1)[0]
-    steps = np.diff(sorted(times.get(index, [])))
-    held = np.minimum(steps, HELD_SECONDS)
-    last = max(durations.get(index, 0.0), held.mean() if len(held) else 0.0)
-    seconds = float(held.sum() + min(last, HELD_SECONDS))
-    in_order = np.diff(clocks.get(index, []))
-    if (in_order < -RESTART_SECONDS).any():  # the clock starts again, and what comes after is joined on
-        seconds += float(np.minimum(in_order, HELD_SECONDS).max())
-    return Packets(count, rates.get(index, 0.0), seconds, int((steps > HELD_SECONDS).sum()))
+    # FFmpeg's decoders take the decoding times where they seem more reliable.
+    seconds, gaps = max(_shown(clock.get(index, []), rates[index]) for clock in clocks.values())
+    return Packets(count, rates[index], seconds + without_time[index] / rates[index], gaps)
+
+
+def _shown(times: list[tuple[float, float]], fps: float) -> tuple[float, int]:
+    """Return for how many seconds pictures are shown at most, and how many gaps are between them.
+
+    A time that goes back ends a stretch of time, after which the next one is joined on. In a stretch, each picture is
+    shown until the next one, and the last one as long as it states, or else as long as the average one, by the stated
+    rate or by the times. `docs/settings.md` says what a gap is.
+
+    times: the time and the duration (or 0) of each picture, in seconds, in the order of the file
+    fps: the average rate that the file states
+    """
+    steps = np.diff(sorted({time for time, _ in times}))
+    average = max(1 / fps, np.minimum(steps, LONGEST_HOLD).mean() if len(steps) else 0.0)
+    stretches: list[dict[float, float]] = []
+    for time, duration in times:
+        if not stretches or time < max(stretches[-1]) - RESTART_SECONDS:
+            stretches.append({})
+        stretches[-1][time] = duration
+    seconds, gaps, usual = 0.0, 0, 1 / fps
+    for stretch in stretches:
+        starts = sorted(stretch)
+        for step in [*np.diff(starts), stretch[starts[-1]] or average]:
+            if step > min(LONGEST_HOLD_SECONDS, LONGEST_HOLD * max(1, usual)):
+                seconds, gaps = seconds + min(usual, LONGEST_HOLD), gaps + 1
+            else:
+                seconds, usual = seconds + float(step), float(step)
+    return seconds, gaps
