@@ -78,7 +78,7 @@ def _seek(track: VideoTrack, seconds: Fraction) -> Fraction | None:
         container.seek(ticks, stream=stream)
     except FFMPEG_ERRORS:
         return None
-    pts = [packet.pts for packet in packets if packet.size]  # the final flush packet is empty and has no PTS
+    pts: list[Any] = [packet.pts for packet in packets if packet.size]  # the final flush packet is empty and has no PTS
     if not pts or None in pts or not packets[0].is_keyframe:
         return None
     if are_decoding_times(stream, pts):
