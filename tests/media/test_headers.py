@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 
+import corpus
 from conftest import grey_levels, tones, write_sound, write_video
 from mutations import boxes
 from video_features import Features, Outcome, extract, plan
@@ -147,6 +148,23 @@ def test_a_number_of_frames_is_spread_over_what_is_shown(misleading: tuple[Path,
     # Each row is of the last picture that starts within half a step after the row's start, as with FFmpeg's fps filter.
     expected = [first + int((every.start_seconds < start + step * (k + 0.5)).sum()) - 1 for k in range(total)]
     assert np.abs(np.array(pictures_of(found)) - expected).max() <= 1
+
+
+def test_pictures_that_cannot_be_counted_cost_no_sound(tmp_path: Path) -> None:
+    sound, pictures = tmp_path / "0.m4a", tmp_path / "1.mp4"
+    write_sound(sound, tones(1.6, 44_100), rate=44_100, codec="aac")
+    write_video(pictures, grey_levels(PICTURES))
+    flags = {"flvflags": "no_metadata+no_duration_filesize"}
+    data = corpus.joined(tmp_path / "whole.flv", pictures, sound, flags).read_bytes()
+    header, *tags = (tag for tag in boxes(data, ".flv") if tag.name == "tag 9")  # the first describes the pictures
+    kept = [tag for tag in boxes(data, ".flv") if tag not in tags]
+    video = tmp_path / "without pictures.flv"
+    video.write_bytes((data[: kept[0].start] + b"".join(data[tag.start : tag.end] for tag in kept))[:-1])
+    assert header in kept
+    for total in ({}, {"extraction_total": 7}):
+        colour, loudness = extract(str(video), ["colour", "loudness"], device="cpu", colour=total)
+        assert "no frame in the video stream could be decoded" in colour.reason
+        assert loudness.status == "done"
 
 
 def test_the_rate_is_the_real_average_and_the_plan_says_the_same(misleading: tuple[Path, int]) -> None:

@@ -200,7 +200,10 @@ def wants_of(samplers: Sequence[Sampler]) -> Wants | None:
     None means that every frame is to be decoded: one of the samplers is not sparse, or none of them selects frames.
     """
     frame_samplers: list[FrameSampler] = [sampler for sampler in samplers if isinstance(sampler, FrameSampler)]
-    if not frame_samplers or not all(sampler.is_sparse for sampler in frame_samplers):
+    try:
+        if not frame_samplers or not all(sampler.is_sparse for sampler in frame_samplers):
+            return None
+    except MediaError:  # the frames cannot be counted: decoding fails, too, and tells this feature and not the others
         return None
     return lambda seconds, end_seconds: any(sampler.wants(seconds, end_seconds) for sampler in frame_samplers)
 
