@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from math import floor
+from itertools import pairwise
+from math import floor, inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import av
 import numpy as np
@@ -374,59 +375,75 @@ class Packets:
         return self.count if fps is None else floor(self.seconds * fps + 1e-6) + 1 + self.gaps
 
 
+class Times(NamedTuple):
+    """When a picture is shown and decoded, in seconds, or None, and for how long it is shown, or 0."""
+
+    pts: float | None
+    dts: float | None
+    duration: float
+
+
 def packets_of(path: Path) -> Packets:
-    """Read the packets of the video stream with most of them, with FFmpeg's demuxer, until it ends or fails."""
-    rates = dict[int, float]()
-    clocks: dict[str, dict[int, list[tuple[float, float]]]] = {"pts": {}, "dts": {}}  # times and durations, by stream
-    counts, without_time = Counter[int](), Counter[int]()
+    """Read the packets of the video stream with most of them, with FFmpeg, until it ends or fails.
+
+    FFmpeg's decoder tells the order in which the pictures are shown.
+    """
+    rates, counts, shown = dict[int, float](), Counter[int](), dict[int, list[Times]]()
     with (
         suppress(av.error.FFmpegError, OSError, ValueError, IndexError),
         av.open(str(path), metadata_errors="replace") as container,
     ):
         for stream in container.streams.video:
             rates[stream.index] = float(stream.average_rate or stream.guessed_rate or FPS)
-        for packet in container.demux():
-            index = packet.stream_index
-            if index not in rates or not packet.size:
-                continue
-            counts[index] += 1
-            times = [time for time in (packet.pts, packet.dts) if time is not None]
-            without_time[index] += not times
-            if times and packet.time_base:
-                duration = float((packet.duration or 0) * packet.time_base)
-                for clock, time in zip(clocks.values(), (times[0], times[-1]), strict=True):
-                    clock.setdefault(index, []).append((float(time * packet.time_base), duration))
+            shown[stream.index] = []
+        with suppress(av.error.FFmpegError, OSError, IndexError):
+            for packet in container.demux():
+                if packet.stream.index in rates:
+                    counts[packet.stream.index] += packet.size > 0
+                    shown[packet.stream.index] += _decoded(packet)
+        for stream in container.streams.video:  # if reading has failed, the decoder still holds pictures
+            shown[stream.index] += _decoded(stream)
     if not counts:
         return Packets()
     index, count = counts.most_common(1)[0]
-    # FFmpeg's decoders take the decoding times where they seem more reliable.
-    seconds, gaps = max(_shown(clock.get(index, []), rates[index]) for clock in clocks.values())
-    return Packets(count, rates[index], seconds + without_time[index] / rates[index], gaps)
+    # FFmpeg takes the decoding times where they seem more reliable.
+    by_pts = [(times.dts if times.pts is None else times.pts, times.duration) for times in shown[index]]
+    by_dts = [(times.pts if times.dts is None else times.dts, times.duration) for times in shown[index]]
+    seconds, gaps = max(_shown(times, rates[index]) for times in (by_pts, by_dts))
+    return Packets(count, rates[index], seconds, gaps)
 
 
-def _shown(times: list[tuple[float, float]], fps: float) -> tuple[float, int]:
+def _decoded(source: Any) -> list[Times]:
+    """Return the times of the pictures that a packet completes, or that the decoder of a stream still holds."""
+    found = []
+    with suppress(av.error.FFmpegError, AttributeError):  # a stream without a decoder has none
+        for picture in source.decode():
+            tick = float(picture.time_base or 0)
+            pts, dts = (None if time is None else time * tick for time in (picture.pts, picture.dts))
+            found.append(Times(pts, dts, picture.duration * tick))
+    return found
+
+
+def _shown(pictures: list[tuple[float | None, float]], fps: float) -> tuple[float, int]:
     """Return for how many seconds pictures are shown at most, and how many gaps are between them.
 
-    A time that goes back ends a stretch of time, after which the next one is joined on. In a stretch, each picture is
-    shown until the next one, and the last one as long as it states, or else as long as the average one, by the stated
-    rate or by the times. `docs/settings.md` says what a gap is.
+    Each is shown until the next one. Where the clock goes back, and at the end, it is shown as long as it states, or
+    else as long as the average one, by the stated rate or by the times. `docs/settings.md` says what a gap is.
 
-    times: the time and the duration (or 0) of each picture, in seconds, in the order of the file
+    pictures: the time (or None) and the duration (or 0) of each, in seconds, in the order in which they are shown
     fps: the average rate that the file states
     """
-    steps = np.diff(sorted({time for time, _ in times}))
-    average = max(1 / fps, np.minimum(steps, LONGEST_HOLD).mean() if len(steps) else 0.0)
-    stretches: list[dict[float, float]] = []
-    for time, duration in times:
-        if not stretches or time < max(stretches[-1]) - RESTART_SECONDS:
-            stretches.append({})
-        stretches[-1][time] = duration
-    seconds, gaps, usual = 0.0, 0, 1 / fps
-    for stretch in stretches:
-        starts = sorted(stretch)
-        for step in [*np.diff(starts), stretch[starts[-1]] or average]:
-            if step > min(LONGEST_HOLD_SECONDS, LONGEST_HOLD * max(1, usual)):
-                seconds, gaps = seconds + min(usual, LONGEST_HOLD), gaps + 1
-            else:
-                seconds, usual = seconds + float(step), float(step)
+    steps = np.diff(sorted({time for time, _ in pictures if time is not None}))
+    average = max(1 / fps, float(np.minimum(steps, LONGEST_HOLD).mean()) if len(steps) else 0.0)
+    seconds, gaps, usual, latest = 0.0, 0, 1 / fps, -inf
+    for (time, duration), (following, _) in pairwise([*pictures, (None, 0.0)]):
+        if time is not None:
+            latest = time if time < latest - RESTART_SECONDS else max(latest, time)
+        step = duration or average
+        if time is not None and following is not None and following >= latest - RESTART_SECONDS:
+            step = max(0.0, following - latest)
+        if step > min(LONGEST_HOLD_SECONDS, LONGEST_HOLD * max(1, usual)):
+            seconds, gaps = seconds + min(usual, LONGEST_HOLD), gaps + 1
+        else:
+            seconds, usual = seconds + step, step or usual
     return seconds, gaps
