@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +20,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def hub_folder() -> Path:
     """Return PyTorch's folder of downloaded checkpoints, without importing PyTorch. TORCH_HOME moves it."""
-    if (torch := sys.modules.get("torch")) is not None:  # `torch.hub.set_dir` may have changed it
-        return Path(torch.hub.get_dir())
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))).expanduser() / "hub"  # noqa: PTH118
+    # `torch.hub.set_dir` may have changed it. While another thread imports PyTorch, the function may not exist yet.
+    if get_dir := getattr(sys.modules.get("torch.hub"), "get_dir", None):
+        return Path(get_dir())
+    home = os.environ.get("TORCH_HOME", str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")))
+    return Path(os.path.expanduser(home), "hub")  # noqa: PTH111  # leaves `~` of an unknown user as PyTorch does
 
 
 def cache_folder() -> Path:
@@ -44,7 +44,7 @@ def remembered(*libraries: str) -> Callable[[Function], Function]:
 
     Arguments and results are JSON values: lists instead of tuples. A result is used only for the same arguments, the
     same versions of Python and of the libraries, and the same code of this package and of the function's module. A file
-    that is damaged is made anew. Errors are not remembered.
+    that is damaged is made anew. Errors are not remembered, nor are results where a version or the code is unknown.
     """
 
     def decorate(function: Function) -> Function:
@@ -53,37 +53,50 @@ def remembered(*libraries: str) -> Callable[[Function], Function]:
         @functools.wraps(function)
         def recall(*arguments: Any) -> Any:
             key = _key(function, arguments, libraries)
+            if key is None:
+                return json.loads(computed(arguments))
             if key not in known:
                 path = cache_folder() / "facts" / f"{function.__name__.strip('_')}-{digest(key)}.json"
-                text = _read(path, key)
+                text = read_entry(path, key)
                 if text is None:
-                    with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
-                        text = json.dumps(function(*arguments))
-                    _write(path, key, text)
+                    text = computed(arguments)
+                    write_entry(path, key, text)
                 known[key] = text
             return json.loads(known[key])  # a new value each time: a caller may change it
+
+        def computed(arguments: tuple[Any, ...]) -> str:
+            with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
+                return json.dumps(function(*arguments))
 
         return recall  # type: ignore[return-value]  # the same signature
 
     return decorate
 
 
-def _key(function: Callable[..., Any], arguments: tuple[Any, ...], libraries: tuple[str, ...]) -> str:
-    versions = {name: importlib.metadata.version(name) for name in libraries}
-    code = code_digest(function.__module__)
+def _key(function: Callable[..., Any], arguments: tuple[Any, ...], libraries: tuple[str, ...]) -> str | None:
+    """Return everything that a result depends on. None: unknown, for a module without a file or package metadata."""
+    try:
+        versions = {name: _version(name) for name in libraries}
+        code = code_digest(function.__module__)
+    except (importlib.metadata.PackageNotFoundError, AttributeError, KeyError, OSError):
+        return None
     return json.dumps([function.__module__, function.__qualname__, arguments, sys.version, versions, code])
 
 
-def _read(path: Path, key: str) -> str | None:
-    """Return the JSON text that was remembered under the key; None if there is none, or if the file is damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+_version = functools.cache(importlib.metadata.version)
+
+
+def read_entry(path: Path, key: str) -> str | None:
+    """Return the text that `write_entry` wrote under the key; None if there is none, or if the file is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["key"] == key and found["digest"] == digest(found["value"]):
             return str(found["value"])
     return None
 
 
-def _write(path: Path, key: str, text: str) -> None:
+def write_entry(path: Path, key: str, text: str) -> None:
+    """Write a text with its key and its digest. Does nothing if it cannot be written: it is only a cache."""
     write_atomically(path, json.dumps({"key": key, "value": text, "digest": digest(text)}))
 
 
@@ -91,13 +104,14 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a small file of the cache whole or not at all. Does nothing if it cannot be written: it is only a cache."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix="unfinished-")
+        # Not `tempfile`: its files are for their owner only, and several users may share the folder.
+        unfinished = path.with_name(f"unfinished-{os.getpid()}-{os.urandom(8).hex()}")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with unfinished.open("x", encoding="utf-8") as file:
                 file.write(text)
-            os.replace(unfinished, path)  # noqa: PTH105
+            unfinished.replace(path)
         except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
 
 

@@ -1,11 +1,144 @@
-"""Errors after which a process cannot use its GPU again."""
+"""The devices of a machine, found without PyTorch if there is no GPU, and errors after which a GPU is lost."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from video_features.runtimes.devices import is_device_failure
+import video_features
+from video_features import SettingsError
+from video_features.runtimes import devices
+from video_features.runtimes.devices import (
+    Device,
+    available_devices,
+    choose_device,
+    default_batch_size,
+    is_device_failure,
+    may_have_gpu,
+)
+
+
+@pytest.fixture
+def nothing_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", *devices.AMD_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", ["cpu", "mps", "cuda:0", "cuda:11"])
+def test_a_device_is_written_as_in_pytorch(name: str) -> None:
+    device = Device(name.partition(":")[0], int(name.partition(":")[2]) if ":" in name else None)
+    theirs = torch.device(name)
+    assert (str(device), device.type, device.index) == (str(theirs), theirs.type, theirs.index)
+
+
+@pytest.mark.usefixtures("nothing_hidden")
+@pytest.mark.parametrize(
+    ("platform", "file", "expected"),
+    [
+        ("linux", "dev/null", False),
+        ("linux", "dev/nvidiactl", False),  # the driver of NVIDIA, without a GPU
+        ("linux", "dev/nvidia0", True),
+        ("linux", "dev/nvidia12", True),
+        ("linux", "dev/nvhost-gpu", True),
+        ("linux", "dev/kfd", True),
+        ("linux", "dev/dxg", True),
+        ("win32", "System32/kernel32.dll", False),
+        ("win32", "System32/nvcuda.dll", True),
+        ("win32", "System32/amdhip64_6.dll", True),
+        ("darwin", "dev/null", True),  # PyTorch is asked
+        ("freebsd14", "dev/null", True),
+    ],
+)
+def test_a_gpu_is_told_by_the_files_of_its_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, file: str, expected: bool
+) -> None:
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).touch()
+    monkeypatch.setattr(sys, "platform", platform)
+    assert may_have_gpu(tmp_path) is expected
+
+
+@pytest.mark.usefixtures("nothing_hidden")
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": ""}, False),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, False),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, True),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-1234"}, True),
+        ({"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "0"}, True),
+        ({"CUDA_VISIBLE_DEVICES": "-1", "ROCR_VISIBLE_DEVICES": "0"}, True),
+    ],
+)
+def test_gpus_may_be_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: bool
+) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidia0").touch()
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert may_have_gpu(tmp_path) is expected
+
+
+WITHOUT_TORCH = """
+import sys
+from video_features.runtimes.devices import available_devices, choose_device
+assert str(choose_device("cpu")) == "cpu", "a GPU or not"
+assert "torch" not in sys.modules
+print(available_devices(), choose_device(None))
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform not in ("linux", "win32"), reason="PyTorch is asked")
+def test_without_a_gpu_pytorch_is_not_imported() -> None:
+    path = str(Path(video_features.__file__).parents[1])
+    environment = {name: value for name, value in os.environ.items() if name not in devices.AMD_VARIABLES}
+    environment |= {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
+    found = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], env=environment, capture_output=True, text=True)
+    assert found.stdout.strip() == "['cpu'] cpu", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("gpus", "has_mps", "names"),
+    [(0, False, ["cpu"]), (2, False, ["cuda:0", "cuda:1", "cpu"]), (0, True, ["mps", "cpu"])],
+)
+def test_pytorch_is_asked_where_there_may_be_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, has_mps: bool, names: list[str]
+) -> None:
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    assert available_devices() == names
+    assert str(choose_device(None)) == names[0]
+    assert [str(choose_device(name)) for name in names] == names
+    if gpus:
+        assert choose_device("cuda") == choose_device("gpu") == Device("cuda", 0)
+    with pytest.raises(SettingsError) as error:
+        choose_device("cuda:7")
+    expected = f"device 'cuda:7' is not available on this machine; available: {', '.join(names)}"
+    assert str(error.value) == expected
+
+
+def test_this_machine_has_the_devices_that_pytorch_finds() -> None:
+    theirs = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    theirs += ["mps"] if torch.backends.mps.is_available() else []
+    assert available_devices() == [*theirs, "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("window", "device", "expected"),
+    [(1, Device("cpu"), 1), (1, Device("cuda", 0), 16), (16, Device("cuda", 0), 4), (100, Device("mps"), 1)],
+)
+def test_the_default_batch_holds_about_64_frames_on_a_gpu(window: int, device: Device, expected: int) -> None:
+    assert default_batch_size(window, device) == expected
 
 
 def wrapped(cause: Exception) -> Exception:
@@ -35,3 +168,9 @@ def test_a_device_failure_is_told_by_the_kind_of_the_error(error: Exception, exp
 @pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="PyTorch before 2.8")
 def test_so_is_pytorchs_own_error() -> None:
     assert is_device_failure(torch.AcceleratorError("CUDA error: unspecified launch failure"))
+
+
+def test_an_error_is_told_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it could not be imported
+    assert is_device_failure(RuntimeError("CUDA error: out of order"))
+    assert not is_device_failure(ValueError("other"))

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
-
-import torch
+from pathlib import Path
 
 from ..errors import SettingsError
+from ..signals import signals_blocked
 
 LARGEST_DEFAULT_BATCH = 16  # rows
+# Device files of GPUs that PyTorch supports: NVIDIA's, those of its Jetson boards, AMD's, and any GPU in Windows' WSL.
+LINUX_FILES = ("nvidia[0-9]*", "nvhost*", "nvgpu*", "kfd", "dxg")
+WINDOWS_DRIVERS = ("nvcuda.dll", "amdhip64*.dll")
+AMD_VARIABLES = {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"}
 
 
 @dataclass(frozen=True)
 class Device:
+    """A device that networks run on. `str()` gives PyTorch's name: `cpu`, `cuda:0`, `mps`.
+
+    type: `cpu`, `cuda` or `mps`
+    index: which one of several GPUs; None for `cpu` and `mps`
+    """
+
     type: str
     index: int | None = None
 
@@ -20,27 +32,56 @@ class Device:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
 
-ACCELERATOR_ERROR: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # since PyTorch 2.8
+CPU = Device("cpu")
 
 
 def available_devices() -> list[str]:
-    """Return the names of the devices of this machine, the default first: `cuda:0`, …, `mps`, `cpu`."""
-    names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        names.append("mps")
-    return [*names, "cpu"]
+    """Return the names of the devices of this machine, the default first: `cuda:0`, …, `mps`, `cpu`.
+
+    PyTorch is asked, but not imported if the machine clearly has no GPU: that takes more than a second.
+    """
+    return [str(device) for device in _available()]
 
 
 def choose_device(requested: str | None) -> Device:
     """Return the requested device, by default the first available. Raises SettingsError if not available."""
-    available = available_devices()
+    if requested == "cpu":  # always there
+        return CPU
+    available = {str(device): device for device in _available()}
     if requested is None:
-        name = available[0]
-        return Device(name.partition(":")[0], int(name.partition(":")[2]) if ":" in name else None)
+        return next(iter(available.values()))
     name = {"cuda": "cuda:0", "gpu": "cuda:0"}.get(requested, requested)
     if name not in available:
         raise SettingsError(f"device {requested!r} is not available on this machine; available: {', '.join(available)}")
-    return Device(name.partition(":")[0], int(name.partition(":")[2]) if ":" in name else None)
+    return available[name]
+
+
+def _available() -> list[Device]:
+    if not may_have_gpu():
+        return [CPU]
+    with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
+        import torch
+    found = [Device("cuda", index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append(Device("mps"))
+    return [*found, CPU]
+
+
+def may_have_gpu(root: Path | None = None) -> bool:
+    """Return False if this machine clearly has no GPU that PyTorch supports, or if its GPUs are hidden.
+
+    root: the root of the file system; another one in tests
+    """
+    if sys.platform not in ("linux", "win32"):
+        return True  # macOS: PyTorch knows about Apple's and AMD's GPUs
+    # PyTorch for AMD reads CUDA_VISIBLE_DEVICES only if the variables of AMD are not set.
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") and not AMD_VARIABLES & os.environ.keys():
+        return False
+    if sys.platform == "linux":
+        folder, names = (root or Path("/")) / "dev", LINUX_FILES
+    else:
+        folder, names = (root or Path(os.environ.get("SYSTEMROOT", "C:/Windows"))) / "System32", WINDOWS_DRIVERS
+    return any(True for name in names for _ in folder.glob(name))
 
 
 def is_device_failure(error: BaseException | None) -> bool:
@@ -50,7 +91,9 @@ def is_device_failure(error: BaseException | None) -> bool:
     """
     if error is None:
         return False
-    if ACCELERATOR_ERROR is not None and isinstance(error, ACCELERATOR_ERROR):
+    # PyTorch has its own type since 2.8. If it is not imported, no error is its own.
+    own: type[Exception] | None = getattr(sys.modules.get("torch"), "AcceleratorError", None)
+    if own is not None and isinstance(error, own):
         return True
     if isinstance(error, RuntimeError) and "CUDA error" in str(error):  # of an older PyTorch, or of TorchScript
         return True
