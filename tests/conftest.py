@@ -109,10 +109,8 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "_pools", None)
         threads.set_cores(1)
-        torch.set_num_threads(1)
         yield
         threads.set_cores(before)
-        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

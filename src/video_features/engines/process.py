@@ -17,6 +17,7 @@ from ..tasks.videos import Task
 from ..tasks.work import WorkerConfig
 from .base import SHUTDOWN_SECONDS, Observer
 from .child import WorkerProcess
+from .forkserver import start_server
 from .messages import CannotStart, Logged, Message, Progress, Ready, TaskDone, TimeSpent, VideoRead
 from .pool import OnWorkerLost, WorkerPool
 
@@ -58,6 +59,7 @@ class ProcessExecutor(WorkerPool):
                 "use devices, isolate and time_limit_seconds"
             )
         super().__init__(config, observer, on_worker_lost)
+        start_server(config.run, config.by_feature.values())
         self._max_in_progress = max_in_progress
         self._time_limit = time_limit
         self._stall_limit = stall_limit
