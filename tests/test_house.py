@@ -23,6 +23,7 @@ LAYERS = [
     "registry",
     "models",
     "extraction",
+    "networks",
     "outputs",
     "runtimes",
     "settings",

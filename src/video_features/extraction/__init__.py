@@ -1,11 +1,15 @@
 """Turns frames and sound into rows of features: sampling, preprocessing, batching and networks."""
 
+from typing import TYPE_CHECKING, Any
+
 from ..media import RGB
 from ..timeline.windows import SoundWindow, Window
 from .extractor import Extractor
-from .networks import PointwiseHead, WithHead
 from .streams import Stream, identity
 from .transforms import Resize, as_clip, channels_first, from_pil, resize_bilinear, unit_range
+
+if TYPE_CHECKING:
+    from ..networks.heads import PointwiseHead, WithHead
 
 __all__ = [
     "RGB",
@@ -23,3 +27,11 @@ __all__ = [
     "resize_bilinear",
     "unit_range",
 ]
+
+
+def __getattr__(name: str) -> Any:  # these import PyTorch
+    if name not in ("PointwiseHead", "WithHead"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..networks import heads
+
+    return getattr(heads, name)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import SettingsError
+from ..extraction import Resize
 from ..settings import Bounds, FrameSettings, setting, unknown
 from ..timeline.windows import Window
-
-if TYPE_CHECKING:
-    from ..extraction import Resize
 
 PAIRS = Window(size=2, step=1)  # each frame with the next frame
 DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
@@ -52,8 +50,6 @@ class FlowSettings(FrameSettings):
     @property
     def resize(self) -> Resize:
         """The resize that is applied to each frame before flow is computed."""
-        from ..extraction import Resize  # imports PyTorch, which the help does not need
-
         return Resize(self.side_size, smaller=self.resize_to_smaller_edge)
 
     @property

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ..cache import remembered
 
+
+@remembered("torchvision")
 def kinetics_400() -> list[str]:
     """Return the 400 class names of Kinetics-400, from the metadata of torchvision's video networks."""
     from torchvision.models.video import R3D_18_Weights

@@ -10,30 +10,22 @@ networks use QuickGELU, as do other networks whose entry in open_clip says so.
 from __future__ import annotations
 
 import importlib.util
-import logging
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import open_clip
-import torch
-from open_clip.convert import convert_state_dict
-from open_clip.factory import load_checkpoint
-from open_clip.model import build_model_from_openai_state_dict
-from open_clip.pretrained import get_pretrained_cfg
-from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
-from torch import Tensor, nn
-from torch.nn.functional import normalize
-
-from ..errors import SettingsError, WeightsError, in_one_line
-from ..extraction import Extractor, Stream, WithHead, from_pil
+from ..cache import remembered
+from ..errors import SettingsError
+from ..extraction import Extractor, Stream
+from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
-from ..weights import StateDict, Weights, check_finite, load_strictly, read, unreadable
+from ..weights import LocalWeights, Weights
 from ..weights.obtain import obtain
 from ._kinetics import kinetics_400
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # OpenAI's model names → open_clip's architectures. open_clip tags the weights `openai`.
 OPENAI = {
@@ -47,11 +39,7 @@ OPENAI = {
     "ViT-L/14": "ViT-L-14",
     "ViT-L/14@336px": "ViT-L-14-336",
 }
-OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 CUSTOM = "custom"
-OPENAI_CONFIG = get_pretrained_cfg(
-    "ViT-B-32", "openai"
-)  # mean, std and interpolation, the same for all of OpenAI's networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +60,20 @@ class Settings(FrameSettings):
 
 
 def list_models() -> list[str]:
+    import open_clip
+
     return [*OPENAI, *(f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained())]
 
 
 def published_weights(model_name: str) -> Weights:
     if model_name == CUSTOM:
         raise SettingsError(f"clip model_name={CUSTOM} needs weights=PATH (--weights PATH), in OpenAI's format")
-    config = _config(model_name)
+    published = _known(model_name)
     tag = _architecture_and_tag(model_name)[1]
     known = Weights(trained_on=tag, paper="https://arxiv.org/abs/2103.00020" if tag == "openai" else "")
-    if not config["hf_hub"]:
-        return replace(known, url=config["url"])
-    repository, _, filename = config["hf_hub"].rpartition("/")
+    if not published["repository"]:
+        return replace(known, url=published["url"])
+    repository, _, filename = published["repository"].rpartition("/")
     if filename:
         safetensors = str(Path(filename).with_suffix(".safetensors"))
         return replace(known, repository=repository, filenames=(safetensors, filename))
@@ -97,61 +87,29 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
     weights = Weights(path=own) if own else published_weights(name)
     if name == CUSTOM:  # the architecture follows from the shapes of the tensors
-        custom = _load_openai_network(obtain(weights, model=name).path)
-        image_size, embedding_size, config = custom.visual.image_size, custom.text_projection.shape[1], OPENAI_CONFIG
+        known = _known_of_file(obtain(weights, model=name))
     else:
-        config = _config(name)
-        image_size, embedding_size = _sizes(name)
-        _check_text_library(name, predict=predict)
-
-    def network(path: Path) -> nn.Module:
-        clip = custom if name == CUSTOM else _load_listed_network(name, path, own=own is not None)
-        head = ZeroShot(clip, list(texts.values()), _tokenizer(name)) if predict else None
-        return WithHead(ImageEncoder(clip), head)
-
-    preprocess = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(size=image_size), config))
+        known = _known(name)
+        _check_text_library(name, known, predict=predict)
     stream = Stream(
         key="clip",
         model=name,
         weights=weights,
-        build_network=network,
-        row_shape=(embedding_size,),
-        preprocess=from_pil(image_transform_v2(preprocess, is_train=False)),
+        build_network=partial(_network, name, list(texts.values()), own is not None),
+        row_shape=(known["embedding_size"],),
+        preprocess=picture_transform(known["transform"], lambda: _transform(known["preprocessing"])),
         labels=list(texts) or None,
     )
     return Extractor(feature="clip", settings=settings, streams=[stream])
 
 
-class ImageEncoder(nn.Module):
-    """CLIP's image encoder: images (B, 3, h, w) → embeddings (B, D), not normalised."""
+def _network(name: str, texts: list[str], own: bool, path: Path) -> nn.Module:
+    from ..networks import clip as networks
 
-    def __init__(self, clip: Any) -> None:
-        super().__init__()
-        self.clip = clip
-
-    def forward(self, images: Tensor) -> Tensor:
-        embeddings: Tensor = self.clip.encode_image(
-            images, normalize=False
-        )  # explicit, because CoCa normalises by default
-        return embeddings
-
-
-class ZeroShot(nn.Module):
-    """Zero-shot classifier: embeddings (B, D) → logits (B, texts).
-
-    A logit is the cosine similarity of the image and the text, times exp(logit_scale).
-    """
-
-    def __init__(self, clip: Any, texts: list[str], tokenizer: Callable[[list[str]], Tensor]) -> None:
-        super().__init__()
-        with torch.inference_mode():
-            embedded = normalize(clip.eval().encode_text(tokenizer(texts)), dim=-1)
-            self.register_buffer("classes", clip.logit_scale.exp() * embedded)
-
-    classes: Tensor  # (texts, D)
-
-    def forward(self, embeddings: Tensor) -> Tensor:
-        return normalize(embeddings, dim=-1) @ self.classes.T
+    if name == CUSTOM:
+        return networks.split(networks.load_openai(path), texts, OPENAI["ViT-B/32"])
+    architecture, tag = _architecture_and_tag(name)
+    return networks.split(networks.load_listed(name, architecture, tag, path, own=own), texts, architecture)
 
 
 def _texts(given: tuple[str, ...] | None) -> dict[str, str]:
@@ -161,13 +119,6 @@ def _texts(given: tuple[str, ...] | None) -> dict[str, str]:
     return {label: f"a photo of {label}" for label in kinetics_400()}
 
 
-def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
-    tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(
-        "ViT-B-32" if name == CUSTOM else _architecture_and_tag(name)[0]
-    )
-    return tokenizer
-
-
 def _architecture_and_tag(name: str) -> tuple[str, str]:
     if name in OPENAI:
         return OPENAI[name], "openai"
@@ -175,93 +126,67 @@ def _architecture_and_tag(name: str) -> tuple[str, str]:
     return architecture, tag
 
 
-def _config(name: str) -> dict[str, Any]:
-    """Return open_clip's entry for the weights: location, preprocessing and QuickGELU. Raises SettingsError."""
-    if name not in list_models():
-        raise SettingsError(unknown("clip model_name", name, list_models()))
-    config: dict[str, Any] = get_pretrained_cfg(*_architecture_and_tag(name))
-    return config
+@remembered("open_clip_torch", "torchvision")
+def _known(name: str) -> dict[str, Any]:
+    """Return what open_clip knows of a network: location of its weights, preprocessing, sizes. Raises SettingsError."""
+    import open_clip
+
+    if name not in (names := list_models()):
+        raise SettingsError(unknown("clip model_name", name, names))
+    architecture, tag = _architecture_and_tag(name)
+    published = open_clip.get_pretrained_cfg(architecture, tag)
+    config = open_clip.get_model_config(architecture)
+    return {
+        "url": published["url"],
+        "repository": published["hf_hub"],
+        "embedding_size": config["embed_dim"],
+        "text_model": "hf_model_name" in config["text_cfg"],
+        "text_tokenizer": "hf_tokenizer_name" in config["text_cfg"],
+        **_preprocessing(config["vision_cfg"]["image_size"], published),
+    }
 
 
-def _sizes(name: str) -> tuple[tuple[int, int], int]:
-    """Return the network's image size (height, width) and the length of its embeddings."""
-    architecture = open_clip.get_model_config(_architecture_and_tag(name)[0])
-    size = architecture["vision_cfg"]["image_size"]
-    return (size, size) if isinstance(size, int) else tuple(size), architecture["embed_dim"]
+def _known_of_file(weights: LocalWeights) -> dict[str, Any]:
+    """Return the sizes and the preprocessing of a network in a file of OpenAI's format. Raises WeightsError."""
+
+    @remembered("open_clip_torch", "torchvision", "torch")
+    def known_of_file(sha256: str) -> dict[str, Any]:
+        from open_clip import get_pretrained_cfg
+
+        from ..networks.clip import load_openai
+
+        clip = load_openai(weights.path)
+        config = get_pretrained_cfg(OPENAI["ViT-B/32"], "openai")  # the same for all of OpenAI's networks
+        return {"embedding_size": clip.text_projection.shape[1], **_preprocessing(clip.visual.image_size, config)}
+
+    found: dict[str, Any] = known_of_file(weights.sha256)
+    return found
 
 
-def _check_text_library(name: str, *, predict: bool) -> None:
+def _preprocessing(image_size: int | tuple[int, int], config: dict[str, Any]) -> dict[str, Any]:
+    """Return open_clip's preprocessing and, if it can be applied without open_clip, the transform.
+
+    config: open_clip's entry for the weights, with mean, standard deviation and interpolation
+    """
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    preprocessing = merge_preprocess_dict(PreprocessCfg(size=size), config)
+    return {"preprocessing": preprocessing, "transform": described(_transform(preprocessing))}
+
+
+def _transform(preprocessing: dict[str, Any]) -> Any:
+    """Return open_clip's evaluation transform."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    return image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
+
+
+def _check_text_library(name: str, known: dict[str, Any], *, predict: bool) -> None:
     """Raise SettingsError if the network needs Hugging Face's transformers and the library is not installed.
 
     Some of open_clip's networks use a text encoder or tokenizer of transformers.
     """
-    text = open_clip.get_model_config(_architecture_and_tag(name)[0])["text_cfg"]
-    needed = "hf_model_name" in text or (predict and "hf_tokenizer_name" in text)
+    needed = known["text_model"] or (predict and known["text_tokenizer"])
     if needed and importlib.util.find_spec("transformers") is None:
         raise SettingsError(f"clip {name} needs an extra: pip install 'video_features[transformers]'")
-
-
-def _load_listed_network(name: str, path: Path, *, own: bool) -> Any:
-    """Load a network that open_clip lists. own: `path` is the user's own file instead of the published one."""
-    with _random_weights_warning_suppressed():  # the weights are loaded below
-        clip = open_clip.create_model(
-            _architecture_and_tag(name)[0],
-            pretrained_text=False,
-            force_quick_gelu=_config(name).get("quick_gelu", False),  # open_clip only warns about a mismatch
-        )
-    if own:
-        load_strictly(clip, convert_state_dict(clip, _read(path)), path)
-        return clip
-    try:
-        load_checkpoint(clip, str(path))
-    except (RuntimeError, KeyError) as error:
-        raise WeightsError(f"{path}: not the weights of {name}; {in_one_line(error)}") from error
-    except Exception as error:  # a different kind of file; the libraries raise errors of many types
-        raise unreadable(path, error) from error
-    check_finite(clip.state_dict(), path)
-    return clip
-
-
-def _load_openai_network(path: Path) -> Any:
-    """Load a network in OpenAI's format. The shapes of the tensors determine the architecture."""
-    state = _read(path)
-    try:
-        clip = build_model_from_openai_state_dict(dict(state)).float()
-    except (KeyError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-        raise WeightsError(f"{path}: not a CLIP network in OpenAI's format; {in_one_line(error)}") from error
-    load_strictly(clip, state, path)  # load again, because open_clip rounded the weights to float16
-    return clip
-
-
-def _read(path: Path) -> StateDict:
-    if _is_torchscript(path):
-        try:
-            state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
-        except Exception as error:  # a damaged archive, or another network; the error is of no single type
-            raise unreadable(path, error) from error
-        check_finite(state, path)
-    else:
-        state = read(path)
-    # OpenAI's checkpoints also contain these numbers, which are not weights.
-    return {name: tensor for name, tensor in state.items() if name not in OPENAI_EXTRAS}
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-@contextmanager
-def _random_weights_warning_suppressed() -> Iterator[None]:
-    """Suppress open_clip's warning that a network is created without pretrained weights."""
-    handler = logging.NullHandler()  # without a handler, open_clip's first log call would configure the root logger
-    disabled_level = logging.root.manager.disable
-    logging.root.addHandler(handler)
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(disabled_level)
-        logging.root.removeHandler(handler)

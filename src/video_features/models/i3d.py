@@ -20,20 +20,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, max_pool3d, pad, relu
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, PointwiseHead, Resize, Stream, Window, WithHead, as_clip, channels_first
+from ..extraction import Extractor, Resize, Stream, Window, as_clip, channels_first
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
+from ..weights import REFERENCE_FILES, Weights, own_or_published
 from . import pwc, raft
 from ._kinetics import kinetics_400
 
+if TYPE_CHECKING:
+    from torch import nn
+
 log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
 
 RAFT_WEIGHTS = "sintel"
 GIT_BLOBS = {
@@ -151,121 +156,38 @@ def flow_stream(settings: Settings, own_weights: Mapping[str, Path], labels: Seq
     )
 
 
-def preprocess_rgb(rgb: RGB) -> Tensor:
+def preprocess_rgb(rgb: RGB) -> Floats:
     """Resize the smaller side to 256 and crop the centre: uint8 (H, W, 3) → float32 (3, 224, 224) in −1 … 1."""
-    return scale_to_signed_unit(centre_crop(channels_first(RESIZE(rgb)), CROP_SIZE).float())
+    levels = centre_crop(channels_first(RESIZE(rgb)), CROP_SIZE)
+    return scale_to_signed_unit(levels.astype(np.float32, order="C"))
 
 
-def preprocess_flow(flow: Tensor) -> Tensor:
+def preprocess_flow(flow: Floats) -> Floats:
     """Crop the centre, clip to ±20 pixels and quantise to 256 levels, like an 8-bit image.
 
     float32 (2, H, W) in pixels → float32 (2, 224, 224) in −1 … 1
     """
-    clipped = centre_crop(flow, CROP_SIZE).clamp(-MAX_FLOW_PIXELS, MAX_FLOW_PIXELS)
-    return scale_to_signed_unit(torch.round(128 + 255 / (2 * MAX_FLOW_PIXELS) * clipped))
+    clipped = np.clip(centre_crop(flow, CROP_SIZE), -MAX_FLOW_PIXELS, MAX_FLOW_PIXELS)
+    return scale_to_signed_unit(np.rint(128 + 255 / (2 * MAX_FLOW_PIXELS) * clipped))
 
 
-def scale_to_signed_unit(levels: Tensor) -> Tensor:
+def scale_to_signed_unit(levels: Floats) -> Floats:
     """Scale 0 … 255 to −1 … 1."""
     return levels * 2 / 255 - 1
 
 
-def centre_crop(image: Tensor, side: int) -> Tensor:
+def centre_crop(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
     """(C, H, W) → (C, side, side). If the margin is odd, the extra pixel is cut at the bottom or right."""
     top, left = ((size - side) // 2 for size in image.shape[1:])
     return image[:, top : top + side, left : left + side]
 
 
-def drop_last_frame(window: Sequence[Tensor]) -> Tensor:
+def drop_last_frame(window: Sequence[Floats]) -> Floats:
     """Frames (C, H, W) of a stack → clip (C, stack_size, H, W), without the last frame."""
     return as_clip(window[:-1])
 
 
 def _network(channels: int, path: Path) -> nn.Module:
-    network = InceptionI3d(channels)
-    load_strictly(network, read(path), path)
-    return WithHead(network, PointwiseHead(network.conv3d_0c_1x1))
+    from ..networks.i3d import load
 
-
-class InceptionI3d(nn.Module):
-    """Inflated Inception-v1 with the published parameter names.
-
-    forward: (B, channels, T, 224, 224), T ≥ 10 → features (B, 1024)
-    conv3d_0c_1x1: the classifier, which `forward` does not apply
-    """
-
-    def __init__(self, channels: int, classes: int = 400) -> None:
-        super().__init__()
-        self.conv3d_1a_7x7 = Unit3d(channels, 64, 7, stride=2)
-        self.conv3d_2b_1x1 = Unit3d(64, 64, 1)
-        self.conv3d_2c_3x3 = Unit3d(64, 192, 3)
-        self.mixed_3b = Mixed(192, 64, (96, 128), (16, 32), 32)
-        self.mixed_3c = Mixed(256, 128, (128, 192), (32, 96), 64)
-        self.mixed_4b = Mixed(480, 192, (96, 208), (16, 48), 64)
-        self.mixed_4c = Mixed(512, 160, (112, 224), (24, 64), 64)
-        self.mixed_4d = Mixed(512, 128, (128, 256), (24, 64), 64)
-        self.mixed_4e = Mixed(512, 112, (144, 288), (32, 64), 64)
-        self.mixed_4f = Mixed(528, 256, (160, 320), (32, 128), 128)
-        self.mixed_5b = Mixed(832, 256, (160, 320), (32, 128), 128)
-        self.mixed_5c = Mixed(832, 384, (192, 384), (48, 128), 128)
-        self.conv3d_0c_1x1 = nn.Sequential()
-        self.conv3d_0c_1x1.add_module("conv3d", nn.Conv3d(1024, classes, 1))
-
-    def forward(self, clip: Tensor) -> Tensor:
-        x = max_pool(self.conv3d_1a_7x7(clip), (1, 3, 3), (1, 2, 2))  # (B, 64, T/2, 56, 56)
-        x = max_pool(self.conv3d_2c_3x3(self.conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))  # (B, 192, T/2, 28, 28)
-        x = max_pool(self.mixed_3c(self.mixed_3b(x)), (3, 3, 3), (2, 2, 2))  # (B, 480, T/4, 14, 14)
-        x = self.mixed_4f(self.mixed_4e(self.mixed_4d(self.mixed_4c(self.mixed_4b(x)))))
-        x = max_pool(x, (2, 2, 2), (2, 2, 2))  # (B, 832, T/8, 7, 7)
-        x = avg_pool3d(self.mixed_5c(self.mixed_5b(x)), (2, 7, 7), stride=1)  # (B, 1024, T/8 - 1, 1, 1)
-        return x.mean(dim=(2, 3, 4))
-
-
-class Unit3d(nn.Module):
-    """3D convolution, batch norm and ReLU. The padding is TensorFlow's `SAME` padding of an even input size."""
-
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.pads = same_padding((kernel,) * 3, (stride,) * 3)
-        self.conv3d = nn.Conv3d(channels_in, channels_out, kernel, stride, bias=False)
-        self.batch3d = nn.BatchNorm3d(channels_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return relu(self.batch3d(self.conv3d(pad(x, self.pads))))
-
-
-class Mixed(nn.Module):
-    """Inception block: four branches on the same input, with their outputs concatenated along the channels."""
-
-    def __init__(self, channels: int, out_0: int, out_1: tuple[int, int], out_2: tuple[int, int], out_3: int) -> None:
-        super().__init__()
-        self.branch_0 = Unit3d(channels, out_0, 1)
-        self.branch_1 = nn.Sequential(Unit3d(channels, out_1[0], 1), Unit3d(*out_1, 3))
-        self.branch_2 = nn.Sequential(Unit3d(channels, out_2[0], 1), Unit3d(*out_2, 3))
-        self.branch_3 = nn.Sequential(MaxPool3x3(), Unit3d(channels, out_3, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.branch_0(x), self.branch_1(x), self.branch_2(x), self.branch_3(x)], dim=1)
-
-
-class MaxPool3x3(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return max_pool(x, (3, 3, 3), (1, 1, 1))
-
-
-Size = tuple[int, int, int]
-
-
-def max_pool(x: Tensor, kernel: Size, stride: Size) -> Tensor:
-    """Max pooling with the zero padding of the convolutions. A partial window at the end is pooled too (ceil mode)."""
-    return max_pool3d(pad(x, same_padding(kernel, stride)), kernel, stride, ceil_mode=True)
-
-
-def same_padding(kernel: Size, stride: Size) -> list[int]:
-    """Return the zero padding before and after each axis, last axis first, as `pad` expects it.
-
-    An axis gets kernel − stride zeros in total; an odd zero goes after. TensorFlow's `SAME` also depends on the input
-    size, but the network that the weights were published with does not.
-    """
-    totals = [max(k - s, 0) for k, s in zip(kernel, stride, strict=True)]
-    return [zeros for total in reversed(totals) for zeros in (total // 2, total - total // 2)]
+    return load(channels, path)

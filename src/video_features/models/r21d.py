@@ -12,19 +12,22 @@ The preprocessing follows the reference tool, v-iashin/video_features at a2f61b7
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-from torchvision.models.video import R2Plus1D_18_Weights, r2plus1d_18
-from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
-from torchvision.transforms.functional import center_crop, normalize
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream, Window, WithHead, as_clip, resize_bilinear, unit_range
+from ..extraction import Extractor, Stream, Window, as_clip, channels_first, resize_bilinear
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
+from ..weights import Weights, digits_in_name, own_or_published
 from ._kinetics import kinetics_400
+
+if TYPE_CHECKING:
+    from torch import nn
 
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
 CLIP_LENGTHS = {  # in frames, as each network was trained
@@ -33,11 +36,14 @@ CLIP_LENGTHS = {  # in frames, as each network was trained
     "r2plus1d_34_8_ig65m_ft_kinetics": 8,
 }
 URLS = {
-    "r2plus1d_18_16_kinetics": R2Plus1D_18_Weights.KINETICS400_V1.url,
+    "r2plus1d_18_16_kinetics": "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth",
     "r2plus1d_34_32_ig65m_ft_kinetics": f"{IG65M}r2plus1d_34_clip32_ft_kinetics_from_ig65m-ade133f1.pth",
     "r2plus1d_34_8_ig65m_ft_kinetics": f"{IG65M}r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth",
 }
-MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+MEAN, STD = (  # (3, 1, 1)
+    np.array(values, np.float32)[:, None, None]
+    for values in ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +83,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
         key="r21d",
         model=name,
         weights=own_or_published(settings.weights, published),
-        build_network=lambda path: _network(name, path),
+        build_network=partial(_network, name),
         row_shape=(512,),
         preprocess=preprocess,
         window=Window(size, step, settings.tail),
@@ -87,35 +93,20 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     return Extractor(feature="r21d", settings=replace(settings, stack_size=size, step_size=step), streams=[stream])
 
 
-def preprocess(rgb: RGB) -> Tensor:
+def preprocess(rgb: RGB) -> npt.NDArray[np.float32]:
     """Resize to 128×171, ignoring the aspect ratio, crop the centre and normalise.
 
     uint8 (H, W, 3) → float32 (3, 112, 112)
     """
-    cropped: Tensor = center_crop(resize_bilinear(unit_range(rgb), (128, 171)), 112)  # starts at row 8, column 30
-    normalised: Tensor = normalize(cropped, MEAN, STD)
-    return normalised
+    cropped = resize_bilinear(channels_first(rgb), (128, 171), crop=(112, 112))  # starts at row 8, column 30
+    cropped /= 255
+    cropped -= MEAN
+    cropped /= STD
+    return cropped
 
 
 def _network(name: str, path: Path) -> nn.Module:
-    network = r2plus1d_18() if name == "r2plus1d_18_16_kinetics" else r2plus1d_34()
-    load_strictly(network, read(path), path)
-    classifier, network.fc = network.fc, nn.Identity()
-    return WithHead(network, classifier)
+    from ..networks.r21d import r2plus1d_34
+    from ..networks.torchvision import load
 
-
-def r2plus1d_34() -> VideoResNet:
-    """Build Caffe2's 34-layer network: (B, 3, T, H, W) → logits (B, 400)."""
-    network = VideoResNet(BasicBlock, [Conv2Plus1D] * 4, [3, 4, 6, 3], R2Plus1dStem)
-    # torchvision uses the same number of middle channels in both convolutions of a block. Caffe2 computes the number
-    # for each convolution, so the second convolution in the first block of these layers differs.
-    for layer, channels, mid_channels in (
-        (network.layer2, 128, 288),
-        (network.layer3, 256, 576),
-        (network.layer4, 512, 1152),
-    ):
-        layer[0].conv2[0] = Conv2Plus1D(channels, channels, mid_channels)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.eps = 1e-3
-    return network
+    return load("r2plus1d_18" if name == "r2plus1d_18_16_kinetics" else r2plus1d_34(), path)

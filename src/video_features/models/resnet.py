@@ -11,16 +11,19 @@ normalise it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-from torchvision.models import get_model, get_model_weights
-
+from ..cache import remembered
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream, WithHead, from_pil
+from ..extraction import Extractor, Stream
+from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
-from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
+from ..weights import Weights, digits_in_name, own_or_published
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -35,7 +38,7 @@ def list_models() -> list[str]:
 
 
 def published_weights(model_name: str) -> Weights:
-    url = _enum(model_name).url
+    url = _known(model_name)["url"]
     return Weights(
         url=url,
         sha256=digits_in_name(url),
@@ -46,26 +49,35 @@ def published_weights(model_name: str) -> Weights:
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
+    known = _known(name)
     stream = Stream(
         key="resnet",
         model=name,
         weights=own_or_published(settings.weights, published_weights(name)),
-        build_network=lambda path: _network(name, path),
+        build_network=partial(_network, name),
         row_shape=(512,) if name in ("resnet18", "resnet34") else (2048,),
-        preprocess=from_pil(_enum(name).transforms()),
-        labels=_enum(name).meta["categories"] if predict else None,
+        preprocess=picture_transform(known["transform"], lambda: _enum(name).transforms()),
+        labels=known["labels"] if predict else None,
     )
     return Extractor(feature="resnet", settings=settings, streams=[stream])
 
 
 def _network(name: str, path: Path) -> nn.Module:
-    network = get_model(name, weights=None)
-    load_strictly(network, read(path), path)
-    classifier, network.fc = network.fc, nn.Identity()
-    return WithHead(network, classifier)
+    from ..networks.torchvision import load
+
+    return load(name, path)
+
+
+@remembered("torchvision")
+def _known(model_name: str) -> dict[str, Any]:
+    """Return what torchvision knows of the weights: URL, preprocessing and labels. Raises SettingsError."""
+    weights = _enum(model_name)
+    return {"url": weights.url, "transform": described(weights.transforms()), "labels": weights.meta["categories"]}
 
 
 def _enum(model_name: str) -> Any:
     if model_name not in NAMES:
         raise SettingsError(unknown("resnet model_name", model_name, NAMES))
+    from torchvision.models import get_model_weights
+
     return get_model_weights(model_name).IMAGENET1K_V1

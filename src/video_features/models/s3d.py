@@ -14,17 +14,20 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-from torchvision.models.video import s3d
-from torchvision.transforms.functional import center_crop
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, PointwiseHead, Stream, Window, WithHead, as_clip, resize_bilinear, unit_range
+from ..extraction import Extractor, Stream, Window, as_clip, channels_first, resize_bilinear
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..weights import REFERENCE_FILES, Weights, load_strictly, own_or_published, read
+from ..weights import REFERENCE_FILES, Weights, own_or_published
 from ._kinetics import kinetics_400
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MIN_FRAMES = 13  # the last map then has two time steps, the size of the pooling window
 SIDE = 224
@@ -79,7 +82,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     return Extractor(feature="s3d", settings=settings, streams=[stream])
 
 
-def preprocess(rgb: RGB) -> Tensor:
+def preprocess(rgb: RGB) -> npt.NDArray[np.float32]:
     """Resize the smaller side to 224 and crop the centre, without mean or standard deviation.
 
     uint8 (H, W, 3) → float32 (3, 224, 224) in 0 … 1
@@ -87,19 +90,19 @@ def preprocess(rgb: RGB) -> Tensor:
     height, width = rgb.shape[:2]
     scale = SIDE / min(height, width)
     scaled = math.floor(height * scale), math.floor(width * scale)
+    levels, crop = channels_first(rgb), (SIDE, SIDE)
     if min(scaled) >= SIDE:
-        resized = resize_bilinear(unit_range(rgb), scale=scale)
+        cropped = resize_bilinear(levels, scale=scale, crop=crop)
     else:  # floor gives 223 at some sizes, such as height 568: too small for the crop, but the reference keeps it
-        resized = resize_bilinear(unit_range(rgb), (max(SIDE, scaled[0]), max(SIDE, scaled[1])))
-    cropped: Tensor = center_crop(resized, SIDE)
+        cropped = resize_bilinear(levels, (max(SIDE, scaled[0]), max(SIDE, scaled[1])), crop=crop)
+    cropped /= 255
     return cropped
 
 
 def _network(path: Path) -> nn.Module:
-    network = s3d()
-    load_strictly(network, read(path), path, published_name=published_name)
-    classifier, network.classifier = network.classifier, nn.Identity()
-    return WithHead(network, PointwiseHead(classifier))
+    from ..networks.torchvision import load
+
+    return load("s3d", path, published_name=published_name)
 
 
 def published_name(name: str) -> str:

@@ -11,27 +11,22 @@ The weights of tf_efficientnet_lite0 may also come from the installed package `e
 
 from __future__ import annotations
 
-import copy
-import itertools
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
-from unittest import mock
+from typing import TYPE_CHECKING, Any
 
-import timm
-import timm.data
-import torch
-from torch import Tensor, nn
-
-from ..errors import SettingsError, WeightsError, in_one_line
-from ..extraction import Extractor, Stream, WithHead, from_pil
+from ..cache import remembered
+from ..errors import SettingsError
+from ..extraction import Extractor, Stream
+from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
-from ..weights import Weights, load_strictly, own_or_published, read
+from ..weights import Weights, own_or_published
 from . import _lite0 as lite0
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +41,8 @@ class Settings(FrameSettings):
 @cache
 def list_models() -> list[str]:
     """Return all architectures, and `architecture.tag` for each of their published weights."""
+    import timm
+
     return sorted({*timm.list_models(), *timm.list_pretrained()})
 
 
@@ -54,130 +51,87 @@ def published_weights(model_name: str) -> Weights:
         raise SettingsError(
             "timm needs a model_name, such as resnet50.a1_in1k; `video-features models timm` lists all models"
         )
-    if model_name not in list_models():
-        raise SettingsError(unknown("timm model_name", model_name, list_models()))
-    config = timm.get_pretrained_cfg(model_name, allow_unregistered=False)
-    known = Weights(licence=config.license or "unknown", paper=_paper(config), trained_on=config.tag or "")
-    if config.architecture == "tf_efficientnet_lite0" and (packaged := lite0.packaged()):
+    published = _published(model_name)
+    known = Weights(licence=published["licence"], paper=published["paper"], trained_on=published["tag"])
+    if published["architecture"] == "tf_efficientnet_lite0" and (packaged := lite0.packaged()):
         return replace(known, path=packaged, sha256=lite0.SHA256)
-    if config.hf_hub_id:
-        filenames = (config.hf_hub_filename,) if config.hf_hub_filename else ("model.safetensors", "pytorch_model.bin")
-        return replace(known, repository=config.hf_hub_id, filenames=filenames)
-    return replace(known, url=config.url or "")
+    if published["repository"]:
+        return replace(known, repository=published["repository"], filenames=tuple(published["filenames"]))
+    return replace(known, url=published["url"])
 
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
     name = settings.model_name
     published = published_weights(name)
-    skeleton = _create_skeleton(name)
-    if predict and not getattr(skeleton, "num_classes", 0):
+    known = _known(name)
+    if predict and not known["classes"]:
         raise SettingsError(f"show_pred: {name} has no classifier, so there is nothing to predict")
-    data = timm.data.resolve_model_data_config(skeleton)
     stream = Stream(
         key="timm",
         model=name,
         weights=own_or_published(settings.weights, published),
-        build_network=lambda path: _network(_load(name, path), predict=predict),
-        row_shape=_row_shape(skeleton, data["input_size"]),
-        preprocess=from_pil(timm.data.create_transform(**data, is_training=False)),
-        labels=_labels(skeleton) if predict else None,
+        build_network=partial(_network, name, predict),
+        row_shape=tuple(known["row_shape"]),
+        preprocess=picture_transform(known["transform"], lambda: _transform(known["data"])),
+        labels=_labels(name) if predict else None,
     )
     if stream.weights is published and published.path:
         log.info("%s: weights from the installed package %s, nothing is downloaded", name, lite0.PACKAGE)
     return Extractor(feature="timm", settings=settings, streams=[stream])
 
 
-def _create_skeleton(name: str) -> Any:
-    """Create the model on the meta device, which takes no memory for weights; if that fails, on the CPU."""
-    try:
-        with torch.device("meta"):
-            return timm.create_model(name, pretrained=False).eval()
-    except RuntimeError:  # some models compute with tensors in their constructors, as did many in old versions of timm
-        return timm.create_model(name, pretrained=False).eval()
+@remembered("timm")
+def _published(name: str) -> dict[str, Any]:
+    """Return what timm knows of the weights. Raises SettingsError."""
+    import timm
+
+    if name not in (names := list_models()):
+        raise SettingsError(unknown("timm model_name", name, names))
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    papers = config.paper_ids or ""
+    return {
+        "architecture": config.architecture,
+        "tag": config.tag or "",
+        "licence": config.license or "unknown",
+        "paper": papers if isinstance(papers, str) else ", ".join(papers),
+        "repository": config.hf_hub_id or "",
+        "filenames": [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"],
+        "url": config.url or "",
+    }
 
 
-def _row_shape(skeleton: Any, input_size: tuple[int, int, int]) -> tuple[int, ...]:
-    device = next(skeleton.parameters()).device
-    with device, torch.inference_mode():
-        headless = _without_classifier(copy.deepcopy(skeleton))
-        return tuple(headless(torch.zeros(1, *input_size)).shape[1:])
+@remembered("timm", "torch", "torchvision")
+def _known(name: str) -> dict[str, Any]:
+    """Return what timm knows of the model: number of classes, preprocessing and the shape of a row."""
+    import timm.data
+
+    from ..networks import timm as networks
+
+    model = networks.skeleton(name)
+    data = timm.data.resolve_model_data_config(model)
+    return {
+        "classes": getattr(model, "num_classes", 0),
+        "data": data,
+        "transform": described(_transform(data)),
+        "row_shape": networks.row_shape(model, data["input_size"]),
+    }
 
 
-def _paper(config: Any) -> str:
-    ids = config.paper_ids or ""
-    return ids if isinstance(ids, str) else ", ".join(ids)
+@remembered("timm", "torch")
+def _labels(name: str) -> list[str]:
+    from ..networks import timm as networks
+
+    return networks.labels(networks.skeleton(name))
 
 
-def _load(name: str, path: Path) -> Any:
-    state = read(path)
-    model = timm.create_model(name, pretrained=False)
-    if "_conv_stem.weight" in state:
-        load_strictly(model, state, path, published_name=lite0.published_name)
-        return model
-    if set(state) == set(model.state_dict()):
-        load_strictly(model, state, path)
-        return model
-    # The names are not timm's. timm can convert the format in which each model's authors published the weights.
-    overlay = {"state_dict": state, "custom_load": False}
-    missing: list[str] = []
-    try:
-        with _missing_keys_recorded(missing):
-            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: not the weights of {name}; {in_one_line(error)}") from error
-    if missing:
-        raise WeightsError(f"{path}: not the weights of {name}; missing: {', '.join(missing[:3])} …")
-    model.pretrained_cfg.pop("state_dict", None)
-    return model
+def _transform(data: dict[str, Any]) -> Any:
+    """Return timm's evaluation transform. data: timm's data config"""
+    import timm.data
+
+    return timm.data.create_transform(**data, is_training=False)
 
 
-@contextmanager
-def _missing_keys_recorded(missing: list[str]) -> Iterator[None]:
-    """Add all missing keys of `load_state_dict` to `missing`, because timm loads some families with `strict=False`."""
-    load = nn.Module.load_state_dict
+def _network(name: str, predict: bool, path: Path) -> nn.Module:
+    from ..networks import timm as networks
 
-    def recording(self: nn.Module, *arguments: Any, **options: Any) -> Any:
-        result = load(self, *arguments, **options)
-        missing.extend(result.missing_keys)
-        return result
-
-    with mock.patch.object(nn.Module, "load_state_dict", recording):
-        yield
-
-
-def _network(model: Any, *, predict: bool) -> nn.Module:
-    """Split the model into a network without a classifier and, if `predict`, a head that computes the logits."""
-    # Copy the modules but share the tensors, so that `model` keeps its classifier.
-    tensors = {id(tensor): tensor for tensor in itertools.chain(model.parameters(), model.buffers())}
-    headless = _without_classifier(copy.deepcopy(model, tensors))
-    if not predict:
-        return WithHead(headless, None)
-    classifier = model.get_classifier()
-    if isinstance(classifier, nn.Linear):
-        return WithHead(headless, classifier)
-    return _TwoPasses(headless, model)
-
-
-def _without_classifier(model: Any) -> Any:
-    if hasattr(model, "reset_classifier"):  # encoders of language models have no classifier
-        model.reset_classifier(0)
-    return model
-
-
-class _TwoPasses(nn.Module):
-    """Runs the full model again for the logits, for classifiers that are more than a linear layer on the features."""
-
-    def __init__(self, headless: nn.Module, full: nn.Module) -> None:
-        super().__init__()
-        self.headless, self.full = headless, full
-
-    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        return self.headless(batch), self.full(batch)
-
-
-def _labels(model: Any) -> list[str]:
-    subset = timm.data.infer_imagenet_subset(model.pretrained_cfg)
-    if subset is None:
-        return [f"class {index}" for index in range(model.num_classes)]
-    info = timm.data.ImageNetInfo(subset)
-    return [info.index_to_description(index) for index in range(model.num_classes)]
+    return networks.split(networks.load(name, path, packaged_name=lite0.published_name), predict=predict)

@@ -11,20 +11,25 @@ each model's weight enum.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-from torchvision.models import get_model, get_model_builder, get_model_weights, video
-from torchvision.models import list_models as torchvision_models
+import numpy.typing as npt
+import PIL.Image
 
+from ..cache import remembered
 from ..errors import SettingsError, in_one_line
-from ..extraction import Extractor, PointwiseHead, Stream, Window, WithHead, channels_first
+from ..extraction import Extractor, Stream, Window, as_clip
+from ..extraction.pictures import described, picture_transform
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
+from ..weights import Weights, digits_in_name, own_or_published
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,49 +43,82 @@ class Settings(ClipSettings):
 
 def list_models() -> list[str]:
     """Return all architectures (with default weights), and `architecture.TAG` for each of their published weights."""
-    names = torchvision_models(module=video)
+    from torchvision.models import get_model_weights, list_models, video
+
+    names = list_models(module=video)
     return sorted([*names, *(f"{name}.{weights.name}" for name in names for weights in get_model_weights(name))])
 
 
 def published_weights(model_name: str) -> Weights:
-    weights = _enum(model_name)
-    clip, rate = _documented(weights, "clip_len"), _documented(weights, "frame_rate")
+    known = _known(model_name)
     return Weights(
-        url=weights.url,
-        sha256=digits_in_name(weights.url),
-        licence=weights.meta.get("license", "unknown"),
-        paper=_paper(model_name),
-        trained_on=f"{weights.name}, clips of {clip} frames at {rate} fps",
+        url=known["url"],
+        sha256=digits_in_name(known["url"]),
+        licence=known["licence"],
+        paper=known["paper"],
+        trained_on=f"{known['tag']}, clips of {known['clip_len']} frames at {known['frame_rate']} fps",
     )
 
 
 def build(settings: Settings, *, predict: bool) -> Extractor:
-    weights = _enum(settings.model_name)
-    transform = weights.transforms()
-    size, step = (given or _clip_length(weights) for given in (settings.stack_size, settings.step_size))
-
-    def preprocess(rgb: RGB) -> torch.Tensor:
-        frame: torch.Tensor = transform(channels_first(rgb)[None])  # a clip of one frame: (3, 1, h, w)
-        return frame
-
+    name = settings.model_name
+    known = _known(name)
+    size, step = (given or _clip_length(known) for given in (settings.stack_size, settings.step_size))
     stream = Stream(
         key="torchvision_video",
-        model=settings.model_name,
-        weights=own_or_published(settings.weights, published_weights(settings.model_name)),
-        build_network=lambda path: _network(settings.model_name, path),
-        row_shape=_row_shape(settings.model_name, (3, size, *transform.crop_size)),
-        preprocess=preprocess,
+        model=name,
+        weights=own_or_published(settings.weights, published_weights(name)),
+        build_network=partial(_network, _architecture(name)),
+        row_shape=tuple(_row_shape(name, [3, size, *known["crop_size"]])),
+        preprocess=_preprocess(name, known["transform"]),
         window=Window(size, step, settings.tail),
-        collate=lambda clips: torch.cat(list(clips), dim=1),
-        labels=weights.meta["categories"] if predict else None,
+        collate=as_clip,
+        labels=known["labels"] if predict else None,
     )
     settings = replace(settings, stack_size=size, step_size=step)
     return Extractor(feature="torchvision_video", settings=settings, streams=[stream])
 
 
+def _preprocess(name: str, transform: dict[str, Any] | None) -> Callable[[RGB], npt.NDArray[Any]]:
+    """Return the transform of a frame, uint8 (H, W, 3) → float32 (3, h, w).
+
+    torchvision resizes integers and rounds. Where its values before rounding differ from ours by a rounding of float32,
+    a level may be another by 1: of random pictures fewer than TODO of the values.
+    """
+    return picture_transform(transform, lambda: _of_one_frame(_enum(name).transforms()))
+
+
+def _of_one_frame(transform: Any) -> Callable[[PIL.Image.Image], Any]:
+    """Turn torchvision's transform of clips, uint8 (T, 3, H, W) → (3, T, h, w), into one of a picture."""
+    from torchvision.transforms.functional import pil_to_tensor
+
+    return lambda picture: transform(pil_to_tensor(picture)[None])[:, 0]
+
+
+@remembered("torchvision")
+def _known(model_name: str) -> dict[str, Any]:
+    """Return what torchvision knows of the weights. Raises SettingsError for an unknown name."""
+    weights = _enum(model_name)
+    transform = weights.transforms()
+    return {
+        "name": str(weights),
+        "tag": weights.name,
+        "url": weights.url,
+        "licence": weights.meta.get("license", "unknown"),
+        "paper": _paper(model_name),
+        "clip_len": _documented(weights, "clip_len"),
+        "frame_rate": _documented(weights, "frame_rate"),
+        "labels": weights.meta["categories"],
+        "crop_size": list(transform.crop_size),
+        "transform": described(transform),
+    }
+
+
 def _enum(model_name: str) -> Any:
-    if model_name not in list_models():
-        raise SettingsError(unknown("torchvision_video model_name", model_name, list_models()))
+    from torchvision.models import get_model_weights
+
+    if model_name not in (names := list_models()):
+        raise SettingsError(unknown("torchvision_video model_name", model_name, names))
     return get_model_weights(_architecture(model_name))[model_name.partition(".")[2] or "DEFAULT"]
 
 
@@ -89,6 +127,8 @@ def _architecture(model_name: str) -> str:
 
 
 def _paper(model_name: str) -> str:
+    from torchvision.models import get_model_builder
+
     papers = re.findall(r"https://arxiv\.org/abs/[\d.]+", get_model_builder(_architecture(model_name)).__doc__ or "")
     return papers[-1] if papers else ""  # MViT v2 also cites the paper of the first version
 
@@ -102,38 +142,29 @@ def _documented(weights: Any, parameter: str) -> str:
     return found[1] if found else "unknown"
 
 
-def _clip_length(weights: Any) -> int:
-    length = _documented(weights, "clip_len")
-    if length == "unknown":
+def _clip_length(known: dict[str, Any]) -> int:
+    if known["clip_len"] == "unknown":
         raise SettingsError(
-            f"torchvision does not document the clip length of {weights}: give stack_size and step_size"
+            f"torchvision does not document the clip length of {known['name']}: give stack_size and step_size"
         )
-    return int(length)
+    return int(known["clip_len"])
 
 
-def _row_shape(model_name: str, clip: tuple[int, ...]) -> tuple[int, ...]:
+@remembered("torchvision", "torch")
+def _row_shape(model_name: str, clip: list[int]) -> tuple[int, ...]:
     """Return the shape of a row. Raises SettingsError if the network cannot take clips (3, T, H, W) of this length."""
+    from ..networks.torchvision import row_shape
+
     try:
-        with torch.device("meta"), torch.inference_mode():  # only infers shapes, without computing anything
-            trunk, _ = _split(get_model(_architecture(model_name)).eval())
-            return tuple(trunk(torch.empty(1, *clip)).shape[1:])
+        return row_shape(_architecture(model_name), tuple(clip))
     except RuntimeError as error:
-        trained = _documented(_enum(model_name), "clip_len")
+        trained = _known(model_name)["clip_len"]
         raise SettingsError(
             f"{model_name} cannot take stack_size={clip[1]}: it was trained on {trained} frames ({in_one_line(error)})"
         ) from error
 
 
-def _network(model_name: str, path: Path) -> nn.Module:
-    network = get_model(_architecture(model_name))
-    load_strictly(network, read(path), path)
-    trunk, classifier = _split(network)
-    convolutional = any(isinstance(module, nn.Conv3d) for module in classifier.modules())
-    return WithHead(trunk, PointwiseHead(classifier) if convolutional else classifier)
+def _network(architecture: str, path: Path) -> nn.Module:
+    from ..networks.torchvision import load
 
-
-def _split(network: Any) -> tuple[nn.Module, nn.Module]:
-    """Return the network without its classifier, and the classifier, which is the network's last module."""
-    name, classifier = list(network.named_children())[-1]
-    setattr(network, name, nn.Identity())
-    return network, classifier
+    return load(architecture, path)

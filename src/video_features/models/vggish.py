@@ -15,17 +15,19 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from ..errors import SettingsError
-from ..extraction import Extractor, SoundWindow, Stream, Window, WithHead
+from ..extraction import Extractor, SoundWindow, Stream, Window
 from ..settings import Bounds, SoundSettings, check_tail, setting, unknown
 from ..timeline.rates import as_fraction
-from ..weights import Weights, digits_in_name, load_strictly, own_or_published, read
+from ..weights import Weights, digits_in_name, own_or_published
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,6 @@ FRAMES_PER_ROW = 96  # 0.96 s; the first linear layer has a fixed input size
 FFT_SIZE = 512
 BANDS, LOWEST_HZ, HIGHEST_HZ = 64, 125, 7500
 LOG_OFFSET = 0.01
-WHITENED_LIMIT = 2.0  # whitened values are clipped to ±2 before quantisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,17 +122,17 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     )
 
 
-def log_mel(samples: npt.NDArray[np.float32]) -> Tensor:
+def log_mel(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Compute the log-mel spectrogram of a row.
 
     float32 (15600,) at 16 kHz in −1 … 1 → float32 (1, 96, 64): 96 frames of 64 mel bands
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, STFT_WINDOW.size)[:: STFT_WINDOW.step]  # (96, 400)
     magnitudes = np.abs(np.fft.rfft(frames * periodic_hann(), FFT_SIZE))  # float64 (96, 257)
-    # PyTorch's matrix product instead of NumPy's: the BLAS library of NumPy has a thread pool of its own, whose threads
-    # busy-wait and compete with all other threads.
-    bands = torch.from_numpy(magnitudes) @ torch.from_numpy(mel_bands())
-    return (bands + LOG_OFFSET).log().float()[None]
+    # Not a matrix product: the BLAS library of NumPy has a thread pool of its own, whose threads busy-wait and compete
+    # with all other threads.
+    bands = np.einsum("tf,fb->tb", magnitudes, mel_bands())
+    return np.log(bands + LOG_OFFSET).astype(np.float32)[None]
 
 
 @cache
@@ -154,64 +155,13 @@ def mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return 1127 * np.log1p(np.asarray(hertz) / 700)
 
 
-class Vggish(nn.Module):
-    """The VGGish network: log-mel spectrograms (B, 1, 96, 64) → embeddings (B, 128)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *(*_convolution(1, 64), nn.MaxPool2d(2)),
-            *(*_convolution(64, 128), nn.MaxPool2d(2)),
-            *(*_convolution(128, 256), *_convolution(256, 256), nn.MaxPool2d(2)),
-            *(*_convolution(256, 512), *_convolution(512, 512), nn.MaxPool2d(2)),
-        )
-        self.embeddings = nn.Sequential(
-            *(nn.Linear(6 * 4 * 512, 4096), nn.ReLU()),
-            *(nn.Linear(4096, 4096), nn.ReLU()),
-            *(nn.Linear(4096, 128), nn.ReLU()),
-        )
-
-    def forward(self, spectrograms: Tensor) -> Tensor:
-        maps = self.features(spectrograms)  # (B, 512, 6, 4): time and bands are 16 times smaller
-        channels_last = maps.permute(0, 2, 3, 1)  # TensorFlow's layout, for which the linear layers were trained
-        embeddings: Tensor = self.embeddings(channels_last.flatten(1))
-        return embeddings
-
-
-class Pca(nn.Module):
-    """Whitens embeddings (B, 128) with a PCA and quantises them to whole numbers 0 … 255."""
-
-    pca_eigen_vectors: Tensor
-    pca_means: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("pca_eigen_vectors", torch.empty(128, 128))
-        self.register_buffer("pca_means", torch.empty(128))
-
-    def forward(self, embeddings: Tensor) -> Tensor:
-        whitened = (embeddings - self.pca_means) @ self.pca_eigen_vectors.T
-        return (
-            (whitened.clamp(-WHITENED_LIMIT, WHITENED_LIMIT) + WHITENED_LIMIT) * (255 / (2 * WHITENED_LIMIT))
-        ).round()
-
-
-def _convolution(channels: int, filters: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(channels, filters, kernel_size=3, padding=1), nn.ReLU()
-
-
 def _network(path: Path) -> nn.Module:
-    network = Vggish()
-    load_strictly(network, read(path), path)
-    return WithHead(network, head=None)
+    from ..networks.vggish import load
+
+    return load(path)
 
 
 def _pca(path: Path) -> nn.Module:
-    network, state = Pca(), read(path)
-    if (means := state.get("pca_means")) is not None and means.shape == (
-        128,
-        1,
-    ):  # the shape in torchvggish after loading
-        state["pca_means"] = means.flatten()
-    load_strictly(network, state, path)
-    return WithHead(network, head=None)
+    from ..networks.vggish import load_pca
+
+    return load_pca(path)

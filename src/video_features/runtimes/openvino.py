@@ -73,6 +73,12 @@ class OpenVino:
         self._fallback: Runtime | None = None
         self._compiled: dict[str, SimpleQueue[Any]] = {}  # infer requests; each serves one thread at a time
 
+    def prepare(self, rows: Sequence[Any]) -> None:
+        """Compile the network if it is cached for these shapes."""
+        batch, leaves, shapes = _stacked("forward", rows)
+        if (self._folder / digest(shapes)).is_dir():
+            self._requests("forward", batch, leaves, shapes)
+
     def forward(self, rows: Sequence[Any]) -> tuple[Array, Array | None]:
         outputs = self._run("forward", rows)
         if outputs is None:
@@ -90,9 +96,8 @@ class OpenVino:
 
     def _run(self, method: str, rows: Sequence[Any]) -> list[Array] | None:
         """Return the outputs of a method, in float32; None if the network runs in the fallback."""
-        batch = stack_rows(rows, stack_arrays)
-        leaves = list(leaves_of(batch))
-        requests = self._requests(method, batch, leaves)
+        batch, leaves, shapes = _stacked(method, rows)
+        requests = self._requests(method, batch, leaves, shapes)
         if requests is None:
             return None
         request = requests.get()
@@ -102,9 +107,8 @@ class OpenVino:
         finally:
             requests.put(request)
 
-    def _requests(self, method: str, batch: Any, leaves: list[Array]) -> SimpleQueue[Any] | None:
+    def _requests(self, method: str, batch: Any, leaves: list[Array], shapes: str) -> SimpleQueue[Any] | None:
         """Return the infer requests for the method and shapes of a batch; None if the network runs in the fallback."""
-        shapes = json.dumps([method, [[str(leaf.dtype), *leaf.shape] for leaf in leaves]])
         with self._compile_lock:
             if self._fallback is None and shapes not in self._compiled:
                 try:
@@ -150,6 +154,13 @@ class OpenVino:
         check(compiled, flat, leaves, self._precision)
         _save_model(model, folder)
         return compiled
+
+
+def _stacked(method: str, rows: Sequence[Any]) -> tuple[Any, list[Array], str]:
+    """Return the rows as one batch, the arrays in it, and a text that names the method and their shapes."""
+    batch = stack_rows(rows, stack_arrays)
+    leaves = list(leaves_of(batch))
+    return batch, leaves, json.dumps([method, [[str(leaf.dtype), *leaf.shape] for leaf in leaves]])
 
 
 def _compile(model: Any, precision: str, passes: int, threads: int) -> Any:

@@ -38,6 +38,9 @@ class Torch:
             channels_last(self.network)
         self.name = f"torch {torch.__version__} {placement.precision} on {placement.device}"
 
+    def prepare(self, rows: Sequence[Any]) -> None:
+        """Do nothing: no shape is compiled."""
+
     def forward(self, rows: Sequence[Any]) -> tuple[Array, Array | None]:
         features, logits = self._run("forward", rows)
         with timed("network"):  # a GPU computes asynchronously: the copy waits for the result
