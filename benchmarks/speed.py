@@ -32,7 +32,7 @@ from limits import counted_frames, decode_alone, network_alone, preprocessing_al
 from memory import peak_mb
 from plain import plain_loop
 from speed_cases import CASES, THREE, THREE_OF, Case
-from speed_report import DOCUMENT, Result, Results, Round, ThreeResult, document, heading, machine
+from speed_report import Result, Results, Round, ThreeResult, document, heading, machine, write_document
 
 from video_features import extract
 from video_features.cli.demo import packaged_video
@@ -191,7 +191,7 @@ def main() -> int:
     def save() -> None:
         if options.write:
             results.write()
-            DOCUMENT.write_text(document(results, [case.name for case in CASES]), encoding="utf-8")
+            write_document(document(results, [case.name for case in CASES]))
 
     print(f"{machine()}\n\n{heading()}", flush=True)
     with tempfile.TemporaryDirectory(prefix="speed") as temporary:

@@ -17,6 +17,7 @@ from video_features.runtimes.threads import cores_here
 WANTED_EFFICIENCY = 0.9
 DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"
 RESULTS = Path(__file__).parent / "speed.json"  # the measured seconds behind the document
+MARKERS = ("<!-- written by benchmarks/command.py -->", "<!-- end of benchmarks/command.py -->")
 COLUMNS = (
     "case",
     "rows/s",
@@ -142,25 +143,47 @@ class Results:
 
     def __init__(self, path: Path = RESULTS):
         self.path = path
-        saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self.days: list[str] = saved["days"] if saved.get("machine") == machine() else []
-        self.cases: dict[str, Result] = {}
-        self.three: ThreeResult | None = None
-        if self.days:
-            self.cases = {name: Result.from_json(fields) for name, fields in saved["cases"].items()}
-            self.three = ThreeResult(**saved["three"]) if saved["three"] else None
+        saved = saved_results(path)
+        self.cases = {name: Result.from_json(fields) for name, fields in saved.get("cases", {}).items()}
+        self.three = ThreeResult(**saved["three"]) if saved.get("three") else None
+
+    @property
+    def days(self) -> list[str]:
+        return saved_results(self.path).get("days", [])
 
     def write(self) -> None:
         """Write all results to the file, and add today to its days."""
-        if (today := f"{datetime.date.today():%d %B %Y}") not in self.days:
-            self.days.append(today)
-        content = {
-            "machine": machine(),
-            "days": self.days,
-            "cases": {name: asdict(result) for name, result in self.cases.items()},
-            "three": asdict(self.three) if self.three else None,
-        }
-        self.path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        cases = {name: asdict(result) for name, result in self.cases.items()}
+        write_results(self.path, {"cases": cases, "three": asdict(self.three) if self.three else None})
+
+
+def saved_results(path: Path) -> dict[str, Any]:
+    """Return the results in a file, with the days of their measurement; {} if there are none from this machine."""
+    saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return saved if saved.get("machine") == machine() else {}
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write the results of this machine to a file, and add today to its days."""
+    days = saved_results(path).get("days", [])
+    if (today := f"{datetime.date.today():%d %B %Y}") not in days:
+        days.append(today)
+    path.write_text(json.dumps({"machine": machine(), "days": days, **results}, indent=1) + "\n", encoding="utf-8")
+
+
+def write_document(text: str, path: Path = DOCUMENT) -> None:
+    """Write docs/speed.md. What other benchmarks wrote after its text stays: all from the first marker on."""
+    found = path.read_text(encoding="utf-8") if path.exists() else ""
+    others = "".join(found.partition(MARKERS[0])[1:])
+    path.write_text(f"{text}\n{others}" if others else text, encoding="utf-8")
+
+
+def write_section(text: str, path: Path = DOCUMENT) -> None:
+    """Write the section between the markers in docs/speed.md, or after its end, and leave the rest."""
+    start, end = MARKERS
+    before, _, rest = path.read_text(encoding="utf-8").partition(start)
+    after = rest.partition(end)[2] or "\n"
+    path.write_text(before.rstrip("\n") + f"\n\n{start}\n{text.strip()}\n{end}{after}", encoding="utf-8")
 
 
 def machine() -> str:
