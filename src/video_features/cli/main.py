@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from .. import __version__, registry
-from ..engines.forkserver import start_server
 from ..errors import SettingsError
 from ..settings import RunSettings
 from ..settings.parse import check_not_empty
@@ -182,7 +181,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
         if not dry_run:
             settings = {**DEFAULTS, **settings}
-        run, by_feature = registry.resolve_settings(features, settings)
+        registry.resolve_settings(features, settings)
         paths = _listed(paths, list_file, lazily=given["engine"] == "ray")
         if not paths and not given["retry_failed"]:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
@@ -190,9 +189,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
             from ..runs.planning import plan
 
             return report_plans(plan(paths, features, **settings))
-        if run.in_processes and run.engine == "local":
-            start_server(run, by_feature.values())
-        from ..runs.jobs import Job  # takes a moment, as does the server that was just started
+        from ..runs.jobs import Job
 
         return report(Job(paths, features, settings), as_json=as_json, profile=profile)
 

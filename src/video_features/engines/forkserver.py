@@ -1,17 +1,19 @@
-"""The server that worker processes are forked from on Linux. It has imported what every worker needs."""
+"""The server that worker processes are forked from on Linux. It has imported what every worker needs.
+
+This module imports little, because the command starts the server before anything else.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from ..runtimes.choose import has_openvino
-from ..runtimes.devices import may_have_gpu
-from ..settings import FeatureSettings, RunSettings
+from ..runtimes.devices import has_openvino, may_have_gpu
 from ..signals import signals_blocked
 
 PACKAGE = __name__.partition(".")[0]
+WITHOUT_WORKERS = {"-h", "--help", "--dry-run", "--dry_run", "--no-isolate", "--no_isolate"}
 
 
 def start_method() -> str:
@@ -19,7 +21,7 @@ def start_method() -> str:
     return "forkserver" if sys.platform == "linux" else "spawn"
 
 
-def start_server(run: RunSettings, features: Iterable[FeatureSettings]) -> None:
+def start_server() -> None:
     """Start the server, which imports while this process goes on. Does nothing on other systems, or if it is running.
 
     The server imports libraries, but never uses a GPU or a thread.
@@ -28,18 +30,18 @@ def start_server(run: RunSettings, features: Iterable[FeatureSettings]) -> None:
         return
     from multiprocessing import forkserver, resource_tracker  # not on every system
 
-    runtimes = {_likely_runtime(name, settings) for name in run.device_names for settings in features}
-    multiprocessing.set_forkserver_preload(
-        [f"{PACKAGE}.engines.worker", *(f"{PACKAGE}.runtimes.{name}" for name in sorted(runtimes))]
-    )
+    # The runtime that is likely. A worker that needs another one imports it.
+    runtime = "openvino" if has_openvino() and not may_have_gpu() else "pytorch"
+    multiprocessing.set_forkserver_preload([f"{PACKAGE}.engines.worker", f"{PACKAGE}.runtimes.{runtime}"])
     resource_tracker.ensure_running()  # before signals are blocked: its start unblocks them
     with signals_blocked(always=True):
         forkserver.ensure_running()
 
 
-def _likely_runtime(device: str | None, settings: FeatureSettings) -> str:
-    """Return the module of the runtime that a worker will probably use. Another one is imported by the worker."""
-    on_cpu = device == "cpu" or (device is None and not may_have_gpu())
-    if settings.runtime in ("auto", "openvino") and on_cpu and settings.precision != "fp16" and has_openvino():
-        return "openvino"
-    return "pytorch"
+def start_early(words: Sequence[str]) -> None:
+    """Start the server at once if a command line will probably need it, before the command itself is imported.
+
+    words: the words after `video-features`
+    """
+    if words[:1] == ["extract"] and len(words) > 2 and not WITHOUT_WORKERS.intersection(words):
+        start_server()

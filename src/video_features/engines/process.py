@@ -59,7 +59,7 @@ class ProcessExecutor(WorkerPool):
                 "use devices, isolate and time_limit_seconds"
             )
         super().__init__(config, observer, on_worker_lost)
-        start_server(config.run, config.by_feature.values())
+        start_server()
         self._max_in_progress = max_in_progress
         self._time_limit = time_limit
         self._stall_limit = stall_limit

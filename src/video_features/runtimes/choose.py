@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 from ..errors import SettingsError
 from .base import Array, NetworkSpec, Placement, Runtime
+from .devices import has_openvino
 
 
 class Runner:
@@ -71,11 +71,6 @@ def runtime_name(placement: Placement) -> str:
         if precision == "bf16":
             check_bf16()
     return name
-
-
-def has_openvino() -> bool:
-    """Return True if the `openvino` extra is installed."""
-    return importlib.util.find_spec("openvino") is not None
 
 
 def check_bf16() -> None:

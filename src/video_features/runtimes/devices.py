@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -82,6 +83,11 @@ def may_have_gpu(root: Path | None = None) -> bool:
     else:
         folder, names = (root or Path(os.environ.get("SYSTEMROOT", "C:/Windows"))) / "System32", WINDOWS_DRIVERS
     return any(True for name in names for _ in folder.glob(name))
+
+
+def has_openvino() -> bool:
+    """Return True if the `openvino` extra is installed."""
+    return importlib.util.find_spec("openvino") is not None
 
 
 def is_device_failure(error: BaseException | None) -> bool:
