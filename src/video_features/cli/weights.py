@@ -79,7 +79,7 @@ def weights_verify(feature: str | None, model_name: str | None) -> None:
                 continue
             seen.add(path)
             try:
-                digest = verify(path, record)
+                digest = verify(path, record, reread=True)
                 result = "as published" if is_digest_published(path, record) else "no published digest to compare with"
                 click.echo(f"{model}  {path}  sha256 {digest}  {result}")
             except VideoFeaturesError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -12,9 +11,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cache import hub_folder
 from ..errors import WeightsError, in_one_line
 from ..locations import why_not_a_file
-from .download import download
+from .digests import digests_of
+from .hub_cache import cached_file, repository_folder
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +78,12 @@ def digits_in_name(url: str) -> str:
     return digits if re.fullmatch("[0-9a-f]{8,64}", digits) else ""
 
 
-def obtain(weights: Weights, *, model: str, setting: str | None = "weights") -> LocalWeights:
+def obtain(weights: Weights, *, model: str, setting: str | None = "weights", reread: bool = False) -> LocalWeights:
     """Return the checkpoint as a verified local file, downloading it if needed.
 
     model: name of the network, for the error
     setting: name of the setting that takes a different checkpoint, for the error; None if there is no such setting
+    reread: see `verify`
     Raises WeightsError if the checkpoint is missing and cannot be downloaded, or if its digest is not the published
     digest.
     """
@@ -89,20 +91,20 @@ def obtain(weights: Weights, *, model: str, setting: str | None = "weights") -> 
     if not (weights.path or weights.url or weights.repository):
         raise WeightsError(f"{model}: no published weights{_setting_hint(setting, prefix=':')}")
     path = find(weights) or _download(weights, model, setting)
-    return LocalWeights(path, verify(path, weights), weights)
+    return LocalWeights(path, verify(path, weights, reread=reread), weights)
 
 
 def fetch(weights: Weights, *, model: str) -> LocalWeights:
-    """Like `obtain`, but download a damaged file in the cache again."""
+    """Like `obtain`, but read a file in the cache again even if it has not changed, and replace a damaged one."""
     path = None if weights.path else find(weights)
-    if path is not None and (difference := _compare(path, weights)[1]):
+    if path is not None and (difference := _compare(path, weights, reread=True)[1]):
         log.warning("%s: damaged, or not the published file: %s; downloading it again", path, difference)
         try:
             path.resolve().unlink()
             path.unlink(missing_ok=True)  # in the Hub's cache, `path` is a symbolic link to the file deleted above
         except OSError as error:
             raise WeightsError(f"{path}: cannot be replaced ({error.strerror})") from error
-    return obtain(weights, model=model, setting=None)
+    return obtain(weights, model=model, setting=None, reread=True)
 
 
 def check_file(weights: Weights, *, model: str) -> None:
@@ -121,22 +123,17 @@ def find(weights: Weights) -> Path | None:
     if weights.url:
         path = _hub_cache_path(weights.url)
         return path if path.is_file() else None
-    from huggingface_hub import try_to_load_from_cache
-
-    for filename in weights.filenames:
-        cached = try_to_load_from_cache(weights.repository, filename)
-        if isinstance(cached, str):
-            return Path(cached)
-    return None
+    return cached_file(weights.repository, weights.filenames) if weights.repository else None
 
 
-def verify(path: Path, weights: Weights) -> str:
+def verify(path: Path, weights: Weights, *, reread: bool = False) -> str:
     """Return the SHA-256 of the file.
 
+    reread: read the file even if its digests are remembered, to notice what the disk has damaged
     Raises WeightsError if the file cannot be read, or if the published SHA-256 or git blob ID differs.
     """
     try:
-        sha256, difference = _compare(path, weights)
+        sha256, difference = _compare(path, weights, reread=reread)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
     if difference:
@@ -147,22 +144,17 @@ def verify(path: Path, weights: Weights) -> str:
     return sha256
 
 
-def _compare(path: Path, weights: Weights) -> tuple[str, str]:
+def _compare(path: Path, weights: Weights, *, reread: bool) -> tuple[str, str]:
     """Return the SHA-256 of the file, and a description of any mismatch with the published digests, or ""."""
-    sha256, git_blob = hashlib.sha256(), hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            sha256.update(block)
-            if weights.git_blob:
-                git_blob.update(block)
+    digests = digests_of(path, with_git_blob=bool(weights.git_blob), reread=reread)
     for kind, published, found in (
-        ("SHA-256", _published_sha256(path, weights), sha256.hexdigest()),
-        ("git blob SHA-1", weights.git_blob, git_blob.hexdigest()),
+        ("SHA-256", _published_sha256(path, weights), digests.sha256),
+        ("git blob SHA-1", weights.git_blob, digests.git_blob),
     ):
         if published and not found.startswith(published):
             verb = "be" if len(published) == len(found) else "begin with"
-            return sha256.hexdigest(), f"its {kind} should {verb} {published}, but is {found}"
-    return sha256.hexdigest(), ""
+            return digests.sha256, f"its {kind} should {verb} {published}, but is {found}"
+    return digests.sha256, ""
 
 
 def is_digest_published(path: Path, weights: Weights) -> bool:
@@ -177,9 +169,7 @@ def _published_sha256(path: Path, weights: Weights) -> str:
 
 
 def _hub_cache_path(url: str) -> Path:
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
+    return hub_folder() / "checkpoints" / Path(urllib.parse.urlsplit(url).path).name
 
 
 def _setting_hint(setting: str | None, *, prefix: str) -> str:
@@ -202,24 +192,21 @@ def _manual_download_hint(weights: Weights) -> str:
     if weights.url:
         return f"Looked for {_hub_cache_path(weights.url)}. Download {weights.url} and put it there"
     return (
-        f"Looked for {' or '.join(weights.filenames)} of {weights.repository} in {_hub_folder(weights)}. "
+        f"Looked for {' or '.join(weights.filenames)} of {weights.repository} in "
+        f"{repository_folder(weights.repository)}. "
         "Run `video-features weights fetch` on a machine with network access and copy that folder here"
     )
 
 
-def _hub_folder(weights: Weights) -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"models--{weights.repository.replace('/', '--')}"
-
-
 def _download_url(weights: Weights) -> Path:
     def check(file: Path) -> None:
-        if difference := _compare(file, weights)[1]:
+        if difference := _compare(file, weights, reread=True)[1]:
             raise WeightsError(
                 f"the download from {weights.url} is not the published file: {difference}. If a proxy or a login page "
                 "answered instead, download it on another network"
             )
+
+    from .download import download
 
     _check_reachable(weights.url)
     path = _hub_cache_path(weights.url)
