@@ -157,7 +157,7 @@ class _FileStaging(Staging):
             rows = RowsInFile(temporary_path(self._record), dtype)
             self._staged.append(rows)
         if self._with_preview:
-            from .preview import Preview  # imports torchvision and FFmpeg
+            from .preview import Preview  # imports FFmpeg
 
             rows = self._preview_rows = Preview(temporary_path(self._record), rows)
             self.preview = rows.path

@@ -10,13 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 import PIL.Image
-import torch
 from av.container import OutputContainer
 from av.video.stream import VideoStream
-from torchvision.utils import flow_to_image
 
 from ..errors import WriteError, in_one_line
 from ..media import RGB, Frame
+from .flow_image import flow_to_image
 from .rows import Array, Rows
 
 CODECS = ("libx264", "mpeg4")  # in order of preference; FFmpeg may lack the first
@@ -28,7 +27,7 @@ class Preview:
     """Stores rows of flow and also encodes them as an MP4 file, which `finish` completes.
 
     Hue shows the direction of the flow. Saturation shows the length, relative to the longest vector of the same row
-    (torchvision's `flow_to_image`). Row k is shown below frame k, at the time of frame k.
+    (see `flow_to_image`). Row k is shown below frame k, at the time of frame k.
     """
 
     def __init__(self, path: Path, rows: Rows) -> None:
@@ -95,8 +94,7 @@ class Preview:
         """uint8 (H, W, 3) and (2, h, w) → uint8 (2 h, w, 3). An odd w grows by a pixel: the codec needs even sizes."""
         height, width = flow.shape[1:]
         frame = np.asarray(PIL.Image.fromarray(rgb).resize((width, height), PIL.Image.Resampling.BILINEAR))
-        colours = flow_to_image(torch.from_numpy(flow.astype(np.float32))).permute(1, 2, 0).numpy()
-        return np.pad(np.concatenate([frame, colours]), ((0, 0), (0, width % 2), (0, 0)), mode="edge")
+        return np.pad(np.concatenate([frame, flow_to_image(flow)]), ((0, 0), (0, width % 2), (0, 0)), mode="edge")
 
     def _write_error(self, error: Exception) -> WriteError:
         reason = getattr(error, "strerror", None) or in_one_line(error)
