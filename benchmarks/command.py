@@ -4,9 +4,9 @@
 
 Each job (benchmarks/command_cases.py) is a feature of one or a few videos. A round runs the plain script
 (benchmarks/plain_script.py), the command `video-features extract` with an empty cache folder, and the command again,
-one after another, so that a busy machine slows down all of them. The round before the first one is not timed: it
-compares the rows, and samples the memory of all processes. `--write` saves all runs of each finished job in
-benchmarks/command.json, together with earlier results from this machine, and writes the section "Whole commands" of
+one after another, so that a busy machine slows down all of them. The rows are compared in every round. The round
+before the first one is not timed: it samples the memory of all processes. `--write` saves all runs of each finished job
+in benchmarks/command.json, together with earlier results from this machine, and writes the section "Whole commands" of
 docs/speed.md. All jobs with five pairs take about an hour and a half on two cores. Linux only: memory is read from
 /proc.
 """
@@ -36,7 +36,10 @@ def measure(job: Job, folder: Path, pairs: int, cold_pairs: int) -> Result:
     job.prepare(folder)
     sampled = one_round(job, folder, cold=True, samples_memory=True)
     largest = compare(job, folder)
-    rounds = [one_round(job, folder, cold=k < cold_pairs) for k in range(pairs)]
+    rounds = []
+    for k in range(pairs):
+        rounds.append(one_round(job, folder, cold=k < cold_pairs))
+        largest = max(largest, compare(job, folder))
     return Result(job.what, job.target, largest, sampled, rounds)
 
 

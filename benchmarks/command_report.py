@@ -121,7 +121,8 @@ VGGish. All weights are stand-ins, in files that both sides load. `benchmarks/co
 
 Whole processes, from the start of Python to its exit: imports, loading, decoding, transforms, the network and saving. \
 Every time is the median of {rounds} rounds; each round runs the script, the cold command and the warm command, one \
-after another. An earlier round, not timed, warms up the file system, compares the rows and samples memory.
+after another. The rows are compared in every round. An earlier round, which is not timed, warms up the file system \
+and samples memory.
 
 - **script**: what a user would write by hand for this feature (`benchmarks/plain_script.py`): the network from \
 torchvision, timm or open_clip, the weights from the same file, the plain loop in eager PyTorch, and one `.npy` file \
@@ -137,7 +138,8 @@ largest.
 - **first output**: from the start of the process until the file with the first video's rows exists, to \
 {POLL_SECONDS * 1000:g} ms. In a job of one row, this is when the first row is computed and saved.
 - **peak MB**: the largest sum of the proportional set sizes (PSS) of all processes at one time, sampled every \
-{SAMPLE_SECONDS * 1000:g} ms. Memory that several processes share counts once.
+{SAMPLE_SECONDS * 1000:g} ms. Memory that several of them share counts once. What other commands on the machine share, \
+such as the code of a library, counts in part, so measure on an idle machine.
 
 One row, 10 s at 1 fps: the command has its default batch size, and the script takes batches of 16 frames. All other \
 settings are the same on both sides.

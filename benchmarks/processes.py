@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 
 POLL_SECONDS = 0.005
 SAMPLE_SECONDS = 0.02
+LONGEST_WAIT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ def run(
     *,
     samples_memory: bool = False,
 ) -> Run:
-    """Run a command in a session of its own. Raises SystemExit if it fails or ends without output.
+    """Run a command in a session of its own. Raises SystemExit if it fails, ends without output, or leaves
+    processes.
 
     Sampling slows the command down, because the kernel walks through all pages: do not use its seconds then.
     """
@@ -45,19 +49,25 @@ def run(
         process = subprocess.Popen(
             command, env=environment, stdout=messages, stderr=subprocess.STDOUT, start_new_session=True
         )
-        while process.poll() is None:
-            if samples_memory:
-                peak = max(peak, session_mb(process.pid))
-            if not first and has_output():
-                first = time.perf_counter() - started
-            time.sleep(interval)
-        seconds = time.perf_counter() - started
-        first = first or seconds
+        try:
+            while process.poll() is None:
+                if samples_memory:
+                    peak = max(peak, session_mb(process.pid))
+                if not first and has_output():
+                    first = time.perf_counter() - started
+                time.sleep(interval)
+            seconds = time.perf_counter() - started
+            _wait_for_others(process.pid, command)
+        finally:
+            for left in _processes_of(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(int(left.name), signal.SIGKILL)
         if process.returncode or not has_output():
             messages.seek(0)
-            text = messages.read().decode(errors="replace")
-            raise SystemExit(f"{' '.join(command)}\nends with exit status {process.returncode}:\n{text[-4000:]}")
-    return Run(seconds, first, peak)
+            text = messages.read().decode(errors="replace")[-4000:]
+            what = f"exit status {process.returncode}" if process.returncode else "no output"
+            raise SystemExit(f"{' '.join(command)}\nended with {what}:\n{text}")
+    return Run(seconds, first or seconds, peak)
 
 
 def session_mb(session: int) -> float:
@@ -66,21 +76,33 @@ def session_mb(session: int) -> float:
     It is the sum of their proportional set sizes (PSS): a page that several processes share counts once in total. Pages
     that are shared with processes outside the session, such as the code of a library, count in part.
     """
-    total = 0.0
+    return sum(map(_pss_kb, _processes_of(session))) / 1024
+
+
+def _wait_for_others(session: int, command: Sequence[str]) -> None:
+    """Wait until the other processes of a session have ended, because they would slow down the next command."""
+    deadline = time.perf_counter() + LONGEST_WAIT_SECONDS
+    while left := _processes_of(session):
+        if time.perf_counter() > deadline:
+            raise SystemExit(f"{' '.join(command)}\nended, but left the processes {', '.join(p.name for p in left)}")
+        time.sleep(POLL_SECONDS)
+
+
+def _processes_of(session: int) -> list[Path]:
+    """Return the folders in /proc of all running processes of a session."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # the process has ended
-            if _session_of(process) == session:
-                total += _pss_kb(process) / 1024
-    return total
-
-
-def _session_of(process: Path) -> int:
-    """Return the session of a process: the sixth field of `stat`, after the name in parentheses."""
-    return int((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[3])
+            stat = (process / "stat").read_text(errors="replace")
+            state, _, _, its_session = stat.rpartition(")")[2].split()[:4]  # after the name in parentheses
+            if int(its_session) == session and state != "Z":
+                found.append(process)
+    return found
 
 
 def _pss_kb(process: Path) -> int:
-    for line in (process / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
+    with suppress(OSError):  # the process has ended
+        for line in (process / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
     return 0
