@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from math import floor, inf
+from math import floor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -384,7 +384,7 @@ class Times(NamedTuple):
 
 
 def packets_of(path: Path) -> Packets:
-    """Read the packets of the video stream with most of them, with FFmpeg, until it ends or fails.
+    """Read the packets of the video stream with most pictures, with FFmpeg, until it ends or fails.
 
     FFmpeg's decoder tells the order in which the pictures are shown.
     """
@@ -396,6 +396,8 @@ def packets_of(path: Path) -> Packets:
         for stream in container.streams.video:
             rates[stream.index] = float(stream.average_rate or stream.guessed_rate or FPS)
             shown[stream.index] = []
+            if stream.codec_context is not None:
+                stream.thread_type = "AUTO"  # as the ffmpeg command does: it changes what damaged packets give
         with suppress(av.error.FFmpegError, OSError, IndexError):
             for packet in container.demux():
                 if packet.stream.index in rates:
@@ -405,12 +407,12 @@ def packets_of(path: Path) -> Packets:
             shown[stream.index] += _decoded(stream)
     if not counts:
         return Packets()
-    index, count = counts.most_common(1)[0]
+    index = max(counts, key=lambda index: (len(shown[index]), counts[index]))
     # FFmpeg takes the decoding times where they seem more reliable.
     by_pts = [(times.dts if times.pts is None else times.pts, times.duration) for times in shown[index]]
     by_dts = [(times.pts if times.dts is None else times.dts, times.duration) for times in shown[index]]
     seconds, gaps = max(_shown(times, rates[index]) for times in (by_pts, by_dts))
-    return Packets(count, rates[index], seconds, gaps)
+    return Packets(counts[index], rates[index], seconds, gaps)
 
 
 def _decoded(source: Any) -> list[Times]:
@@ -427,21 +429,26 @@ def _decoded(source: Any) -> list[Times]:
 def _shown(pictures: list[tuple[float | None, float]], fps: float) -> tuple[float, int]:
     """Return for how many seconds pictures are shown at most, and how many gaps are between them.
 
-    Each is shown until the next one. Where the clock goes back, and at the end, it is shown as long as it states, or
-    else as long as the average one, by the stated rate or by the times. `docs/settings.md` says what a gap is.
+    Each is shown until the next one. Where the next one has no time, where the clock goes back, and at the end, it is
+    shown as long as it states, or else as long as the average one, by the stated rate or by the times.
+    `docs/settings.md` says what a gap is.
 
     pictures: the time (or None) and the duration (or 0) of each, in seconds, in the order in which they are shown
     fps: the average rate that the file states
     """
     steps = np.diff(sorted({time for time, _ in pictures if time is not None}))
     average = max(1 / fps, float(np.minimum(steps, LONGEST_HOLD).mean()) if len(steps) else 0.0)
-    seconds, gaps, usual, latest = 0.0, 0, 1 / fps, -inf
-    for (time, duration), (following, _) in pairwise([*pictures, (None, 0.0)]):
-        if time is not None:
-            latest = time if time < latest - RESTART_SECONDS else max(latest, time)
-        step = duration or average
-        if time is not None and following is not None and following >= latest - RESTART_SECONDS:
+    seconds, gaps, usual = 0.0, 0, 1 / fps
+    latest = (pictures[0][0] if pictures else None) or 0.0
+    for (_, duration), (following, _) in pairwise([*pictures, (None, 0.0)]):
+        if following is None:
+            step = duration or average
+            latest += step
+        elif following < latest - RESTART_SECONDS:
+            step, latest = duration or average, following
+        else:
             step = max(0.0, following - latest)
+            latest += step
         if step > min(LONGEST_HOLD_SECONDS, LONGEST_HOLD * max(1, usual)):
             seconds, gaps = seconds + min(usual, LONGEST_HOLD), gaps + 1
         else:
