@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from video_features import SettingsError, registry
 from video_features.cli.main import cli
-from video_features.registry import check_settings, resolve_settings
-from video_features.settings.source import read_settings
 
 MAIN = str(Path(__file__).parents[2] / "main.py")
 MODULE = ("-m", "video_features")
-HEAVY = {"torch", "torchvision", "timm", "open_clip", "av", "scipy", "PIL", "huggingface_hub"}
+HEAVY = {"torch", "torchvision", "timm", "open_clip", "scipy", "huggingface_hub"}
 
 
 def imported(*arguments: str, status: int) -> tuple[str, set[str]]:
@@ -84,53 +83,63 @@ def test_mistakes_are_told_before_networks_are_imported(arguments: tuple[str, ..
 
 
 @pytest.mark.processes
-def test_no_family_imports_the_library_of_another() -> None:
-    """Guard the separation of the libraries. The one exception: open_clip imports timm."""
+def test_no_family_imports_a_library_of_networks() -> None:
     code = """
 import sys
 from video_features import registry
-for name in sys.argv[1:]:
-    registry.family(name)
-    print(name, *sorted({"timm", "open_clip"} & set(sys.modules)))
+for name in registry.names():
+    registry.family(name).Settings
+print(*sorted({"torch", "torchvision", "timm", "open_clip"} & set(sys.modules)))
 """
-    others = set(registry.names()) - {"timm", "clip"}
-    command = [sys.executable, "-c", code, *others, "timm", "clip"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = dict(line.partition(" ")[::2] for line in run.stdout.splitlines())
-    assert len(others) >= 8 and found == {**dict.fromkeys(others, ""), "timm": "timm", "clip": "open_clip timm"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "\n"
 
 
-def description(cls: type[Any]) -> list[Any]:
-    """List everything that defines the settings and their options."""
-    own = list(cls.__annotations__)
-    return [(field.name, field.type, field.default, dict(field.metadata)) for field in dataclasses.fields(cls)] + own
-
-
-@pytest.mark.parametrize("name", registry.names())
-def test_settings_read_from_a_file_are_those_of_the_family(name: str) -> None:
-    family = registry.family(name)
-    found = read_settings(f"video_features.models.{name}")
-    assert found is not family.Settings and description(found) == description(family.Settings)
-    assert repr(found()) == repr(family.Settings())
-
-
-def test_a_run_takes_the_settings_of_the_family_itself() -> None:
-    check_settings(["r21d"], {"stack_size": "10"})
-    _, chosen = resolve_settings(["r21d"], {"stack_size": "10"})
-    assert type(chosen["r21d"]) is registry.family("r21d").Settings
-
-
-HEAD = """
-from __future__ import annotations
-from dataclasses import dataclass
-from video_features.errors import SettingsError
-from video_features.settings import FrameSettings, setting
+RECORD_IMPORTS = """
+import os, sys
+def record(event, arguments):
+    if event == "import" and arguments[0] in ("torch", "torchvision", "timm", "open_clip"):
+        with open(os.environ["IMPORTS"], "a") as file:
+            file.write(f"{os.getpid()} {arguments[0]}\\n")
+sys.addaudithook(record)
 """
-CLASS = """
-@dataclass(frozen=True, kw_only=True)
-class Settings(FrameSettings):
-    model_name: str = setting(NAMES[0], " or ".join(NAMES))
-"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("isolate", ["--isolate", "--no-isolate"])
+@pytest.mark.parametrize("feature", ["timm", "vggish"])
+def test_what_was_converted_once_starts_without_pytorch(
+    feature: str, isolate: str, tmp_path: Path, bigbuckbunny: Path, standin_file: Callable[[str, str], Path]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(RECORD_IMPORTS)
+    imports = tmp_path / "imports.txt"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),  # for worker processes, too
+        "IMPORTS": str(imports),
+        "TORCH_HOME": str(tmp_path / "torch"),
+    }
+    settings = {
+        "timm": ["--model-name", "tf_efficientnet_lite0", "--extraction-fps", "1"],
+        "vggish": ["--weights", str(standin_file("vggish", "vggish"))],
+    }[feature]
+    for run in ("cold", "warm"):
+        imports.write_text("")
+        output = tmp_path / run
+        command = [
+            sys.executable,
+            *MODULE,
+            "extract",
+            feature,
+            str(bigbuckbunny),
+            isolate,
+            "--output-path",
+            str(output),
+        ]
+        subprocess.run([*command, *settings, "--device", "cpu"], env=environment, check=True, capture_output=True)
+        assert ("torch" in imports.read_text().split()) == (run == "cold"), imports.read_text()
+    cold, warm = (np.load(next((tmp_path / run).rglob(f"*_{feature}.npy"))) for run in ("cold", "warm"))
+    assert len(warm) > 1 and np.array_equal(cold, warm)
 
 
 def family_file(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
@@ -142,55 +151,8 @@ def family_file(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str
     return module
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        "NAMES = ['a', 'b']",
-        "NAMES = []\nfor name in 'ab':\n    NAMES.append(name)",
-        "NAMES = ['a']\nNAMES += 'b'",
-        "NAMES: list[str] = []\ndef fill(names):\n    names += 'ab'\nfill(NAMES)",
-        "_TABLE = {}\n_TABLE['a'] = 1\n_TABLE.update(b=2)\nNAMES = list(_TABLE)",
-        "try:\n    import nowhere\n    NAMES = ['c']\nexcept ImportError:\n    NAMES = ['a', 'b']",
-        "if True:\n    from string import ascii_lowercase as letters\nNAMES = list(letters[:2])",
-        "from string import *\nNAMES = list(ascii_lowercase[:2])",
-    ],
-)
-def test_what_settings_are_made_by_is_executed_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: str
-) -> None:
-    text = f"{HEAD}\nimport no_such_library\nfrom no_such_library import Network\n{names}\n{CLASS}"
-    module = family_file(tmp_path, monkeypatch, f"{text}\nclass Own(Network):\n    names = NAMES\n")
-    field = dataclasses.fields(registry.settings("other"))[-1]
-    assert (field.default, field.metadata["help"]) == ("a", "a or b")
-    assert module not in sys.modules
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        # Static analysis cannot know whether, or when, a function is called.
-        *(
-            f"{HEAD}\nNAMES = ['b', 'a']\ndef known(cls):\n    {change}\n@known\nclass a:\n    pass\n{CLASS}"
-            for change in ("NAMES[:] = 'ab'", "NAMES.sort()", "global NAMES; NAMES = 'ab'")
-        ),
-        # A name that occurs only in a quoted annotation.
-        f"{HEAD}\nfrom fractions import Fraction\nNAMES = ['a', 'b']\n{CLASS}    rate: 'Fraction' = setting(1, '')\n",
-        # A Settings class without a class statement named Settings.
-        f"{HEAD}\nNAMES = ['a', 'b']\n{CLASS.replace('Settings(', 'Own(')}\nglobals()['Settings'] = Own\n",
-    ],
-)
-def test_where_that_does_not_tell_the_family_is_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    module = family_file(tmp_path, monkeypatch, text)
-    settings = registry.settings("other")
-    assert settings is sys.modules[module].Settings
-    (field,) = (field for field in dataclasses.fields(settings) if field.name == "model_name")
-    assert (field.default, field.metadata["help"]) == ("a", "a or b")
-
-
 def test_a_family_that_cannot_be_imported_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family_file(tmp_path, monkeypatch, "import no_such_library\nSettings = no_such_library.Settings\n")
     with pytest.raises(SettingsError, match=r"other: its package cannot be imported .*no_such_library"):
-        registry.settings("other")
+        registry.family("other")
     assert "cannot be imported" in CliRunner().invoke(cli, ["extract", "other", "--help"]).stderr
