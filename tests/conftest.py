@@ -23,7 +23,7 @@ from video_features import Extractor, load, registry
 from video_features.cli import main as cli
 from video_features.cli.demo import packaged_video
 from video_features.extraction import Stream
-from video_features.models import vggish
+from video_features.networks import vggish
 from video_features.runtimes import threads
 
 Pictures = Iterable[npt.NDArray[np.uint8]]
@@ -282,12 +282,12 @@ class Terminal(io.StringIO):
 
 def zero(flow: Stream) -> None:
     before = flow.postprocess
-    flow.postprocess = lambda values, shape: torch.zeros_like(before(values, shape))
+    flow.postprocess = lambda values, shape: np.zeros_like(before(values, shape))
 
 
 def swap_x_and_y(flow: Stream) -> None:
     before = flow.postprocess
-    flow.postprocess = lambda values, shape: before(values, shape).flip(1)
+    flow.postprocess = lambda values, shape: before(values, shape)[:, ::-1]
 
 
 def swap_the_pair(flow: Stream) -> None:
@@ -296,7 +296,7 @@ def swap_the_pair(flow: Stream) -> None:
 
 def swap_colours(flow: Stream) -> None:
     before = flow.preprocess
-    flow.preprocess = lambda rgb: before(rgb).flip(0)
+    flow.preprocess = lambda rgb: before(rgb)[::-1]
 
 
 MISTAKES_IN_FLOW = [zero, swap_x_and_y, swap_the_pair, swap_colours]

@@ -34,6 +34,7 @@ LAYERS = [
     "locations",
     "cache",
     "signals",
+    "cache",
     "errors",
 ]
 MOST_FILES_AT_THE_TOP = 9

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from conftest import grey_levels, write_video
@@ -222,4 +221,3 @@ def test_frames_in_gaps_and_in_a_tail_that_is_dropped_are_not_prepared(video: Pa
     stream.preprocess = lambda rgb: prepared.append(rgb[0, 0, 0]) or prepare(rgb)
     extractor.extract(video)
     assert sorted(prepared) == [16 + 6 * k for k in (0, 1, 5, 6)]
-    assert torch.is_tensor(prepare(np.zeros((4, 4, 3), np.uint8)))

@@ -20,7 +20,8 @@ from conftest import Terminal, grey_levels, write_video
 from video_features import Features, MediaError, SettingsError, extract, list_models, load, registry
 from video_features.media import frames_of, open_source
 from video_features.models import clip as clip_family
-from video_features.models import timm as timm_family
+from video_features.networks import clip as clip_networks
+from video_features.networks import timm as timm_networks
 from video_features.settings.parse import coerce
 
 LITE0 = {"model_name": "tf_efficientnet_lite0", "device": "cpu"}
@@ -113,7 +114,7 @@ def test_coca_embeddings_are_not_normalised_either() -> None:
         def encode_image(self, images: torch.Tensor, normalize: bool = True) -> torch.Tensor:
             return torch.nn.functional.normalize(images, dim=-1) if normalize else images
 
-    embeddings = clip_family.ImageEncoder(CoCa())(torch.full((1, 4), 3.0))
+    embeddings = clip_networks.ImageEncoder(CoCa())(torch.full((1, 4), 3.0))
     assert embeddings.tolist() == [[3.0] * 4]
 
 
@@ -226,7 +227,7 @@ def test_timm_logits_are_those_of_the_whole_model(name: str) -> None:
     model = timm.create_model(name, pretrained=False).eval()
     batch = torch.rand(2, 3, 224, 224)
     with torch.inference_mode():
-        features, logits = timm_family._network(model, predict=True).eval()(batch)
+        features, logits = timm_networks.split(model, predict=True).eval()(batch)
         assert torch.allclose(logits, model(batch), atol=1e-5) and logits.std() > 0
         model.reset_classifier(0)
         assert torch.allclose(features, model(batch), atol=1e-5) and features.std() > 0
@@ -238,7 +239,7 @@ def test_labels_follow_the_pretraining_tag() -> None:
         ("resnet18.a1_in1k", 1000, "mountain bike"),
     ]:
         model = timm.create_model(name, pretrained=False)
-        labels = timm_family._labels(model)
+        labels = timm_networks.labels(model)
         assert len(labels) == classes and any(expected in label for label in labels)
     name = "vit_base_patch16_siglip_224.webli"
     with pytest.raises(SettingsError, match=f"{name} has no classifier, so there is nothing to predict"):

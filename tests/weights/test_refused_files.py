@@ -21,7 +21,7 @@ from test_weights import _Holder
 
 import standin
 from video_features import WeightsError, load, plan
-from video_features.models import clip
+from video_features.networks import clip
 from video_features.weights import check_finite, read
 from video_features.weights.obtain import Weights, verify
 
@@ -83,7 +83,7 @@ def test_published_clip_weights_are_checked(
     torch.save(state, path) if content == "inf" else path.write_text("<html></html>")
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: network)
     with pytest.raises(WeightsError, match=message):
-        clip._load_listed_network("ViT-B-32/laion2b_s34b_b79k", path, own=False)
+        clip.load_listed("ViT-B-32/laion2b_s34b_b79k", "ViT-B-32", "laion2b_s34b_b79k", path, own=False)
 
 
 def test_every_dtype_is_checked_and_large_finite_numbers_are_accepted() -> None:

@@ -42,7 +42,7 @@ class PictureTransform:
     def __call__(self, rgb: RGB) -> Floats:
         """uint8 (H, W, 3) → float32 (3, h, w)."""
         levels = self._centre(self._resized(rgb)).transpose(2, 0, 1)
-        values = levels.astype(np.float32, order="C")
+        values: Floats = levels.astype(np.float32, order="C")
         values /= 255  # in the order of torchvision, as each operation rounds
         values -= np.array(self.mean, np.float32)[:, None, None]
         values /= np.array(self.std, np.float32)[:, None, None]
@@ -71,7 +71,8 @@ class PictureTransform:
             return np.asarray(PIL.Image.fromarray(rgb).resize((width, height), filter_))
         crop = (min(self.crop[0], height), min(self.crop[1], width)) if self.crop else None
         levels = np.rint(resize_bilinear(rgb.transpose(2, 0, 1), (height, width), crop=crop))
-        return levels.astype(np.uint8).transpose(1, 2, 0)
+        resized: RGB = levels.astype(np.uint8).transpose(1, 2, 0)
+        return resized
 
     def _centre(self, rgb: RGB) -> RGB:
         if not self.crop:
@@ -111,9 +112,10 @@ def picture_transform(
     """
     if fields is None:
         return from_pil(library())
-    return PictureTransform(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+    tuples: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return PictureTransform(**tuples)
 
 
 def _fields(transform: Any) -> dict[str, Any]:

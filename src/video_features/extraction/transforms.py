@@ -25,7 +25,8 @@ def from_pil(transform: Callable[[PIL.Image.Image], Any]) -> Callable[[RGB], npt
 
 def channels_first(rgb: RGB) -> npt.NDArray[np.uint8]:
     """uint8 (H, W, 3) → uint8 (3, H, W), which shows the same memory."""
-    return rgb.transpose(2, 0, 1)
+    planes: npt.NDArray[np.uint8] = rgb.transpose(2, 0, 1)
+    return planes
 
 
 def unit_range(rgb: RGB) -> Floats:
@@ -68,7 +69,7 @@ def resize_bilinear(
     columns = image[..., before[0] : after[-1] + 1]  # those that are needed
     lines = np.multiply(columns[..., above, :], (1 - down)[:, None], dtype=np.float32, order="C")
     lines += columns[..., below, :] * down[:, None]
-    resized = np.take(lines, before - before[0], axis=-1)
+    resized: Floats = np.take(lines, before - before[0], axis=-1)
     resized *= 1 - across
     lines = np.take(lines, after - before[0], axis=-1)
     lines *= across
@@ -78,8 +79,11 @@ def resize_bilinear(
 
 @lru_cache(maxsize=64)
 def _neighbours(source: int, size: int, scale: float | None, start: int, count: int) -> tuple[Indices, Indices, Floats]:
-    """Return, of `count` pixels from `start` on of an axis resized from `source` to `size` pixels, the neighbours before
-    and after in the source, and the weight of the neighbour after."""
+    """Return the indices of the neighbours before and after each pixel, and the weight of the neighbour after.
+
+    source, size: pixels of an axis before and after resizing
+    start, count: which of its pixels
+    """
     if size == source:
         scale = None  # PyTorch copies an axis whose size does not change, whatever the scale
     step = np.float32(1 / scale) if scale else np.float32(source) / np.float32(size)

@@ -167,13 +167,16 @@ def preprocess_flow(flow: Floats) -> Floats:
 
     float32 (2, H, W) in pixels → float32 (2, 224, 224) in −1 … 1
     """
-    clipped = np.clip(centre_crop(flow, CROP_SIZE), -MAX_FLOW_PIXELS, MAX_FLOW_PIXELS)
+    clipped: Floats = np.clip(centre_crop(flow, CROP_SIZE), -MAX_FLOW_PIXELS, MAX_FLOW_PIXELS)
     return scale_to_signed_unit(np.rint(128 + 255 / (2 * MAX_FLOW_PIXELS) * clipped))
 
 
 def scale_to_signed_unit(levels: Floats) -> Floats:
     """Scale 0 … 255 to −1 … 1."""
-    return levels * 2 / 255 - 1
+    signed: Floats = levels * np.float32(2)
+    signed /= 255
+    signed -= 1
+    return signed
 
 
 def centre_crop(image: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:

@@ -131,8 +131,9 @@ def log_mel(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     magnitudes = np.abs(np.fft.rfft(frames * periodic_hann(), FFT_SIZE))  # float64 (96, 257)
     # Not a matrix product: the BLAS library of NumPy has a thread pool of its own, whose threads busy-wait and compete
     # with all other threads.
-    bands = np.einsum("tf,fb->tb", magnitudes, mel_bands())
-    return np.log(bands + LOG_OFFSET).astype(np.float32)[None]
+    bands = np.einsum("tf,fb->tb", magnitudes, mel_bands())  # (96, 64)
+    spectrogram: npt.NDArray[np.float32] = np.log(bands + LOG_OFFSET).astype(np.float32)[None]
+    return spectrogram
 
 
 @cache

@@ -1,1 +1,1 @@
-"""The PyTorch networks of the families, and how each loads its checkpoint. Families import these modules in functions."""
+"""The PyTorch networks of the families, and how each loads its checkpoint. Families import them inside functions."""

@@ -1,4 +1,4 @@
-"""What a flow network does with the sizes of frames and with the scale of flow, which its family undoes. Without PyTorch."""
+"""What the flow networks do to the sizes of frames and to the scale of flow, and families undo. Without PyTorch."""
 
 from __future__ import annotations
 
