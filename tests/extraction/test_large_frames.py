@@ -127,7 +127,7 @@ def test_a_window_that_does_not_fit_fails_at_the_first_frame(
     change(
         preprocess=channels_first,
         window=Window(size, size, tail),
-        collate=lambda window: as_clip(window).float().mean((1, 2, 3)),
+        collate=lambda window: as_clip(window).mean((1, 2, 3), dtype=np.float32),
         build_network=lambda path: network,
     )
     # A window of 8 counts for 8 · 0.36 MB · 8 = 23 MB, and one of 30 for 86 MB.
