@@ -12,8 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from ..errors import SettingsError, abbreviated
 from ..locations import Location, location_of
 from .declare import unknown
@@ -46,7 +44,7 @@ def coerce(name: str, value: Any, annotation: Any) -> Any:
     try:
         return _CONVERTERS[target](value)
     # RuntimeError: nobody has the home folder `~name`; or, as RecursionError, brackets are nested thousands deep.
-    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, yaml.YAMLError):
+    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError):
         raise SettingsError(f"{name} must be {_DESCRIPTIONS[target]}, got {abbreviated(value)}") from None
 
 
@@ -95,11 +93,20 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 def _to_strings(value: Any) -> tuple[str, ...]:
-    items = yaml.safe_load(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    items = _yaml(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     strings = (items,) if isinstance(items, str) else tuple(str(item) for item in items)
     if not strings:
         raise ValueError
     return strings
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError from error
 
 
 def _to_path(value: Any) -> Path:

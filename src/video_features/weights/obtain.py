@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -235,7 +233,10 @@ def _check_reachable(url: str) -> None:
 
     Without this check the Hub's client would retry for most of a minute.
     """
-    if urllib.request.getproxies() or os.environ.get("HF_HUB_OFFLINE"):
+    import socket
+    from urllib.request import getproxies
+
+    if getproxies() or os.environ.get("HF_HUB_OFFLINE"):
         return
     address = urllib.parse.urlsplit(url)
     try:
