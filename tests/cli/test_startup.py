@@ -37,6 +37,19 @@ def test_the_package_imports_no_networks() -> None:
     assert "video_features" in packages and not packages & {*HEAVY, "numpy"}
 
 
+# Layers that each process of a run imports, and libraries that a run over local files may not need.
+LIGHT = "media, outputs.choose, outputs.files, runtimes.devices, runtimes.memory, runtimes.threads, settings, weights"
+RARE = {"yaml", "tqdm", "fsspec", "aiohttp", "soxr", "safetensors", "asyncio", "ssl"}
+
+
+@pytest.mark.processes
+def test_the_layers_below_the_families_import_what_they_need_when_they_need_it() -> None:
+    modules = ", ".join(f"video_features.{module}" for module in LIGHT.split(", "))
+    code = f"import sys, {modules}; print(*sys.modules)"  # without click, which imports more
+    packages = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
+    assert {"video_features.media", "numpy"} <= packages and not packages & {*HEAVY, *RARE}
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "expected"),
