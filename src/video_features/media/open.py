@@ -55,13 +55,15 @@ def open_source(
 
 def _open_file(file: str | IO[bytes], identity: Identity, segment: Segment | None) -> MediaSource:
     """Open a file with FFmpeg or, if FFmpeg would show only a part of it, with Pillow."""
-    # Deferred, because these import the FFmpeg libraries.
+    # Deferred, because these import the FFmpeg libraries, and the last one Pillow.
     from .file import MediaFile
-    from .formats.animation import needs_pillow, open_with_pillow
     from .formats.wav import repaired
+    from .streams import needs_pillow
 
     warnings = Warnings(identity.location)
     opened = MediaFile(repaired(file, identity, warnings), identity, segment, warnings)
     if not needs_pillow(opened.container):
         return opened
+    from .formats.animation import open_with_pillow
+
     return open_with_pillow(opened.container, identity, segment)

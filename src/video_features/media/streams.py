@@ -16,6 +16,7 @@ COVER_ART = Disposition.attached_pic | Disposition.timed_thumbnails
 PART_OF_ANOTHER = Disposition.dependent
 # The brands of AVIF and HEIC files.
 PICTURE_BRANDS = ("avif", "avis", "heic", "heim", "heis", "heix", "hevc", "hevm", "hevs", "hevx", "mif1", "msf1")
+ANIMATED = 2  # a flag in the header of a WebP file
 # A stream that states no number of frames counts as a single picture if it has one packet among this many.
 CHECKED_PACKETS = 500
 
@@ -62,6 +63,15 @@ def choose_audio(container: Container, wanted: str | None) -> Any:
 def is_picture_file(container: Container) -> bool:
     """Return True for AVIF and HEIC, the formats of pictures in an MP4 container."""
     return container.handle.metadata.get("major_brand", "").strip() in PICTURE_BRANDS
+
+
+def needs_pillow(container: Container) -> bool:
+    """Return True for what FFmpeg does not show whole: an animated WebP, or an AVIF or HEIC picture of tiles."""
+    if container.format == "webp_pipe":
+        head = container.first_bytes(21)
+        return head[12:16] == b"VP8X" and len(head) == 21 and bool(head[20] & ANIMATED)
+    streams = container.handle.streams.video
+    return is_picture_file(container) and any(stream.disposition & PART_OF_ANOTHER for stream in streams)
 
 
 def _named(container: Container, kind: str, streams: list[Any], shown: list[Any], wanted: str | None) -> list[Any]:

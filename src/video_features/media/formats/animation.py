@@ -19,22 +19,11 @@ from ...timeline.segments import Segment
 from ..container import Container
 from ..identity import Identity
 from ..source import RGB, Frame, ReadOptions, Track, Wants
-from ..streams import PART_OF_ANOTHER, is_picture_file
 from ..timestamps import Shown
 from .stills import Stills
 
 # Browsers show a picture with a duration of 0 as long as this.
 ZERO_DURATION = Fraction(1, 10)
-ANIMATED = 2  # a flag in the header of a WebP file
-
-
-def needs_pillow(container: Container) -> bool:
-    """Return True if the file is an animated WebP, or an AVIF or HEIC picture that consists of tiles."""
-    if container.format == "webp_pipe":
-        head = container.first_bytes(21)
-        return head[12:16] == b"VP8X" and len(head) == 21 and bool(head[20] & ANIMATED)
-    streams = container.handle.streams.video
-    return is_picture_file(container) and any(stream.disposition & PART_OF_ANOTHER for stream in streams)
 
 
 def open_with_pillow(container: Container, identity: Identity, segment: Segment | None) -> Animation:
