@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..cache import remembered
+from ..weights import remembered
 
 
 @remembered("torchvision")

@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache import remembered
 from ..errors import SettingsError
 from ..extraction import Extractor, Stream
 from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
-from ..weights import LocalWeights, Weights
+from ..weights import LocalWeights, Weights, remembered
 from ..weights.obtain import obtain
 from ._kinetics import kinetics_400
 

@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache import remembered
 from ..errors import SettingsError
 from ..extraction import Extractor, Stream
 from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
-from ..weights import Weights, digits_in_name, own_or_published
+from ..weights import Weights, digits_in_name, own_or_published, remembered
 
 if TYPE_CHECKING:
     from torch import nn

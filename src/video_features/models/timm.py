@@ -17,12 +17,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache import remembered
 from ..errors import SettingsError
 from ..extraction import Extractor, Stream
 from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
-from ..weights import Weights, own_or_published
+from ..weights import Weights, own_or_published, remembered
 from . import _lite0 as lite0
 
 if TYPE_CHECKING:

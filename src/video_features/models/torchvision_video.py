@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 import PIL.Image
 
-from ..cache import remembered
 from ..errors import SettingsError, in_one_line
 from ..extraction import Extractor, Stream, Window, as_clip
 from ..extraction.pictures import described, picture_transform
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
-from ..weights import Weights, digits_in_name, own_or_published
+from ..weights import Weights, digits_in_name, own_or_published, remembered
 
 if TYPE_CHECKING:
     from torch import nn

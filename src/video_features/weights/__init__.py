@@ -1,5 +1,6 @@
 """Weights of networks: downloads, verifies and strictly loads checkpoints."""
 
+from ..cache import remembered
 from ..errors import WeightsError
 from .checkpoint import StateDict, check_finite, load_strictly, read, unreadable
 from .obtain import REFERENCE_FILES, LocalWeights, Weights, digits_in_name, own_or_published
@@ -15,5 +16,6 @@ __all__ = [
     "load_strictly",
     "own_or_published",
     "read",
+    "remembered",
     "unreadable",
 ]
