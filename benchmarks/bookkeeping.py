@@ -26,10 +26,9 @@ FAMILY = '''"""Brightness: the mean of each colour, a vector a frame."""
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
+import numpy as np
 
-from video_features.extraction import Extractor, Stream, WithHead
+from video_features.extraction import Extractor, Stream
 from video_features.settings import FrameSettings
 from video_features.weights import Weights
 
@@ -44,11 +43,19 @@ def build(settings, *, predict):
         key="brightness",
         model="brightness",
         weights=Weights(path=Path(__file__)),
-        build_network=lambda path: WithHead(nn.Identity(), head=None),
+        build_network=network,
         row_shape=(3,),
-        preprocess=lambda rgb: torch.tensor(rgb.mean(axis=(0, 1)), dtype=torch.float32),
+        preprocess=lambda rgb: rgb.mean(axis=(0, 1)).astype(np.float32),
     )
     return Extractor(feature="brightness", settings=settings, streams=[stream])
+
+
+def network(path):
+    from torch import nn
+
+    from video_features.extraction import WithHead
+
+    return WithHead(nn.Identity(), head=None)
 '''
 
 

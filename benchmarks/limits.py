@@ -87,7 +87,7 @@ def preprocessing_alone(extractor: Extractor, path: Path, end_seconds: float | N
     """
     (last,) = extractor.streams
     preprocess, seconds = last.chain()[0].preprocess, 0.0
-    with _opened(path, end_seconds) as source, threads(1):
+    with _opened(path, end_seconds) as source:
         sampler = extractor.sampler(source)
         samples = _samples(extractor, source)
         # Hold only a few samples at a time. If all were held, the plain loop could later reuse their freed memory
