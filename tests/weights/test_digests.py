@@ -132,7 +132,7 @@ def test_a_file_that_has_just_changed_is_not_remembered(file: Path, monkeypatch:
     assert opens(file) == 4
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_read_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compute = digests._computed
 
     def change_after(path: Path, *given: Any) -> Digests:
