@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..signals import signals_blocked
 from .devices import Device
+from .threads import cores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +51,8 @@ class NetworkSpec:
     def build(self) -> nn.Module:
         """Build the network on the CPU. Raises WeightsError if the weights do not fit."""
         with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
-            import torch  # noqa: F401
+            import torch
+        torch.set_num_threads(cores())  # the number may have been set before PyTorch was imported
         return self.build_network()
 
 
