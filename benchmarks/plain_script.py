@@ -112,11 +112,7 @@ def vggish(job: Job, state: State) -> Any:
 
 
 def _from_this_package(module: str, name: str, state: State, *arguments: Any) -> Any:
-    try:
-        networks = import_module(f"video_features.networks.{module}")
-    except ModuleNotFoundError:
-        networks = import_module(f"video_features.models.{module}")
-    network = getattr(networks, name)(*arguments)
+    network = getattr(import_module(f"video_features.networks.{module}"), name)(*arguments)
     network.load_state_dict(state)
     return network
 
