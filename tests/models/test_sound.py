@@ -117,8 +117,9 @@ def symmetric_window(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> N
 
 def bands_for_8_khz(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vggish, "SAMPLE_RATE_HZ", 8000)
-    bands = vggish.mel_bands.__wrapped__()
-    monkeypatch.setattr(vggish, "mel_bands", lambda: bands)
+    monkeypatch.setattr(vggish, "HIGHEST_HZ", 3750)
+    monkeypatch.setattr(vggish, "mel_bands", vggish.mel_bands.__wrapped__)
+    monkeypatch.setattr(vggish, "band_weights", vggish.band_weights.__wrapped__)
 
 
 def resampled_to_8_khz(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,11 +129,21 @@ def log_mel(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, STFT_WINDOW.size)[:: STFT_WINDOW.step]  # (96, 400)
     magnitudes = np.abs(np.fft.rfft(frames * periodic_hann(), FFT_SIZE))  # float64 (96, 257)
+    frequencies, weights, starts = band_weights()
     # Not a matrix product: the BLAS library of NumPy has a thread pool of its own, whose threads busy-wait and compete
-    # with all other threads.
-    bands = np.einsum("tf,fb->tb", magnitudes, mel_bands())  # (96, 64)
+    # with all other threads. Few weights are not 0.
+    bands = np.add.reduceat(magnitudes[:, frequencies] * weights, starts, axis=1)  # (96, 64)
     spectrogram: npt.NDArray[np.float32] = np.log(bands + LOG_OFFSET).astype(np.float32)[None]
     return spectrogram
+
+
+@cache
+def band_weights() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return the weights of `mel_bands` that are not 0, band by band: their frequencies, the weights, and the index at
+    which each band starts."""
+    bands = mel_bands().T
+    band, frequencies = bands.nonzero()
+    return frequencies, bands[band, frequencies], np.searchsorted(band, np.arange(BANDS))
 
 
 @cache
