@@ -71,6 +71,7 @@ def test_a_runtime(example: Any) -> None:
     network = WithHead(torch.nn.Linear(3, 2), torch.nn.Linear(2, 5))
     runtime = example.Eager(NetworkSpec("net", lambda: network, "key"), Placement(Device("cpu")))
     batch = torch.arange(12.0).reshape(4, 3)
+    runtime.prepare(4)
     features, logits = runtime.forward(list(batch.numpy()))
     expected = network.trunk(batch)
     np.testing.assert_allclose(features, expected.detach(), rtol=1e-5, atol=1e-6)

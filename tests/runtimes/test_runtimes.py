@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from conftest import write_video
 from video_features import SettingsError, WeightsError, extract, load
+from video_features.cache import cache_folder, digest
 from video_features.extraction import WithHead
 from video_features.runtimes import conversion, openvino
 from video_features.runtimes.base import NetworkSpec, Placement
 from video_features.runtimes.choose import Runner, choose_runtime, runtime_name
 from video_features.runtimes.devices import Device
-from video_features.runtimes.openvino import OpenVino, converted_folder
+from video_features.runtimes.openvino import VERSION, OpenVino
 from video_features.runtimes.pytorch import Torch, channels_last
 from video_features.runtimes.threads import passes_at_once
 
@@ -177,6 +178,35 @@ def test_a_converted_network_is_kept_and_not_built_again(runtime: str) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+@pytest.mark.parametrize("damage", ["network.xml", "network.bin", "manifest.json", "manifest.json is missing"])
+def test_a_conversion_that_was_cut_is_made_anew(runtime: str, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    network, batch = UnequalSides(), np.random.default_rng(0).standard_normal((1, 3), np.float32)
+    expected = Runner(spec(lambda: network, damage), CPU)(batch)
+    (folder,) = (cache_folder() / "openvino").glob(f"{digest(f'{VERSION} {damage}')}/*")
+    name, _, is_missing = damage.partition(" ")
+    if is_missing:
+        (folder / name).unlink()
+    else:
+        os.truncate(folder / name, (folder / name).stat().st_size // 2)
+    for logged in (1, 1):
+        found = Runner(spec(lambda: network, damage), CPU)(batch)
+        assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
+        assert len(caplog.records) == logged, "the second time it is whole again"
+    assert caplog.records[0].getMessage().startswith(f"{folder}: damaged (")
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_a_network_is_compiled_before_its_first_batch(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, batch = UnequalSides(), np.ones((2, 3), np.float32)
+    expected, _ = Runner(spec(lambda: network, "prepared"), CPU)(batch)
+    run = Runner(spec(lambda: network, "prepared"), CPU)
+    for size in (2, 5):  # for the second it was not converted: the first batch does that
+        run.runtime.prepare(size)
+    monkeypatch.setattr(OpenVino, "_compile", None)
+    assert np.array_equal(run(batch)[0], expected)
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 def test_a_converted_network_that_computes_something_else_is_not_used(
     runtime: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,7 +273,7 @@ def test_where_nothing_can_be_kept_it_is_told_and_all_goes_on(
     features, _ = Runner(spec(lambda: network, "unkept"), CPU)(np.ones((1, 3), np.float32))
     assert np.allclose(features, network(torch.ones(1, 3))[0].detach(), atol=1e-6)
     (warning,) = (record.getMessage() for record in caplog.records)
-    assert str(converted_folder()) in warning and "converted networks cannot be cached there" in warning
+    assert str(cache_folder() / "openvino") in warning and "converted networks cannot be cached there" in warning
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
@@ -261,7 +291,7 @@ def test_one_network_with_other_settings_is_another_one(runtime: str, standin_fi
         load("raft", weights=file, num_flow_updates=updates, extraction_fps=fps).streams[0].run.runtime
         for updates, fps in ((1, None), (2, None), (1, 5))
     )
-    folders = [made._folder for made in (once, twice, again) if isinstance(made, OpenVino)]
+    folders = [made._converted._folder for made in (once, twice, again) if isinstance(made, OpenVino)]
     assert folders[0] != folders[1] and folders[0] == folders[2]
 
 

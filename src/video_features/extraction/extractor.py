@@ -6,15 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
-import numpy as np
-
 from ..cache import code_digest
 from ..features import Features
 from ..media import MediaSource, ReadOptions, Source, Track, open_source
 from ..outputs.layout import Extras
 from ..outputs.provenance import Provenance, WeightsRecord, value_settings, versions
 from ..outputs.rows import Staging
-from ..runtimes.base import Array, Placement
+from ..runtimes.base import Placement
 from ..runtimes.choose import runtime_name
 from ..runtimes.devices import Device
 from ..runtimes.threads import thread_pools
@@ -27,7 +25,7 @@ from .batching import Batches
 from .frames import FrameSampler
 from .line import Line, read
 from .sampling import Sampler, SoundSampler
-from .streams import PROBE, Stream, all_streams
+from .streams import Stream, all_streams
 
 
 @dataclass(kw_only=True)
@@ -50,13 +48,11 @@ class Extractor:
         placement = self.placement(device)
         for stream in self.all_streams():
             stream.on(placement, network_cache_key(self.settings))
-        for stream in self.streams:
-            thread_pools().networks.submit(stream.prepare, self._example(), self.settings.batch_size)
+        for stream in self.all_streams():
+            if not stream.rows_are_pictures:  # the input of most networks has one size, whatever the size of the frames
+                # In another thread, while the first frames are being decoded.
+                thread_pools().networks.submit(stream.run.runtime.prepare, stream.batch_size(self.settings.batch_size))
         return self
-
-    def _example(self) -> Array:
-        """Return a frame or an excerpt of sound without content."""
-        return np.full(PROBE, 128, np.uint8) if self.sound is None else np.zeros(self.sound.size, np.float32)
 
     def placement(self, device: Device) -> Placement:
         """Return where and how the networks run. Raises SettingsError if the networks cannot run on `device`."""

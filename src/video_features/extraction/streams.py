@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -109,18 +108,6 @@ class Stream:
             self.model, lambda: self.build_network(path), key, passes_are_long=self.window != Window()
         )
         self.run = Runner(network, placement)
-
-    def prepare(self, example: Any, requested_batch_size: int | None) -> None:
-        """Get the network ready for batches of the usual shape, while the first frames are being decoded.
-
-        example: a frame or an excerpt; most networks take one size only, whatever the size of the frames
-        """
-        if self.encodes or self.over is not None or self.rows_are_pictures or self.window.size > MANY_FRAMES:
-            return
-        with suppress(Exception):  # the first batch raises it again
-            item = np.asarray(self.preprocess(example))
-            row = self.collate([item] * self.window.size)
-            self.run.prepare(row, self.batch_size(requested_batch_size))
 
     def batch_size(self, requested: int | None) -> int:
         """Return the number of rows in a network pass.

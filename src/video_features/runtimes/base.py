@@ -69,8 +69,8 @@ class Runtime(Protocol):
     pads: bool
     max_rows: int | None
 
-    def prepare(self, rows: Sequence[Any]) -> None:
-        """Get ready for batches with rows of these shapes, if that is quick. Called before the first frame is there."""
+    def prepare(self, size: int) -> None:
+        """Get ready for batches of `size` rows, if that is quick. Called before the first frame is there."""
 
     def forward(self, rows: Sequence[Any]) -> tuple[Array, Array | None]:
         """Run the network on a batch.

@@ -25,10 +25,6 @@ class Runner:
         features, logits = self.runtime.forward(self._padded(rows, size))
         return features[: len(rows)], None if logits is None else logits[: len(rows)]
 
-    def prepare(self, row: Any, size: int) -> None:
-        """Get ready for batches of `size` rows like this one. See `Runtime.prepare`."""
-        self.runtime.prepare([row] * size)
-
     def encode(self, items: Sequence[Array], size: int | None = None) -> tuple[list[Any], int]:
         """Run the network's method `encode` on items. See `Runtime.encode`."""
         encodings, held_bytes = self.runtime.encode(self._padded(items, size))

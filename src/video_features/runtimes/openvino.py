@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from queue import SimpleQueue
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +22,9 @@ import openvino
 import openvino.opset8 as opset
 from openvino import properties
 
-from ..cache import cache_folder, digest
 from ..errors import in_one_line
 from .base import Array, bytes_of, leaves_of, stack_arrays, stack_rows
+from .converted import ConvertedNetwork
 from .threads import cores, passes_at_once
 from .timing import timed
 
@@ -41,13 +37,6 @@ log = logging.getLogger(__name__)
 
 VERSION = openvino.__version__.partition("-")[0]
 PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
-MODEL = "network.xml"  # OpenVINO writes the weights to network.bin in the same folder
-SIZES = "sizes.json"  # of the other files, to recognise one that was cut
-
-
-def converted_folder() -> Path:
-    """Return the folder of converted networks."""
-    return cache_folder() / "openvino"
 
 
 class OpenVino:
@@ -66,18 +55,20 @@ class OpenVino:
         self.name = f"openvino {VERSION} {placement.precision} on cpu"
         self._spec = network
         self._precision = placement.precision
-        self._folder = converted_folder() / digest(f"{VERSION} {network.key}")
+        self._converted = ConvertedNetwork(f"{VERSION} {network.key}")
         # Build now to fail early if the weights do not fit. The weights of a converted network fitted before.
-        self._network: nn.Module | None = None if self._folder.is_dir() else network.build()
+        self._network: nn.Module | None = None if self._converted.exists else network.build()
         self._make_fallback = fallback
         self._fallback: Runtime | None = None
         self._compiled: dict[str, SimpleQueue[Any]] = {}  # infer requests; each serves one thread at a time
 
-    def prepare(self, rows: Sequence[Any]) -> None:
-        """Compile the network if it is cached for these shapes."""
-        batch, leaves, shapes = _stacked("forward", rows)
-        if (self._folder / digest(shapes)).is_dir():
-            self._requests("forward", batch, leaves, shapes)
+    def prepare(self, size: int) -> None:
+        """Compile the network for batches of `size` rows, if it was converted for one shape of these only."""
+        found = [shape for shape in self._converted.shapes() if _is_forward_of(shape, size)]
+        if len(found) == 1:
+            with self._compile_lock:
+                if found[0] not in self._compiled and (compiled := self._load(found[0])) is not None:
+                    self._compiled[found[0]] = self._requests(compiled)
 
     def forward(self, rows: Sequence[Any]) -> tuple[Array, Array | None]:
         outputs = self._run("forward", rows)
@@ -96,8 +87,9 @@ class OpenVino:
 
     def _run(self, method: str, rows: Sequence[Any]) -> list[Array] | None:
         """Return the outputs of a method, in float32; None if the network runs in the fallback."""
-        batch, leaves, shapes = _stacked(method, rows)
-        requests = self._requests(method, batch, leaves, shapes)
+        batch = stack_rows(rows, stack_arrays)
+        leaves = list(leaves_of(batch))
+        requests = self._ready(method, batch, leaves)
         if requests is None:
             return None
         request = requests.get()
@@ -107,42 +99,26 @@ class OpenVino:
         finally:
             requests.put(request)
 
-    def _requests(self, method: str, batch: Any, leaves: list[Array], shapes: str) -> SimpleQueue[Any] | None:
-        """Return the infer requests for the method and shapes of a batch; None if the network runs in the fallback."""
+    def _ready(self, method: str, batch: Any, leaves: list[Array]) -> SimpleQueue[Any] | None:
+        """Return the infer requests for the method and shape of a batch; None if the network runs in the fallback."""
+        shape = json.dumps([method, [[str(leaf.dtype), *leaf.shape] for leaf in leaves]])
         with self._compile_lock:
-            if self._fallback is None and shapes not in self._compiled:
+            if self._fallback is None and shape not in self._compiled:
                 try:
-                    self._compiled[shapes] = self._compile(method, batch, leaves, self._folder / digest(shapes))
+                    compiled = self._load(shape) or self._convert(shape, method, batch, leaves)
+                    self._compiled[shape] = self._requests(compiled)
                 except Exception as error:  # the converter and the compiler raise many types
                     model = self._spec.model
                     log.warning("%s: OpenVINO cannot run the network (%s); using PyTorch", model, in_one_line(error))
                     self._fallback = self._make_fallback()
                     self.name, self.max_rows = self._fallback.name, self._fallback.max_rows
-            return None if self._fallback is not None else self._compiled[shapes]
+            return None if self._fallback is not None else self._compiled[shape]
 
-    def _compile(self, method: str, batch: Any, leaves: list[Array], folder: Path) -> SimpleQueue[Any]:
-        passes, threads = passes_at_once(cores(), are_long=self._spec.passes_are_long)
-        compiled = self._cached(folder, passes, threads) or self._converted(
-            method, batch, leaves, folder, passes, threads
-        )
-        requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(passes):
-            requests.put(compiled.create_infer_request())
-        return requests
+    def _load(self, shape: str) -> Any | None:
+        """Return the compiled network from the cache; None if it is not there."""
+        return self._converted.load(shape, lambda file: self._compile(_core().read_model(file)))
 
-    def _cached(self, folder: Path, passes: int, threads: int) -> Any:
-        """Return the compiled network from the cache; None if it is missing or damaged."""
-        if not folder.is_dir():
-            return None
-        try:
-            _check_sizes(folder)
-            return _compile(_core().read_model(folder / MODEL), self._precision, passes, threads)
-        except Exception as error:  # OpenVINO raises many types
-            log.warning("%s: damaged (%s); converting the network again", folder, in_one_line(error))
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
-
-    def _converted(self, method: str, batch: Any, leaves: list[Array], folder: Path, passes: int, threads: int) -> Any:
+    def _convert(self, shape: str, method: str, batch: Any, leaves: list[Array]) -> Any:
         """Convert the network for this batch, compile it, check its results and add it to the cache."""
         if self._network is None:
             self._network = self._spec.build()
@@ -150,27 +126,35 @@ class OpenVino:
 
         flat = FlatMethod(self._network, method, batch)
         model = convert(flat, leaves)
-        compiled = _compile(model, self._precision, passes, threads)
+        compiled = self._compile(model)
         check(compiled, flat, leaves, self._precision)
-        _save_model(model, folder)
+        self._converted.save(shape, model)
         return compiled
 
+    def _compile(self, model: Any) -> Any:
+        passes, threads = self._passes_at_once()
+        options = {
+            properties.hint.inference_precision: PRECISIONS[self._precision],
+            properties.num_streams: passes,
+            properties.inference_num_threads: passes * threads,
+            properties.hint.enable_cpu_pinning: False,  # other processes may use some of the cores
+        }
+        return _core().compile_model(model, "CPU", options)
 
-def _stacked(method: str, rows: Sequence[Any]) -> tuple[Any, list[Array], str]:
-    """Return the rows as one batch, the arrays in it, and a text that names the method and their shapes."""
-    batch = stack_rows(rows, stack_arrays)
-    leaves = list(leaves_of(batch))
-    return batch, leaves, json.dumps([method, [[str(leaf.dtype), *leaf.shape] for leaf in leaves]])
+    def _requests(self, compiled: Any) -> SimpleQueue[Any]:
+        requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self._passes_at_once()[0]):
+            requests.put(compiled.create_infer_request())
+        return requests
+
+    def _passes_at_once(self) -> tuple[int, int]:
+        return passes_at_once(cores(), are_long=self._spec.passes_are_long)
 
 
-def _compile(model: Any, precision: str, passes: int, threads: int) -> Any:
-    options = {
-        properties.hint.inference_precision: PRECISIONS[precision],
-        properties.num_streams: passes,
-        properties.inference_num_threads: passes * threads,
-        properties.hint.enable_cpu_pinning: False,  # other processes may use some of the cores
-    }
-    return _core().compile_model(model, "CPU", options)
+def _is_forward_of(shape: str, size: int) -> bool:
+    """Whether a shape, as `_ready` writes it, is of a forward pass of `size` rows."""
+    method, leaves = json.loads(shape)
+    return method == "forward" and all(rows == size for _, rows, *_ in leaves)
 
 
 @cache
@@ -192,28 +176,3 @@ def capabilities() -> list[str]:
     """Return what the CPU computes fast, such as FP32, INT8 and BF16."""
     found: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return found
-
-
-def _check_sizes(folder: Path) -> None:
-    """Raise OSError or ValueError if the files of a converted network are not as they were written."""
-    sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
-    for name, size in sizes.items():
-        if (found := (folder / name).stat().st_size) != size:
-            raise ValueError(f"{name} has {found} bytes instead of {size}")
-
-
-def _save_model(model: Any, folder: Path) -> None:
-    """Write a converted model to the cache atomically."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(mkdtemp(prefix="unfinished-", dir=folder.parent))
-        try:
-            openvino.save_model(model, unfinished / MODEL, compress_to_fp16=False)
-            sizes = {file.name: file.stat().st_size for file in unfinished.iterdir()}
-            (unfinished / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-            with suppress(OSError):  # another process has written the model first
-                unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    except (OSError, RuntimeError) as error:  # the disk is full
-        log.warning("%s: converted networks cannot be cached there (%s)", folder.parent, in_one_line(error))

@@ -38,8 +38,8 @@ class Torch:
             channels_last(self.network)
         self.name = f"torch {torch.__version__} {placement.precision} on {placement.device}"
 
-    def prepare(self, rows: Sequence[Any]) -> None:
-        """Do nothing: no shape is compiled."""
+    def prepare(self, size: int) -> None:
+        """Do nothing: PyTorch takes batches of any size."""
 
     def forward(self, rows: Sequence[Any]) -> tuple[Array, Array | None]:
         features, logits = self._run("forward", rows)
