@@ -178,9 +178,9 @@ def write_document(text: str, path: Path = DOCUMENT) -> None:
     path.write_text(f"{text}\n{others}" if others else text, encoding="utf-8")
 
 
-def write_section(text: str, path: Path = DOCUMENT) -> None:
-    """Write the section between the markers in docs/speed.md, or after its end, and leave the rest."""
-    start, end = MARKERS
+def write_section(text: str, path: Path = DOCUMENT, markers: tuple[str, str] = MARKERS) -> None:
+    """Write the section between the markers in a document, or after its end, and leave the rest."""
+    start, end = markers
     before, _, rest = path.read_text(encoding="utf-8").partition(start)
     after = rest.partition(end)[2] or "\n"
     path.write_text(before.rstrip("\n") + f"\n\n{start}\n{text.strip()}\n{end}{after}", encoding="utf-8")

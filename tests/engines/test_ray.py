@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from video_features.engines.ray.cluster import room_for, share_of_worker
 from video_features.engines.ray.worker import Worker
 from video_features.features import Outcome
 from video_features.runs.jobs import Job
+from video_features.runtimes import openvino
 from video_features.settings import RunSettings
 from video_features.tasks.work import WorkerConfig
 
@@ -209,6 +211,21 @@ def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path, monkey
     ):
         Worker(WorkerConfig({}, run), 1, str(tmp_path)).ready()
     assert not (tmp_path / "out").exists(), "the worker must not create the folder"
+
+
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_the_worker_refuses_bf16_and_not_the_driver(
+    runtime: str, videos: list[Path], environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "capabilities", lambda: ["FP32", "INT8", "BIN"])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # the worker replaces them
+    monkeypatch.setattr("video_features.tasks.work.set_cores", lambda count: None)
+    settings = {"precision": "bf16", "device": "cpu", "output_path": tmp_path}
+    job = Job(videos, "trouble", {**settings, "engine": "ray"})  # the driver computes nothing
+    worker = Worker(job._config, 1, str(tmp_path))
+    (tmp_path / ".video_features").mkdir(exist_ok=True)
+    with pytest.raises(SettingsError, match="precision=bf16 needs a CPU with bf16 instructions"):
+        worker.ready()
 
 
 @pytest.mark.processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,6 +132,19 @@ def test_values_too_large_for_float16(
         assert (
             "row 5 (counted from 0), at 0.20 s; the values are too large for float16: use flow_dtype" in outcome.reason
         )
+
+
+@pytest.mark.parametrize(
+    ("precision", "hint"),
+    [
+        ("fp16", "they may be too large for precision=fp16: use precision=fp32 (--precision fp32)"),
+        ("bf16", "they may come from the rounding of precision=bf16: use precision=fp32 (--precision fp32)"),
+    ],
+)
+def test_a_precision_is_named_as_a_cause(wrong: Wrong, video: Path, precision: str, hint: str) -> None:
+    wrong.values[4] = float("inf")
+    with pytest.raises(MediaError, match=re.escape(f"row 4 (counted from 0), at 0.16 s; {hint}")):
+        load("wrong", precision=precision, device="cpu").extract(video)
 
 
 def test_failures_in_other_rows_are_of_one_kind() -> None:

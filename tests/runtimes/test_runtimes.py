@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from video_features.runtimes.threads import passes_at_once
 
 CPU = Placement(Device("cpu"))
 LITE0 = {"model_name": "tf_efficientnet_lite0"}
+NEEDS_BF16 = pytest.mark.skipif("BF16" not in openvino.capabilities(), reason="this CPU has no bf16 instructions")
 
 
 class UnequalSides(nn.Module):
@@ -84,10 +86,12 @@ def test_bf16_needs_a_cpu_that_has_it(runtime: str, monkeypatch: pytest.MonkeyPa
             SettingsError, match=r"precision=bf16 needs a CPU with bf16 instructions \(AVX-512 BF16 or AMX"
         ):
             load("timm", **LITE0, runtime=name, precision="bf16", device="cpu")
+    with pytest.raises(SettingsError, match="precision=bf16 needs a CPU"):  # raised before any process starts
+        extract("a.mp4", "timm", **LITE0, precision="bf16", devices=["cpu", "cpu"])
     assert runtime_name(replace(bf16, runtime="torch")) == "torch"
 
 
-@pytest.mark.skipif("BF16" not in openvino.capabilities(), reason="this CPU has no bf16 instructions")
+@NEEDS_BF16
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 def test_bf16_rounds_the_factors_of_products(runtime: str) -> None:
     torch.manual_seed(0)
@@ -99,6 +103,28 @@ def test_bf16_rounds_the_factors_of_products(runtime: str) -> None:
     difference = np.abs(found - exact).max() / np.abs(exact).max()
     assert run.runtime.name.endswith(" bf16 on cpu") and found.dtype == np.float32
     assert 1e-4 < difference < 2e-2, "bf16 has 8 bits: a relative rounding error of at most 2^-9 in each factor"
+
+
+@NEEDS_BF16
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_a_network_converted_for_one_precision_is_exact_in_the_other(runtime: str) -> None:
+    torch.manual_seed(0)
+    network, batch = nn.Linear(512, 64), torch.randn(4, 512)
+    builds: list[str] = []
+
+    def rows(precision: str, key: str) -> np.ndarray[Any, Any]:
+        def build() -> nn.Module:
+            builds.append(key)
+            return WithHead(network, None)
+
+        run = Runner(spec(build, key), replace(CPU, precision=precision))
+        return run(list(batch.numpy()))[0]
+
+    exact, rounded = rows("fp32", "converted in fp32"), rows("bf16", "converted in bf16")
+    assert not np.allclose(exact, rounded, rtol=1e-4)
+    assert np.array_equal(rows("bf16", "converted in fp32"), rounded)
+    assert np.array_equal(rows("fp32", "converted in bf16"), exact)
+    assert builds == ["converted in fp32", "converted in bf16"], "the others came from the cache"
 
 
 def test_auto_takes_torch_where_openvino_is_not_installed() -> None:
@@ -342,16 +368,50 @@ def textures(count: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
     return [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(count)]
 
 
-def test_precision_changes_the_numbers_a_little_and_is_recorded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [
+        ("torch", "bf16"),
+        ("torch", "fp16"),
+        pytest.param("openvino", "bf16", marks=[NEEDS_BF16, pytest.mark.slow]),
+        pytest.param("openvino", "fp16", marks=pytest.mark.slow),  # `auto` then takes PyTorch
+    ],
+    indirect=["runtime"],
+)
+def test_precision_changes_the_numbers_a_little_and_is_recorded(runtime: str, precision: str, tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", textures(2))
-    exact, rounded = (load("timm", **LITE0, precision=name).extract(video) for name in ("fp32", "bf16"))
+    outcomes = [
+        next(extract(video, "timm", **LITE0, precision=name, output_path=tmp_path / name, device="cpu"))
+        for name in ("fp32", precision)
+    ]
+    exact, rounded = (outcome.features for outcome in outcomes)
+    assert exact is not None and rounded is not None, [outcome.reason for outcome in outcomes]
     difference = np.abs(exact.values["timm"] - rounded.values["timm"]).max() / np.abs(exact.values["timm"]).max()
-    assert 1e-4 < difference < 0.1
-    assert rounded.record["settings"]["precision"] == "bf16"
-    (outcome,) = extract(video, "timm", **LITE0, output_path=tmp_path / "out")
-    assert outcome.status == "done"
-    (outcome,) = extract(video, "timm", **LITE0, output_path=tmp_path / "out", precision="bf16")
-    assert outcome.status == "failed" and "precision was fp32 and is bf16" in outcome.reason
+    assert 1e-4 < difference < 0.1 and rounded.values["timm"].dtype == np.float32
+    for features, name in ((exact, "fp32"), (rounded, precision)):
+        assert features.record["settings"]["precision"] == name
+        library = runtime if name != "fp16" else "torch"
+        assert re.fullmatch(rf"{library} \S+ {name} on cpu", features.record["runtime"]["timm"])
+    for then, now in (("fp32", precision), (precision, "fp32")):
+        settings = {**LITE0, "precision": now, "output_path": tmp_path / then, "device": "cpu"}
+        (outcome,) = extract(video, "timm", **settings)
+        assert outcome.status == "failed" and f"(precision was {then} and is {now}; see " in outcome.reason
+        (outcome,) = extract(video, "timm", **{**settings, "precision": then})
+        assert outcome.status == "skipped"
+
+
+@NEEDS_BF16
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_every_process_computes_in_bf16(runtime: str, tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / f"{name}.mp4", textures(2)) for name in "ab"]
+    settings = {**LITE0, "runtime": "openvino", "precision": "bf16", "devices": ["cpu", "cpu"]}
+    outcomes = list(extract(videos, "timm", output_path=tmp_path / "out", **settings))
+    assert [outcome.status for outcome in outcomes] == ["done", "done"], [outcome.reason for outcome in outcomes]
+    for outcome in outcomes:
+        assert outcome.features is not None
+        assert re.fullmatch(r"openvino \S+ bf16 on cpu", outcome.features.record["runtime"]["timm"])
 
 
 def test_channels_last_is_a_layout_and_changes_no_number() -> None:

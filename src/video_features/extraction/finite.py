@@ -63,6 +63,7 @@ class FiniteCheck:
         if self._is_too_large:
             return f"the values are too large for {dtype}: use flow_dtype=float32 (--flow-dtype float32)"
         precision = self._settings.get("precision", "fp32")
-        if precision != "fp32":
-            return f"they may be too large for precision={precision}: use precision=fp32 (--precision fp32)"
+        if precision != "fp32":  # bf16 has the range of fp32: its values are not too large, only rounded
+            why = "be too large for" if precision == "fp16" else "come from the rounding of"
+            return f"they may {why} precision={precision}: use precision=fp32 (--precision fp32)"
         return f"{self._stream.model} cannot compute this video with these weights: check the weights, or leave it out"
