@@ -203,6 +203,23 @@ def test_a_converted_network_is_kept_and_not_built_again(runtime: str) -> None:
     assert len(built) == 3
 
 
+@NEEDS_BF16
+@pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
+def test_a_large_error_of_bf16_is_not_taken_for_a_wrong_conversion(
+    runtime: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    network, halves = nn.Linear(512, 4, bias=False), torch.randn(4, 256)
+    with torch.no_grad():  # the two halves of a row cancel, except for a hundredth
+        network.weight[:, 256:] = -network.weight[:, :256]
+    batch = torch.cat([halves, halves + 0.01 * torch.randn(4, 256)], dim=1)
+    exact = network(batch).detach().numpy()
+    run = Runner(spec(lambda: WithHead(network, None), "cancels"), replace(CPU, precision="bf16"))
+    difference = np.abs(run(list(batch.numpy()))[0] - exact).max() / np.abs(exact).max()
+    assert 0.1 < difference < 1 and run.runtime.name.startswith("openvino") and not caplog.records
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 @pytest.mark.parametrize("damage", ["network.xml", "network.bin", "manifest.json", "manifest.json is missing"])
 def test_a_conversion_that_was_cut_is_made_anew(runtime: str, damage: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -234,20 +251,21 @@ def test_a_network_is_compiled_before_its_first_batch(runtime: str, monkeypatch:
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 def test_a_converted_network_that_computes_something_else_is_not_used(
-    runtime: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     convert = conversion.convert
 
     def convert_another_network(network: Any, leaves: list[Any]) -> Any:
         other = copy.deepcopy(network)
         with torch.no_grad():
-            other.network.weights.weight *= 1.1
+            other.network.weights.weight *= 1.05
         return convert(other, leaves)
 
     monkeypatch.setattr(conversion, "convert", convert_another_network)
     network, batch = UnequalSides(), np.ones((1, 3), np.float32)
-    run = Runner(spec(lambda: network, "converted wrongly"), CPU)
-    assert np.allclose(run(batch)[0], network(torch.from_numpy(batch))[0].detach())
+    run = Runner(spec(lambda: network, "converted wrongly"), replace(CPU, precision=precision))
+    expected = network(torch.from_numpy(batch))[0].detach()
+    assert np.allclose(run(batch)[0], expected, rtol=1e-5 if precision == "fp32" else 1e-2, atol=1e-2)
     (warning,) = (record.getMessage() for record in caplog.records)
     assert warning.startswith("sides: OpenVINO cannot run the network (its results differ from PyTorch's by ")
     assert "torch" in run.runtime.name

@@ -116,7 +116,7 @@ class OpenVino:
 
     def _load(self, shape: str) -> Any | None:
         """Return the compiled network from the cache; None if it is not there."""
-        return self._converted.load(shape, lambda file: self._compile(_core().read_model(file)))
+        return self._converted.load(shape, lambda file: self._compile(_core().read_model(file), self._precision))
 
     def _convert(self, shape: str, method: str, batch: Any, leaves: list[Array]) -> Any:
         """Convert the network for this batch, compile it, check its results and add it to the cache."""
@@ -126,15 +126,17 @@ class OpenVino:
 
         flat = FlatMethod(self._network, method, batch)
         model = convert(flat, leaves)
-        compiled = self._compile(model)
-        check(compiled, flat, leaves, self._precision)
+        compiled = self._compile(model, "fp32")
+        check(compiled, flat, leaves)
         self._converted.save(shape, model)
+        if self._precision != "fp32":
+            compiled = self._compile(model, self._precision)
         return compiled
 
-    def _compile(self, model: Any) -> Any:
+    def _compile(self, model: Any, precision: str) -> Any:
         passes, threads = self._passes_at_once()
         options = {
-            properties.hint.inference_precision: PRECISIONS[self._precision],
+            properties.hint.inference_precision: PRECISIONS[precision],
             properties.num_streams: passes,
             properties.inference_num_threads: passes * threads,
             properties.hint.enable_cpu_pinning: False,  # other processes may use some of the cores
