@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from limits import Call, network_alone, recorded_batches
-from precision_report import DOCUMENT, MARKERS, Errors, Result, Results, heading, section
+from precision_report import DOCUMENT, MARKERS, Errors, Pixels, Result, Results, heading, section
 from speed_cases import CASES, Case
 from speed_report import machine, write_section
 
@@ -53,15 +53,18 @@ def errors(found: npt.NDArray[Any], exact: npt.NDArray[Any], *, is_flow: bool) -
     if found.shape != exact.shape:
         raise SystemExit(f"bf16 gives an array {found.shape}, and fp32 {exact.shape}")
     difference = found.astype(np.float64) - exact
-    pixels = np.sqrt((difference**2).sum(axis=1)) if is_flow else None  # the length of the vector of each pixel
+    pixels = None
+    if is_flow:
+        distances, lengths = (np.sqrt((vectors**2).sum(axis=1)) for vectors in (difference, exact.astype(np.float64)))
+        pixels = Pixels(float(distances.mean()), float(distances.max()), float(lengths.mean()))
     off, ours, theirs = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (difference, found, exact))
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    products = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     spread = np.linalg.norm(theirs - theirs.mean(axis=0), axis=1).mean()
     return Errors(
         largest=float(np.abs(off).max() / np.abs(theirs).max()),
-        cosine=float(((ours * theirs).sum(axis=1) / lengths).min()),
+        cosine=float(((ours * theirs).sum(axis=1) / products).min()),
         of_spread=float(np.linalg.norm(off, axis=1).mean() / spread) if spread and not is_flow else None,
-        pixels=None if pixels is None else (float(pixels.mean()), float(pixels.max())),
+        pixels=pixels,
     )
 
 

@@ -24,6 +24,15 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """The mean and largest distance between the flow of a pixel in bf16 and in fp32, and the mean length in fp32."""
+
+    mean: float
+    largest: float
+    length: float
+
+
+@dataclass(frozen=True)
 class Errors:
     """How much the rows in bf16 differ from the rows in fp32.
 
@@ -31,13 +40,13 @@ class Errors:
     cosine: lowest cosine similarity of a row in bf16 with the same row in fp32
     of_spread: mean distance of a row from the same row in fp32, relative to the mean distance of a row in fp32 from the
         mean of all rows; None for flow, and if all rows are equal
-    pixels: for flow: mean and largest distance between the vectors of a pixel
+    pixels: None if the rows are not flow
     """
 
     largest: float
     cosine: float
     of_spread: float | None
-    pixels: tuple[float, float] | None
+    pixels: Pixels | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,9 @@ class Result:
     def from_json(cls, fields: dict[str, Any]) -> Result:
         """Create a result from the output of `asdict`, read back from JSON."""
         seconds = [(fp32, bf16) for fp32, bf16 in fields["seconds"]]
-        return cls(**{**fields, "seconds": seconds, "errors": Errors(**fields["errors"])})
+        pixels = fields["errors"]["pixels"]
+        errors = Errors(**{**fields["errors"], "pixels": None if pixels is None else Pixels(**pixels)})
+        return cls(**{**fields, "seconds": seconds, "errors": errors})
 
     def row(self) -> str:
         """Return this case's line of the table."""
@@ -75,8 +86,10 @@ class Result:
         return f"| {' | '.join(cells)} |"
 
 
-def _in_pixels(pixels: tuple[float, float] | None) -> str:
-    return "" if pixels is None else f"{pixels[0]:.2g} pixels, at most {pixels[1]:.2g}"
+def _in_pixels(pixels: Pixels | None) -> str:
+    if pixels is None:
+        return ""
+    return f"{pixels.mean:.2g} of {pixels.length:.2g} pixels, at most {pixels.largest:.2g}"
 
 
 class Results:
@@ -119,7 +132,8 @@ gains less, because decoding and preprocessing stay the same. The rows are those
 - **lowest cosine**: the lowest cosine similarity of a row in bf16 with the same row in fp32.
 - **error / spread of the rows**: the mean distance of a row from the same row in fp32, relative to the mean distance \
 of a row in fp32 from the mean of all rows. Rows of consecutive frames are similar, so their spread is small. For \
-flow: the mean and the largest distance in pixels between the vectors of a pixel.
+flow: the mean distance in pixels between the vectors of a pixel, of their mean length in fp32; and the largest \
+distance.
 
 All weights are stand-ins, which are random, except the real weights of tf_efficientnet_lite0. Trained networks may \
 lose more or less, so compare a few videos of your own in both precisions before you use bf16.

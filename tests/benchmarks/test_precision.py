@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import precision
 import precision_report
 import speed_report
-from precision_report import MARKERS, Errors, Result, Results, heading, section
+from precision_report import MARKERS, Errors, Pixels, Result, Results, heading, section
 
 OPENVINO = {"fp32": ["openvino 1 fp32 on cpu"], "bf16": ["openvino 1 bf16 on cpu"]}
 
@@ -43,8 +44,9 @@ def test_errors_of_flow_are_in_pixels() -> None:
     found = exact.copy()
     found[0, :, 0, 1] += (3, 4)
     errors = precision.errors(found, exact, is_flow=True)
-    assert errors.pixels == pytest.approx((5 / 4, 5)) and errors.of_spread is None
-    assert errors.largest == pytest.approx(4 / 10)
+    assert errors.pixels is not None and errors.of_spread is None and errors.largest == pytest.approx(4 / 10)
+    assert asdict(errors.pixels) == pytest.approx({"mean": 5 / 4, "largest": 5, "length": 200**0.5})
+    assert replace(result((10, 5)), errors=errors).row().endswith("| 1.2 of 14 pixels, at most 5 |")
 
 
 def test_a_row_has_what_the_heading_says() -> None:
@@ -58,7 +60,10 @@ def test_a_row_has_what_the_heading_says() -> None:
 def test_results_are_kept_and_written_between_the_markers(tmp_path: Path) -> None:
     results = Results(tmp_path / "precision.json")
     results.cases["resnet18"] = result((10, 5))
+    flow = Errors(0.4, 0.9, None, Pixels(1.25, 5.0, 14.1))
+    results.cases["raft"] = replace(result((10, 5)), errors=flow)
     results.write()
+    assert Results(results.path).cases == results.cases
     text = section(Results(results.path), ["resnet18", "s3d"])
     assert result((10, 5)).row() in text and "Not measured: s3d." in text
     document = tmp_path / "runtimes.md"

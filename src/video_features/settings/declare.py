@@ -91,7 +91,7 @@ class FeatureSettings:
     precision: str = setting(
         "fp32",
         "Precision of the networks: fp32, bf16 or fp16. bf16 is for GPUs, and for CPUs with AVX-512 BF16 or AMX: about "
-        "twice as fast, but accurate to 2 or 3 digits. fp16 is for GPUs, and accurate to about 3 digits.",
+        "twice as fast, but most networks are accurate to only 2 or 3 digits. fp16 is for GPUs: about 3 digits.",
         metavar="NAME",
     )
     tf32: bool = setting(
