@@ -219,7 +219,6 @@ def test_a_large_error_of_bf16_is_not_taken_for_a_wrong_conversion(
     assert 0.1 < difference < 1 and run.runtime.name.startswith("openvino") and not caplog.records
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 @pytest.mark.parametrize("damage", ["network.xml", "network.bin", "manifest.json", "manifest.json is missing"])
 def test_a_conversion_that_was_cut_is_made_anew(runtime: str, damage: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -249,6 +248,7 @@ def test_a_network_is_compiled_before_its_first_batch(runtime: str, monkeypatch:
     assert np.array_equal(run(batch)[0], expected)
 
 
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=NEEDS_BF16)])
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
 def test_a_converted_network_that_computes_something_else_is_not_used(
     runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
