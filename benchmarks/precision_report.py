@@ -125,8 +125,12 @@ def section(results: Results, order: list[str]) -> str:
 
 {table}{not_measured}
 
-Rows/s and speed are of the networks alone in OpenVINO, warm: medians of {runs} rounds{"".join(fewer)}. A whole run \
-gains less, because decoding and preprocessing stay the same. The rows are those of a few seconds of a real video.
+Do not use bf16 for flow that must be accurate to less than a pixel, nor for EfficientNet-Lite, which keeps only about \
+one digit in it.
+
+Rows/s are of the networks alone in OpenVINO, warm: medians of {runs} rounds{"".join(fewer)}. The speed of bf16 is the \
+median of the rounds' ratios. A whole run gains less, because decoding and preprocessing stay the same. The rows are \
+those of a few seconds of a real video.
 
 - **largest difference**: of a value in bf16 from the value in fp32, relative to the largest value in fp32.
 - **lowest cosine**: the lowest cosine similarity of a row in bf16 with the same row in fp32.
