@@ -135,7 +135,8 @@ those of a few seconds of a real video.
 - **largest difference**: of a value in bf16 from the value in fp32, relative to the largest value in fp32.
 - **lowest cosine**: the lowest cosine similarity of a row in bf16 with the same row in fp32.
 - **error / spread of the rows**: the mean distance of a row from the same row in fp32, relative to the mean distance \
-of a row in fp32 from the mean of all rows. Rows of consecutive frames are similar, so their spread is small. For \
+of a row in fp32 from the mean of all rows. Rows of consecutive frames, or of the two \
+overlapping clips of i3d flow, are similar, so their spread is small. For \
 flow: the mean distance in pixels between the vectors of a pixel, of their mean length in fp32; and the largest \
 distance.
 
