@@ -34,7 +34,6 @@ LAYERS = [
     "locations",
     "cache",
     "signals",
-    "cache",
     "errors",
 ]
 MOST_FILES_AT_THE_TOP = 9
