@@ -19,6 +19,7 @@ from ..locations import Location
 from ..outputs.choose import choose_sink
 from ..registry import resolve_settings, split
 from ..runtimes.devices import choose_device
+from ..settings import RunSettings
 from ..settings.resolve import RUN_SETTINGS
 from ..tasks.bookkeeping import Bookkeeping
 from ..tasks.videos import Paths, Video, each_video, tasks, videos_of
@@ -79,7 +80,9 @@ def load(feature: str, *, device: str | None = None, show_pred: bool = False, **
             "load(…).extract(video, source_fps=…), and other settings of a run to the function video_features.extract"
         )
     run, by_feature = resolve_settings([feature], {**settings, "device": device, "show_pred": show_pred})
-    (extractor,) = _build_extractors(WorkerConfig(by_feature, run))
+    config = WorkerConfig(by_feature, run)
+    (extractor,) = config.with_weights(config.build())
+    _warn_without_classes(run, [extractor])
     if extractor.extras.preview:
         raise SettingsError(
             "load writes no files, so it cannot write a preview: use extract with preview and an output_path"
@@ -102,10 +105,12 @@ class Job:
         self._config = WorkerConfig(by_feature, self._run)
         devices = devices_of(self._run)  # fail at once if a device is not available
         self._check_can_retry()
+        extractors = self._config.build()  # before the output folder is made: an interrupt leaves nothing until here
         sink = choose_sink(self._run, lists=True)  # before the weights, which take longer to check
         self.root: Location | None = sink.root
         check_root(self._run, self.root)
-        self._bookkeeping = Bookkeeping(_build_extractors(self._config), sink, self._run.source_fps)
+        self._bookkeeping = Bookkeeping(self._config.with_weights(extractors), sink, self._run.source_fps)
+        _warn_without_classes(self._run, extractors)
         for extractor in self._bookkeeping.extractors:
             for device in devices:
                 extractor.placement(device)  # fail at once if the runtime does not support the device
@@ -186,11 +191,9 @@ def _files_only(videos: Iterable[Video]) -> Iterator[Video]:
         yield video
 
 
-def _build_extractors(config: WorkerConfig) -> list[Extractor]:
-    extractors = config.extractors()
+def _warn_without_classes(run: RunSettings, extractors: Iterable[Extractor]) -> None:
     for extractor in extractors:
-        if config.run.show_pred and not extractor.predicts:
+        if run.show_pred and not extractor.predicts:
             can_preview = any(field.name == "preview" for field in fields(extractor.settings))
             instead = "; preview=true (--preview) writes a video to look at" if can_preview else ""
             log.warning("%s has no classes: show_pred has nothing to show%s", extractor.feature, instead)
-    return extractors

@@ -47,16 +47,20 @@ class WorkerConfig:
     def features(self) -> list[str]:
         return list(self.by_feature)
 
-    def extractors(self) -> list[Extractor]:
-        """Build one extractor per feature. The weights are on this machine afterwards, but no network is loaded yet.
-
-        Raises WeightsError if weights cannot be obtained, and SettingsError if a clip does not fit in memory.
-        """
-        limit_memory(self.run)
+    def build(self) -> list[Extractor]:
+        """Build one extractor per feature, without weights. What is not known of the networks yet is found out."""
         built = [
             family(feature).build(settings, predict=self.run.show_pred) for feature, settings in self.by_feature.items()
         ]
         raise_when_interrupted()  # until here libraries are imported, and from here on files are written
+        return built
+
+    def with_weights(self, built: list[Extractor]) -> list[Extractor]:
+        """Obtain the weights of the extractors. They are on this machine afterwards, but no network is loaded yet.
+
+        Raises WeightsError if weights cannot be obtained, and SettingsError if a clip does not fit in memory.
+        """
+        limit_memory(self.run)
         for extractor in built:
             for stream in extractor.all_streams():
                 stream.check_memory_before_reading()
@@ -70,7 +74,7 @@ class WorkerConfig:
         """Build the work, with no networks loaded. threads: CPU threads to use; None: all"""
         if threads is not None:
             set_cores(threads)
-        return Work(Bookkeeping(self.extractors(), choose_sink(self.run), self.run.source_fps), self.run)
+        return Work(Bookkeeping(self.with_weights(self.build()), choose_sink(self.run), self.run.source_fps), self.run)
 
     @property
     def max_in_progress(self) -> int:
