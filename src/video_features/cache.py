@@ -121,8 +121,12 @@ def digest(text: str) -> str:
 
 
 def code_files(module: str) -> list[Path]:
-    """Return every Python file of this package, and the file of a module, which may belong to another package."""
-    return sorted({*Path(__file__).parent.rglob("*.py"), Path(str(sys.modules[module].__file__))})
+    """Return every Python file of this package, and of the package that a module belongs to, or the module's only."""
+    files = {*Path(__file__).parent.rglob("*.py"), Path(str(sys.modules[module].__file__))}
+    package, dot, _ = module.partition(".")
+    if dot and (init := getattr(sys.modules.get(package), "__file__", None)) is not None:
+        files.update(Path(init).parent.rglob("*.py"))
+    return sorted(files)
 
 
 @functools.cache
