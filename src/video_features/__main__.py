@@ -2,12 +2,13 @@
 
 import sys
 
-from .engines.forkserver import start_early
 from .signals import exit_when_interrupted
 
 
 def main() -> None:
-    exit_when_interrupted()  # the import below takes a moment
+    exit_when_interrupted()  # the imports below take a moment
+    from .engines.forkserver import start_early
+
     start_early(sys.argv[1:])
     from .cli.main import main as run
 

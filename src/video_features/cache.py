@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .errors import SettingsError, in_one_line
 from .signals import signals_blocked
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -32,7 +33,9 @@ def cache_folder() -> Path:
     return hub_folder() / "video_features"
 
 
-def remembered(*libraries: str) -> Callable[[Function], Function]:
+def remembered(
+    *libraries: str, unless: Callable[..., bool] = lambda *arguments: False
+) -> Callable[[Function], Function]:
     """Remember the results of a function in the cache folder, so that the next process need not import `libraries`.
 
         @remembered("torchvision")
@@ -41,6 +44,7 @@ def remembered(*libraries: str) -> Callable[[Function], Function]:
             ...
 
     libraries: the packages whose versions the results depend on, by their names on the package index
+    unless: called with the arguments; if it returns True, the function is called and nothing is remembered
 
     Arguments and results are JSON values: lists instead of tuples. A result is used only for the same arguments, the
     same versions of Python and of the libraries, and the same code of this package and of the function's module. A file
@@ -52,7 +56,7 @@ def remembered(*libraries: str) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def recall(*arguments: Any) -> Any:
-            key = _key(function, arguments, libraries)
+            key = None if unless(*arguments) else _key(function, arguments, libraries)
             if key is None:
                 return json.loads(computed(arguments))
             if key not in known:
@@ -65,8 +69,12 @@ def remembered(*libraries: str) -> Callable[[Function], Function]:
             return json.loads(known[key])  # a new value each time: a caller may change it
 
         def computed(arguments: tuple[Any, ...]) -> str:
-            with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
-                return json.dumps(function(*arguments))
+            try:
+                with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
+                    return json.dumps(function(*arguments))
+            except ImportError as error:
+                name = function.__module__.rpartition(".")[2]
+                raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
 
         return recall  # type: ignore[return-value]  # the same signature
 

@@ -217,6 +217,7 @@ def test_a_folder_that_a_worker_does_not_share_is_refused(tmp_path: Path, monkey
 def test_the_worker_refuses_bf16_and_not_the_driver(
     runtime: str, videos: list[Path], environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # a worker changes its folder; the old one comes back after the test
     monkeypatch.setattr(openvino, "capabilities", lambda: ["FP32", "INT8", "BIN"])
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # the worker replaces them
     monkeypatch.setattr("video_features.tasks.work.set_cores", lambda count: None)

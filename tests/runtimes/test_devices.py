@@ -42,6 +42,8 @@ def test_a_device_is_written_as_in_pytorch(name: str) -> None:
     [
         ("linux", "dev/null", False),
         ("linux", "dev/nvidiactl", False),  # the driver of NVIDIA, without a GPU
+        ("linux", "proc/driver/nvidia/version", True),  # device files may appear only when a program uses the GPU
+        ("linux", "sys/module/nvidia/version", True),
         ("linux", "dev/nvidia0", True),
         ("linux", "dev/nvidia12", True),
         ("linux", "dev/nvhost-gpu", True),
@@ -57,9 +59,25 @@ def test_a_device_is_written_as_in_pytorch(name: str) -> None:
 def test_a_gpu_is_told_by_the_files_of_its_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, file: str, expected: bool
 ) -> None:
-    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).touch()
     monkeypatch.setattr(sys, "platform", platform)
+    assert may_have_gpu(tmp_path) is expected
+
+
+@pytest.mark.usefixtures("nothing_hidden")
+@pytest.mark.parametrize(
+    ("vendor", "kind", "expected"),
+    [("0x10de", "0x030200", True), ("0x10de", "0x0c0330", False), ("0x8086", "0x030000", False)],
+)
+def test_a_card_whose_driver_is_not_loaded_yet(
+    vendor: str, kind: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    card = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
+    card.mkdir(parents=True)
+    (card / "vendor").write_text(f"{vendor}\n")
+    (card / "class").write_text(f"{kind}\n")
     assert may_have_gpu(tmp_path) is expected
 
 

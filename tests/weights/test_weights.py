@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,7 +24,9 @@ import standin
 from conftest import grey_levels
 from video_features import SettingsError, WeightsError, load, registry
 from video_features.models import _lite0 as lite0
+from video_features.models import resnet
 from video_features.models import timm as timm_family
+from video_features.runtimes.devices import Device
 from video_features.weights import Weights, read
 from video_features.weights.obtain import obtain, verify
 
@@ -298,3 +301,16 @@ def test_verify_compares_with_the_published_digest(tmp_path: Path) -> None:
     assert verify(tmp_path / "a", Weights(sha256="e3b0c442")) == empty
     with pytest.raises(WeightsError, match="should begin with 00"):
         verify(tmp_path / "a", Weights(sha256="00"))
+
+
+def test_a_checkpoint_that_changes_before_it_is_loaded_is_refused(
+    tmp_path: Path, standin_file: Callable[[str, str], Path]
+) -> None:
+    """Its features would be recorded under the digest of the old file."""
+    path = tmp_path / "training.pth"
+    shutil.copy(standin_file("resnet", "resnet18"), path)
+    extractor = resnet.build(resnet.Settings(model_name="resnet18", weights=path), predict=False)
+    assert len(extractor.streams[0].local_weights.sha256) == 64
+    torch.save({name: tensor + 1 for name, tensor in read(path).items()}, path)
+    with pytest.raises(WeightsError, match=f"^{path}: has changed since its digest was computed: start again$"):
+        extractor.on(Device("cpu"))

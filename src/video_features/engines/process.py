@@ -59,7 +59,13 @@ class ProcessExecutor(WorkerPool):
                 "use devices, isolate and time_limit_seconds"
             )
         super().__init__(config, observer, on_worker_lost)
-        start_server()
+        try:
+            start_server(on_cpu=config.run.device == "cpu")
+        except OSError as error:
+            raise SettingsError(
+                f"worker processes cannot be started ({error.strerror or error}): the path of the folder for temporary "
+                "files may be too long for a socket, so set TMPDIR to a shorter one"
+            ) from error
         self._max_in_progress = max_in_progress
         self._time_limit = time_limit
         self._stall_limit = stall_limit

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import MediaError, SettingsError, counted
+from ..errors import MediaError, SettingsError, WeightsError, counted
 from ..features import Class
 from ..runtimes.base import Array, NetworkSpec, Placement
 from ..runtimes.choose import Runner
@@ -20,7 +20,7 @@ from ..runtimes.memory import in_gigabytes, memory
 from ..timeline.segments import Segment
 from ..timeline.windows import Window
 from ..weights import LocalWeights, Weights
-from ..weights.obtain import obtain
+from ..weights.obtain import obtain, verify
 from .sampling import Sampler
 from .transforms import single
 
@@ -104,10 +104,15 @@ class Stream:
         """
         path = self.local_weights.path
         key = f"{self.key} {self.model} {self.local_weights.sha256} {self.labels} {cache_key}"
-        network = NetworkSpec(
-            self.model, lambda: self.build_network(path), key, passes_are_long=self.window != Window()
-        )
+        network = NetworkSpec(self.model, lambda: self._build(path), key, passes_are_long=self.window != Window())
         self.run = Runner(network, placement)
+
+    def _build(self, path: Path) -> nn.Module:
+        """Build the network, and make sure that its weights are those that the records name."""
+        network = self.build_network(path)
+        if verify(path, self.local_weights.record) != self.local_weights.sha256:
+            raise WeightsError(f"{path}: has changed since its digest was computed: start again")
+        return network
 
     def batch_size(self, requested: int | None) -> int:
         """Return the number of rows in a network pass.

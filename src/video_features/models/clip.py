@@ -10,6 +10,7 @@ networks use QuickGELU, as do other networks whose entry in open_clip says so.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,7 @@ def list_models() -> list[str]:
 def published_weights(model_name: str) -> Weights:
     if model_name == CUSTOM:
         raise SettingsError(f"clip model_name={CUSTOM} needs weights=PATH (--weights PATH), in OpenAI's format")
-    published = _known(model_name)
+    published = _published(model_name)
     tag = _architecture_and_tag(model_name)[1]
     known = Weights(trained_on=tag, paper="https://arxiv.org/abs/2103.00020" if tag == "openai" else "")
     if not published["repository"]:
@@ -125,19 +126,32 @@ def _architecture_and_tag(name: str) -> tuple[str, str]:
     return architecture, tag
 
 
-@remembered("open_clip_torch", "torchvision")
-def _known(name: str) -> dict[str, Any]:
-    """Return what open_clip knows of a network: location of its weights, preprocessing, sizes. Raises SettingsError."""
+# Once open_clip is imported this takes no time, and a list of all models must not write a file for each.
+@remembered("open_clip_torch", unless=lambda name: "open_clip" in sys.modules)
+def _published(name: str) -> dict[str, str]:
+    """Return where open_clip finds the weights of a network. Raises SettingsError."""
+    published = _config(name)
+    return {"url": published["url"], "repository": published["hf_hub"]}
+
+
+def _config(name: str) -> dict[str, Any]:
+    """Return open_clip's entry for the weights: location, preprocessing and QuickGELU. Raises SettingsError."""
     import open_clip
 
     if name not in (names := list_models()):
         raise SettingsError(unknown("clip model_name", name, names))
-    architecture, tag = _architecture_and_tag(name)
-    published = open_clip.get_pretrained_cfg(architecture, tag)
-    config = open_clip.get_model_config(architecture)
+    config: dict[str, Any] = open_clip.get_pretrained_cfg(*_architecture_and_tag(name))
+    return config
+
+
+@remembered("open_clip_torch", "torchvision")
+def _known(name: str) -> dict[str, Any]:
+    """Return what open_clip knows of a network: preprocessing and sizes. Raises SettingsError."""
+    import open_clip
+
+    published = _config(name)
+    config = open_clip.get_model_config(_architecture_and_tag(name)[0])
     return {
-        "url": published["url"],
-        "repository": published["hf_hub"],
         "embedding_size": config["embed_dim"],
         "text_model": "hf_model_name" in config["text_cfg"],
         "text_tokenizer": "hf_tokenizer_name" in config["text_cfg"],

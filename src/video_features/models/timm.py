@@ -12,6 +12,7 @@ The weights of tf_efficientnet_lite0 may also come from the installed package `e
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -79,7 +80,14 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
     return Extractor(feature="timm", settings=settings, streams=[stream])
 
 
-@remembered("timm")
+def _is_registered_here(name: str) -> bool:
+    """Whether the program has registered this model itself: other programs do not know it."""
+    timm = sys.modules.get("timm")
+    return timm is not None and timm.is_model(name) and not timm.model_entrypoint(name).__module__.startswith("timm.")
+
+
+# Once timm is imported this takes no time, and a list of all models must not write a file for each.
+@remembered("timm", unless=lambda name: "timm" in sys.modules)
 def _published(name: str) -> dict[str, Any]:
     """Return what timm knows of the weights. Raises SettingsError."""
     import timm
@@ -99,7 +107,7 @@ def _published(name: str) -> dict[str, Any]:
     }
 
 
-@remembered("timm", "torch", "torchvision")
+@remembered("timm", "torch", "torchvision", unless=_is_registered_here)
 def _known(name: str) -> dict[str, Any]:
     """Return what timm knows of the model: number of classes, preprocessing and the shape of a row."""
     import timm.data
@@ -116,7 +124,7 @@ def _known(name: str) -> dict[str, Any]:
     }
 
 
-@remembered("timm", "torch")
+@remembered("timm", "torch", unless=_is_registered_here)
 def _labels(name: str) -> list[str]:
     from ..networks import timm as networks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,9 +51,10 @@ class NetworkSpec:
 
     def build(self) -> nn.Module:
         """Build the network on the CPU. Raises WeightsError if the weights do not fit."""
-        with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
-            import torch
-        torch.set_num_threads(cores())  # the number may have been set before PyTorch was imported
+        if "torch" not in sys.modules:
+            with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
+                import torch
+            torch.set_num_threads(cores())  # the number may have been set before PyTorch was imported
         return self.build_network()
 
 
@@ -99,7 +101,9 @@ def stack_rows(rows: Sequence[Any], stack: Callable[[Sequence[Any]], Any]) -> An
 
 def stack_arrays(arrays: Sequence[Array]) -> Array:
     """Stack arrays along a new first axis, in C order. A single array is copied only if it is not contiguous."""
-    return np.ascontiguousarray(arrays[0])[None] if len(arrays) == 1 else np.stack(arrays)
+    if len(arrays) == 1:
+        return np.ascontiguousarray(arrays[0])[None]
+    return np.stack(arrays, out=np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype))
 
 
 def map_leaves(batch: Any, function: Callable[[Any], Any]) -> Any:

@@ -76,7 +76,7 @@ def check_bf16() -> None:
     if "BF16" not in capabilities():
         raise SettingsError(
             "precision=bf16 needs a CPU with bf16 instructions (AVX-512 BF16 or AMX), and this one has none: leave "
-            "precision out to compute in fp32"
+            "precision out to compute in fp32, or give runtime=torch, which emulates bf16"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..signals import signals_blocked
 LARGEST_DEFAULT_BATCH = 16  # rows
 # Device files of GPUs that PyTorch supports: NVIDIA's, those of its Jetson boards, AMD's, and any GPU in Windows' WSL.
 LINUX_FILES = ("nvidia[0-9]*", "nvhost*", "nvgpu*", "kfd", "dxg")
+NVIDIA, DISPLAY = "0x10de", "0x03"  # of a card on the PCI bus: its vendor, and its class
 WINDOWS_DRIVERS = ("nvcuda.dll", "amdhip64*.dll")
 AMD_VARIABLES = {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"}
 
@@ -79,10 +81,24 @@ def may_have_gpu(root: Path | None = None) -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") and not AMD_VARIABLES & os.environ.keys():
         return False
     if sys.platform == "linux":
+        if _has_nvidia(root or Path("/")):
+            return True
         folder, names = (root or Path("/")) / "dev", LINUX_FILES
     else:
         folder, names = (root or Path(os.environ.get("SYSTEMROOT", "C:/Windows"))) / "System32", WINDOWS_DRIVERS
     return any(True for name in names for _ in folder.glob(name))
+
+
+def _has_nvidia(root: Path) -> bool:
+    """Whether Linux has a driver or a card of NVIDIA. Device files may appear only when the first program uses it."""
+    if (root / "proc/driver/nvidia").exists() or (root / "sys/module/nvidia").exists():
+        return True
+    for device in (root / "sys/bus/pci/devices").glob("*"):
+        with suppress(OSError):
+            vendor, kind = ((device / name).read_text(encoding="ascii") for name in ("vendor", "class"))
+            if vendor.startswith(NVIDIA) and kind.startswith(DISPLAY):
+                return True
+    return False
 
 
 def has_openvino() -> bool:

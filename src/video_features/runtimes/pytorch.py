@@ -70,7 +70,7 @@ class Torch:
     def _to_device(self, batch: Array | Tensor) -> Tensor:
         """Copy a batch to the device. The copy to a GPU is asynchronous: it does not wait for running kernels."""
         if isinstance(batch, Tensor):  # encodings, which have stayed on the device
-            return batch
+            return batch.to(self._device, non_blocking=True)
         tensor = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
         if self._device.type != "cuda":
             return tensor.to(self._device)

@@ -93,10 +93,12 @@ class FeatureSettings:
         "Precision of the networks: fp32, bf16 or fp16. bf16 is for GPUs, and for CPUs with AVX-512 BF16 or AMX: about "
         "twice as fast, but most networks are accurate to only 2 or 3 digits. fp16 is for GPUs: about 3 digits.",
         metavar="NAME",
+        changes_network=False,  # the same network, computed otherwise
     )
     tf32: bool = setting(
         False,
         "Let a GPU multiply in TF32, with inputs rounded to 10 mantissa bits: faster, but accurate to about 3 digits.",
+        changes_network=False,
     )
 
     def __post_init__(self) -> None:
