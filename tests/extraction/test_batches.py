@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from conftest import grey_levels, write_video
@@ -162,3 +163,16 @@ def test_an_interrupted_run_leaves_nothing_under_way(tmp_path: Path, recorder: R
     assert entered.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "reader"]
     assert not list((tmp_path / "out").rglob("*.tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("field", "function"),
+    [("collate", torch.stack), ("postprocess", lambda values, shape: values.permute(1, 0))],
+)
+def test_a_family_that_expects_tensors_is_told_what_it_gets(
+    field: str, function: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Families of version 0.1 were given tensors."""
+    colour.change_stream(monkeypatch, **{field: function})
+    (outcome,) = extract(videos(tmp_path, [2]), "colour", device="cpu")
+    assert outcome.status == "failed" and f"the {field} of colour gets NumPy arrays: " in outcome.reason

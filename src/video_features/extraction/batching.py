@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -160,9 +161,12 @@ def _run_pass(stream: Stream, size: int, shape: tuple[int, ...], windows: Sequen
 
 
 def _compute_rows(stream: Stream, size: int, shape: tuple[int, ...], windows: Sequence[PendingWindow]) -> list[Row]:
-    inputs = [stream.collate([item.value() for item in window.items]) for window in windows]
+    items = [[item.value() for item in window.items] for window in windows]
+    with _of_arrays(f"collate of {stream.key}"):
+        inputs = [stream.collate(window) for window in items]
     features, logits = stream.run(inputs, size)
-    values = np.asarray(stream.postprocess(features, shape))
+    with _of_arrays(f"postprocess of {stream.key}"):
+        values = np.asarray(stream.postprocess(features, shape))
     classes: Iterable[tuple[Class, ...]] = [()] * len(windows)
     if logits is not None and stream.labels is not None:
         classes = top_classes(logits, stream.labels)
@@ -170,6 +174,15 @@ def _compute_rows(stream: Stream, size: int, shape: tuple[int, ...], windows: Se
         Row(replace(window.span, classes=top), value)
         for window, value, top in zip(windows, values, classes, strict=True)
     ]
+
+
+@contextmanager
+def _of_arrays(function: str) -> Iterator[None]:
+    """Say in an error of a family's function that it gets arrays: families of earlier versions expect tensors."""
+    try:
+        yield
+    except (TypeError, AttributeError) as error:
+        raise TypeError(f"the {function} gets NumPy arrays: {error}") from error
 
 
 def top_classes(logits: Array, labels: Sequence[str]) -> Iterator[tuple[Class, ...]]:
