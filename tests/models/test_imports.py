@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
@@ -33,22 +34,23 @@ BUILT = {
 }
 BUILD = """
 import importlib, json, sys
-name, settings = json.loads(sys.argv[1])
-family = importlib.import_module(f"video_features.models.{name}")
-found = []
-for predict in (False, True):
-    for stream in family.build(family.Settings(**settings), predict=predict).streams:
-        shape = stream.row_shape if isinstance(stream.row_shape, tuple) else stream.row_shape(256, 256)
-        found.append([stream.key, stream.weights.source, shape, stream.labels])
-print(json.dumps([found, sorted(sys.modules)]))
+found = {}
+for name, settings in json.loads(sys.argv[1]).items():
+    family = importlib.import_module(f"video_features.models.{name}")
+    rows = []
+    for predict in (False, True):
+        for stream in family.build(family.Settings(**settings), predict=predict).streams:
+            shape = stream.row_shape if isinstance(stream.row_shape, tuple) else stream.row_shape(256, 256)
+            rows.append([stream.key, stream.weights.source, shape, stream.labels])
+    found[name] = [rows, sorted({"torch", "torchvision", "timm", "open_clip"} & set(sys.modules))]
+print(json.dumps(found))
 """
 
 
-def run(code: str, *arguments: str, home: Path) -> list[list[str]]:
+def run(code: str, *arguments: str, home: Path) -> Any:
     environment = {**os.environ, "TORCH_HOME": str(home)}
     command = [sys.executable, "-c", code, *arguments]
-    found: list[list[str]] = json.loads(subprocess.check_output(command, env=environment, text=True))
-    return found
+    return json.loads(subprocess.check_output(command, env=environment, text=True))
 
 
 def test_no_family_imports_a_library_of_networks(tmp_path: Path) -> None:
@@ -58,19 +60,14 @@ def test_no_family_imports_a_library_of_networks(tmp_path: Path) -> None:
     assert set(names) <= set(modules) and not LIBRARIES & set(modules)
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_a_feature_that_was_built_before_needs_no_library(tmp_path: Path, name: str) -> None:
-    given = json.dumps([name, BUILT[name]])
-    first, _ = run(BUILD, given, home=tmp_path)
-    again, modules = run(BUILD, given, home=tmp_path)
-    assert first == again and len(first) >= 2
-    assert f"video_features.models.{name}" in modules and not LIBRARIES & set(modules)
-
-
-def test_a_library_is_imported_for_a_model_that_is_new(tmp_path: Path) -> None:
-    run(BUILD, json.dumps(["resnet", {"model_name": "resnet18"}]), home=tmp_path)
-    _, modules = run(BUILD, json.dumps(["resnet", {"model_name": "resnet34"}]), home=tmp_path)
-    assert "torchvision" in modules
+def test_a_feature_that_was_built_before_needs_no_library(tmp_path: Path) -> None:
+    first, again = (run(BUILD, json.dumps(BUILT), home=tmp_path) for _ in range(2))
+    assert first.keys() == again.keys() == BUILT.keys()
+    for name, (rows, libraries) in again.items():
+        assert rows == first[name][0] and len(rows) >= 2 and not libraries, name
+    assert "torchvision" in first["resnet"][1]
+    new = run(BUILD, json.dumps({"resnet": {"model_name": "resnet34"}}), home=tmp_path)
+    assert "torchvision" in new["resnet"][1], "another model is not known yet"
 
 
 def test_urls_are_those_of_torchvision() -> None:
