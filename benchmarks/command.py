@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 from command_cases import JOBS, Job
-from command_report import Result, Results, Round, heading, section
+from command_report import COLUMNS, Result, Results, Round, section
 from processes import Run, run
 from speed import difference
-from speed_report import machine, write_section
+from speed_report import heading, machine, write_section
 
 ALLOWED_DIFFERENCE = 1e-3  # where the case of benchmarks/speed.py allows no more
 SET_BY_USERS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -120,7 +120,7 @@ def main() -> int:
     options = parser.parse_args()
     jobs, results = chosen(options.only), Results()
     cold_pairs = options.pairs if options.cold_pairs is None else options.cold_pairs
-    print(f"{machine()}\n\n{heading()}", flush=True)
+    print(f"{machine()}\n\n{heading(COLUMNS)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="command") as temporary:
         for job in jobs:
             results.jobs[job.name] = measure(job, Path(temporary), options.pairs, cold_pairs)

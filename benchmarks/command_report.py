@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from processes import POLL_SECONDS, SAMPLE_SECONDS, Run
-from speed_report import machine, saved_results, write_results
+from speed_report import heading, machine, saved_results, write_results
 
 RESULTS = Path(__file__).parent / "command.json"  # the measured runs behind the section
 NOT_MEASURED = "–"
@@ -98,15 +98,11 @@ class Results:
         write_results(self.path, {"jobs": {name: asdict(result) for name, result in self.jobs.items()}})
 
 
-def heading() -> str:
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-
-
 def section(results: Results, order: list[str]) -> str:
     """Return the section of docs/speed.md. order: job names in the order of the table"""
     measured = [results.jobs[name] for name in order if name in results.jobs]
     missing = [name for name in order if name not in results.jobs]
-    table = "\n".join([heading(), *(result.row() for result in measured)])
+    table = "\n".join([heading(COLUMNS), *(result.row() for result in measured)])
     largest = max((result.difference for result in measured), default=0)
     not_measured = f"\n\nNot measured: {', '.join(missing)}." if missing else ""
     counts = sorted({len(result.rounds) for result in measured}) or [0]

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from limits import Call, network_alone, recorded_batches
-from precision_report import DOCUMENT, MARKERS, Errors, Pixels, Result, Results, heading, section
+from precision_report import COLUMNS, DOCUMENT, MARKERS, Errors, Pixels, Result, Results, section
 from speed_cases import CASES, Case
-from speed_report import machine, write_section
+from speed_report import heading, machine, write_section
 
 from video_features import Extractor, SettingsError
 
@@ -112,7 +112,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="save the results, and write them to docs/runtimes.md")
     options = parser.parse_args()
     cases, results = chosen(options.only), Results()
-    print(f"{machine()}\n\n{heading()}", flush=True)
+    print(f"{machine()}\n\n{heading(COLUMNS)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="precision") as temporary:
         for case in cases:
             results.cases[case.name] = measure(case, Path(temporary), options.rounds)

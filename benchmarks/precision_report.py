@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from speed_report import machine, saved_results, write_results
+from speed_report import heading, machine, saved_results, write_results
 
 RESULTS = Path(__file__).parent / "precision.json"  # the measured seconds behind the section
 DOCUMENT = Path(__file__).parents[1] / "docs" / "runtimes.md"
@@ -106,15 +106,11 @@ class Results:
         write_results(self.path, {"cases": {name: asdict(result) for name, result in self.cases.items()}})
 
 
-def heading() -> str:
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-
-
 def section(results: Results, order: list[str]) -> str:
     """Return the section of docs/runtimes.md. order: case names in the order of the table"""
     measured = [results.cases[name] for name in order if name in results.cases]
     missing = [name for name in order if name not in results.cases]
-    table = "\n".join([heading(), *(result.row() for result in measured)])
+    table = "\n".join([heading(COLUMNS), *(result.row() for result in measured)])
     not_measured = f"\n\nNot measured: {', '.join(missing)}." if missing else ""
     runs = max((len(result.seconds) for result in measured), default=0)
     fewer = [f"; {result.what}: {len(result.seconds)}" for result in measured if len(result.seconds) < runs]

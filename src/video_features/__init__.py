@@ -4,7 +4,8 @@
     for outcome in extract("video.mp4", "resnet", model_name="resnet18"):
         print(outcome.features.values["resnet"].shape)
 
-Importing this package imports neither torch nor any model library. The first call does.
+Importing this package imports neither torch nor any model library. A call imports them if it needs them, which a
+network that OpenVINO has converted before does not.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import SettingsError, in_one_line
+from .errors import cannot_import
 from .signals import signals_blocked
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -73,8 +73,7 @@ def remembered(
                 with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
                     return json.dumps(function(*arguments))
             except ImportError as error:
-                name = function.__module__.rpartition(".")[2]
-                raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
+                raise cannot_import(function.__module__.rpartition(".")[2], error) from error
 
         return recall  # type: ignore[return-value]  # the same signature
 

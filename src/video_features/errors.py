@@ -41,6 +41,11 @@ class WriteError(OutputError):
     """Writing outputs failed, for example because the disk is full."""
 
 
+def cannot_import(feature: str, error: ImportError) -> SettingsError:
+    """Return the error for a feature whose libraries are missing or broken."""
+    return SettingsError(f"{feature}: its package cannot be imported ({in_one_line(error)})")
+
+
 def in_one_line(error: BaseException) -> str:
     """Return another library's message as one line of at most 300 characters, or the error type if it is empty.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import models
-from .errors import SettingsError, in_one_line
+from .errors import SettingsError, cannot_import
 from .outputs.formats import check_format
 from .settings import FeatureSettings, RunSettings, unknown
 from .settings.resolve import resolve
@@ -97,7 +97,7 @@ def family(name: str) -> Family:
         with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
             return cast(Family, importlib.import_module(module))
     except ImportError as error:
-        raise SettingsError(f"{name}: its package cannot be imported ({in_one_line(error)})") from error
+        raise cannot_import(name, error) from error
 
 
 def resolve_settings(

@@ -38,19 +38,11 @@ class Device:
 CPU = Device("cpu")
 
 
-def available_devices() -> list[str]:
-    """Return the names of the devices of this machine, the default first: `cuda:0`, …, `mps`, `cpu`.
-
-    PyTorch is asked, but not imported if the machine clearly has no GPU: that takes more than a second.
-    """
-    return [str(device) for device in _available()]
-
-
 def choose_device(requested: str | None) -> Device:
     """Return the requested device, by default the first available. Raises SettingsError if not available."""
     if requested == "cpu":  # always there
         return CPU
-    available = {str(device): device for device in _available()}
+    available = {str(device): device for device in available_devices()}
     if requested is None:
         return next(iter(available.values()))
     name = {"cuda": "cuda:0", "gpu": "cuda:0"}.get(requested, requested)
@@ -59,7 +51,11 @@ def choose_device(requested: str | None) -> Device:
     return available[name]
 
 
-def _available() -> list[Device]:
+def available_devices() -> list[Device]:
+    """Return the devices of this machine, the default first: `cuda:0`, …, `mps`, `cpu`.
+
+    PyTorch is asked, but not imported if the machine clearly has no GPU: that takes more than a second.
+    """
     if not may_have_gpu():
         return [CPU]
     with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
