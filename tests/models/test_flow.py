@@ -31,7 +31,7 @@ from video_features.networks import pwc as pwc_networks
 from video_features.networks import raft as raft_networks
 from video_features.outputs.files import FileSink
 from video_features.outputs.rows import RowsInFile
-from video_features.settings.parse import default_network
+from video_features.settings.parse import network_name
 from video_features.weights import load_strictly
 
 pytestmark = pytest.mark.slow
@@ -138,7 +138,7 @@ def test_the_weights_of_raft_are_torchvisions_and_the_authors_own_are_the_defaul
 
 
 def test_fetch_takes_the_default_of_raft_and_all_of_i3d() -> None:
-    assert default_network(raft.Settings) == "sintel" and default_network(i3d.Settings) is None
+    assert network_name(raft.Settings) == "sintel" and network_name(i3d.Settings) is None
     assert i3d.list_models() == ["i3d_rgb", "i3d_flow", "raft", "pwc"]
 
 
@@ -148,7 +148,7 @@ def test_missing_weights_of_i3d_name_their_own_setting(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(
-        "video_features.weights.obtain._check_reachable", lambda url: (_ for _ in ()).throw(OSError("no network"))
+        "video_features.weights.obtain.check_reachable", lambda url: (_ for _ in ()).throw(OSError("no network"))
     )
     weights = {key: standin_file("i3d", f"i3d_{key}") for key in ("rgb", "flow")}
     weights |= {key: standin_file(key, key) for key in ("raft", "pwc")}

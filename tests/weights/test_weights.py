@@ -108,27 +108,6 @@ def test_from_the_hub_the_first_name_that_is_there_kept_and_verified(served: tup
     assert "pytorch_model.bin: damaged, or not the published file" in fetch().stderr
 
 
-def test_without_a_network_the_error_says_what_was_looked_for_and_where_to_put_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.invalid")
-    with pytest.raises(WeightsError) as hub:
-        load("timm", model_name="resnet18.a1_in1k")
-    for words in (
-        *("resnet18.a1_in1k: its weights are not on this machine", "no network: hub.invalid cannot be found"),
-        *("model.safetensors or pytorch_model.bin of timm/resnet18.a1_in1k", str(tmp_path / "hub" / "models--timm--")),
-        *("video-features weights fetch", "weights=PATH"),
-    ):
-        assert words in str(hub.value)
-
-    with pytest.raises(WeightsError) as url:
-        obtain(Weights(url="http://127.0.0.1:9/net.pth"), model="net")
-    cached = tmp_path / "torch" / "hub" / "checkpoints" / "net.pth"
-    assert f"Looked for {cached}. Download http://127.0.0.1:9/net.pth and put it there" in str(url.value)
-
-
 def test_torch_and_safetensors_files_give_the_same_features(
     tmp_path: Path, standin_file: Callable[[str, str], Path]
 ) -> None:

@@ -10,10 +10,10 @@ import click
 
 from .. import registry
 from ..errors import VideoFeaturesError
-from ..settings.parse import default_network
+from ..settings.parse import network_name
 from ..signals import raise_when_interrupted
 from ..weights import Weights
-from ..weights.obtain import fetch, find, is_digest_published, verify
+from ..weights.obtain import fetch, fetch_command, find, is_digest_published, verify
 from .report import explain_errors
 
 
@@ -55,10 +55,11 @@ def weights_fetch(feature: str, model_name: str | None) -> None:
     with explain_errors():
         family = registry.family(feature)
         raise_when_interrupted()
-        default = default_network(family.Settings)
+        default = network_name(family.Settings)
         wanted = [model_name] if model_name else family.list_models() if default is None else [default]
         for name in wanted:
-            fetched = fetch(family.published_weights(name), model=f"{feature} {name}")
+            command = fetch_command(feature, None if default is None and not model_name else name)
+            fetched = fetch(family.published_weights(name), model=f"{feature} {name}", command=command)
             click.echo(f"{name}  {fetched.path}  sha256 {fetched.sha256}")
 
 

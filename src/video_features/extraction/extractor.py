@@ -17,10 +17,10 @@ from ..runtimes.choose import runtime_name
 from ..runtimes.devices import Device
 from ..runtimes.threads import thread_pools
 from ..settings import FeatureSettings, PictureSettings, RunSettings
-from ..settings.parse import from_mapping
+from ..settings.parse import from_mapping, network_name
 from ..timeline.segments import segment_of
 from ..timeline.windows import SoundWindow
-from ..weights.obtain import check_file
+from ..weights.obtain import check_file, fetch_command
 from .batching import Batches
 from .frames import FrameSampler
 from .line import Line, read
@@ -42,6 +42,10 @@ class Extractor:
     settings: FeatureSettings
     streams: Sequence[Stream] = field(repr=False)
     sound: SoundWindow | None = None
+
+    def __post_init__(self) -> None:
+        for stream in self.all_streams():
+            stream.fetch_command = fetch_command(self.feature, network_name(self.settings))
 
     def on(self, device: Device) -> Extractor:
         """Load the networks onto `device` and return the extractor. Raises WeightsError if loading fails."""

@@ -20,7 +20,7 @@ from ..runtimes.memory import in_gigabytes, memory
 from ..timeline.segments import Segment
 from ..timeline.windows import Window
 from ..weights import LocalWeights, Weights
-from ..weights.obtain import obtain, verify
+from ..weights.obtain import FETCH, obtain, verify
 from .sampling import Sampler
 from .transforms import single
 
@@ -79,6 +79,7 @@ class Stream:
     dtype: type[np.floating[Any]] = np.float32
     over: Stream | None = None
     labels: Sequence[str] | None = None
+    fetch_command: str = field(default=FETCH, init=False, repr=False, compare=False)  # set by the `Extractor`
     run: Runner = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +96,7 @@ class Stream:
     @cached_property
     def local_weights(self) -> LocalWeights:
         """The verified weights on this machine, downloaded if missing. Raises WeightsError."""
-        return obtain(self.weights, model=self.model, setting=self.weights_setting)
+        return obtain(self.weights, model=self.model, setting=self.weights_setting, command=self.fetch_command)
 
     def on(self, placement: Placement, cache_key: str) -> None:
         """Load the network for the device and runtime of `placement`.

@@ -16,7 +16,7 @@ from ..errors import SettingsError
 from ..extraction import Extractor
 from ..features import Features, Outcome
 from ..locations import Location
-from ..outputs.choose import choose_sink
+from ..outputs.choose import choose_sink, removed_on_failure
 from ..registry import resolve_settings, split
 from ..runtimes.devices import choose_device
 from ..settings import RunSettings
@@ -106,10 +106,11 @@ class Job:
         devices = devices_of(self._run)  # fail at once if a device is not available
         self._check_can_retry()
         extractors = self._config.build()  # before the output folder is made: an interrupt leaves nothing until here
-        sink = choose_sink(self._run, lists=True)  # before the weights, which take longer to check
-        self.root: Location | None = sink.root
-        check_root(self._run, self.root)
-        self._bookkeeping = Bookkeeping(self._config.with_weights(extractors), sink, self._run.source_fps)
+        with removed_on_failure(self._run.output_path):  # if there are no weights, no empty folder is left
+            sink = choose_sink(self._run, lists=True)  # before the weights, which take longer to check
+            self.root: Location | None = sink.root
+            check_root(self._run, self.root)
+            self._bookkeeping = Bookkeeping(self._config.with_weights(extractors), sink, self._run.source_fps)
         _warn_without_classes(self._run, extractors)
         for extractor in self._bookkeeping.extractors:
             for device in devices:

@@ -146,12 +146,21 @@ _DESCRIPTIONS: dict[Any, str] = {
 }
 
 
-def default_network(cls: type) -> str | None:
-    """Return the default network of the settings class `cls`, or None if no setting names a network."""
-    for field in dataclasses.fields(cls):
-        if field.name == "model_name" or field.metadata["names_network"]:
-            return typing.cast("str | None", field.default)
+def network_setting(settings: Any) -> str | None:
+    """Return the name of the setting that names a network, such as `model_name`; None if there is none.
+
+    settings: the settings, or their class
+    """
+    for field in dataclasses.fields(settings):
+        if field.name == "model_name" or field.metadata.get("names_network"):
+            return field.name
     return None
+
+
+def network_name(settings: Any) -> str | None:
+    """Return the name of the network that settings choose, or their class by default; None if there is no choice."""
+    name = network_setting(settings)
+    return None if name is None else typing.cast("str | None", getattr(settings, name))
 
 
 def names_of(cls: type) -> list[str]:

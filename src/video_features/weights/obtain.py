@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
+import shlex
+import time
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,17 @@ from ..errors import WeightsError, in_one_line
 from ..locations import why_not_a_file
 from .digests import digests_of
 from .hub_cache import cached_file, repository_folder
+from .reachable import check_reachable
 
 log = logging.getLogger(__name__)
 
 # Checkpoints in the repository of the reference tool, v-iashin/video_features. Their digests are git blob IDs.
 REFERENCE_FILES = "https://github.com/v-iashin/video_features/raw/a2f61b7a4cf0ca6a2d91dcc2182f57e7cfd12664/models/"
+
+FETCH = "video-features weights fetch"
+# Answers of the Hub, and how long to wait before it is asked again.
+TOO_MANY_REQUESTS, BUSY = 429, (500, 502, 503, 504)
+HUB_PAUSES_SECONDS = (0.5, 1.0, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +72,11 @@ class LocalWeights:
     record: Weights
 
 
+def fetch_command(feature: str, model_name: str | None) -> str:
+    """Return the command that downloads the weights of a feature. model_name: None for a feature without a choice"""
+    return f"{FETCH} {feature}" if model_name is None else f"{FETCH} {feature} --model-name {shlex.quote(model_name)}"
+
+
 def own_or_published(own: Path | None, published: Weights) -> Weights:
     """Return the user's own file, which is not verified, or else the published checkpoint."""
     return published if own is None else Weights(path=own)
@@ -76,11 +88,19 @@ def digits_in_name(url: str) -> str:
     return digits if re.fullmatch("[0-9a-f]{8,64}", digits) else ""
 
 
-def obtain(weights: Weights, *, model: str, setting: str | None = "weights", reread: bool = False) -> LocalWeights:
+def obtain(
+    weights: Weights,
+    *,
+    model: str,
+    setting: str | None = "weights",
+    command: str = FETCH,
+    reread: bool = False,
+) -> LocalWeights:
     """Return the checkpoint as a verified local file, downloading it if needed.
 
     model: name of the network, for the error
     setting: name of the setting that takes a different checkpoint, for the error; None if there is no such setting
+    command: the command that downloads the checkpoint, for the error; see `fetch_command`
     reread: see `verify`
     Raises WeightsError if the checkpoint is missing and cannot be downloaded, or if its digest is not the published
     digest.
@@ -88,11 +108,11 @@ def obtain(weights: Weights, *, model: str, setting: str | None = "weights", rer
     check_file(weights, model=model)
     if not (weights.path or weights.url or weights.repository):
         raise WeightsError(f"{model}: no published weights{_setting_hint(setting, prefix=':')}")
-    path = find(weights) or _download(weights, model, setting)
-    return LocalWeights(path, verify(path, weights, reread=reread), weights)
+    path = find(weights) or _download(weights, model, setting, command)
+    return LocalWeights(path, verify(path, weights, reread=reread, command=command), weights)
 
 
-def fetch(weights: Weights, *, model: str) -> LocalWeights:
+def fetch(weights: Weights, *, model: str, command: str = FETCH) -> LocalWeights:
     """Like `obtain`, but read a file in the cache again even if it has not changed, and replace a damaged one."""
     path = None if weights.path else find(weights)
     if path is not None and (difference := _compare(path, weights, reread=True)[1]):
@@ -102,7 +122,7 @@ def fetch(weights: Weights, *, model: str) -> LocalWeights:
             path.unlink(missing_ok=True)  # in the Hub's cache, `path` is a symbolic link to the file deleted above
         except OSError as error:
             raise WeightsError(f"{path}: cannot be replaced ({error.strerror})") from error
-    return obtain(weights, model=model, setting=None, reread=True)
+    return obtain(weights, model=model, setting=None, command=command, reread=True)
 
 
 def check_file(weights: Weights, *, model: str) -> None:
@@ -124,7 +144,7 @@ def find(weights: Weights) -> Path | None:
     return cached_file(weights.repository, weights.filenames) if weights.repository else None
 
 
-def verify(path: Path, weights: Weights, *, reread: bool = False) -> str:
+def verify(path: Path, weights: Weights, *, reread: bool = False, command: str = FETCH) -> str:
     """Return the SHA-256 of the file.
 
     reread: read the file even if its digests are remembered, to notice what the disk has damaged
@@ -135,9 +155,7 @@ def verify(path: Path, weights: Weights, *, reread: bool = False) -> str:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
     if difference:
-        hint = (
-            "" if weights.path else f"; run `video-features weights fetch` to download it again from {weights.source}"
-        )
+        hint = "" if weights.path else f"; run `{command}` to download it again from {weights.source}"
         raise WeightsError(f"{path}: damaged, or not the published file: {difference}{hint}")
     return sha256
 
@@ -174,7 +192,7 @@ def _setting_hint(setting: str | None, *, prefix: str) -> str:
     return "" if setting is None else f"{prefix} give {setting}=PATH (--{setting} PATH)"
 
 
-def _download(weights: Weights, model: str, setting: str | None) -> Path:
+def _download(weights: Weights, model: str, setting: str | None, command: str) -> Path:
     try:
         return _download_url(weights) if weights.url else _download_from_hub(weights)
     except WeightsError as error:
@@ -182,17 +200,20 @@ def _download(weights: Weights, model: str, setting: str | None) -> Path:
     except Exception as error:  # the libraries raise errors of many types: DNS, HTTP, disk, digest
         raise WeightsError(
             f"{model}: its weights are not on this machine and could not be downloaded ({in_one_line(error)}). "
-            f"{_manual_download_hint(weights)}{_setting_hint(setting, prefix=', or')}."
+            f"{_manual_download_hint(weights, command)}{_setting_hint(setting, prefix=', or')}."
         ) from error
 
 
-def _manual_download_hint(weights: Weights) -> str:
+def _manual_download_hint(weights: Weights, command: str) -> str:
     if weights.url:
-        return f"Looked for {_hub_cache_path(weights.url)}. Download {weights.url} and put it there"
+        return (
+            f"Looked for {_hub_cache_path(weights.url)}. With network access, run `{command}`, or download "
+            f"{weights.url} and put it there"
+        )
     return (
         f"Looked for {' or '.join(weights.filenames)} of {weights.repository} in "
         f"{repository_folder(weights.repository)}. "
-        "Run `video-features weights fetch` on a machine with network access and copy that folder here"
+        f"With network access, run `{command}`; from another machine, copy that folder here"
     )
 
 
@@ -206,7 +227,7 @@ def _download_url(weights: Weights) -> Path:
 
     from .download import download
 
-    _check_reachable(weights.url)
+    check_reachable(weights.url)
     path = _hub_cache_path(weights.url)
     download(weights.url, path, check=check, resume=is_digest_published(path, weights))
     return path
@@ -216,10 +237,13 @@ def _download_from_hub(weights: Weights) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    _check_reachable(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE:
+        raise OSError("HF_HUB_OFFLINE is set")
+    check_reachable(constants.ENDPOINT, all_proxy=True)
     missing: Exception | None = None
     for filename in weights.filenames:
         try:
+            _ask_hub(weights.repository, filename)
             return Path(hf_hub_download(weights.repository, filename))
         except LocalEntryNotFoundError:
             raise
@@ -228,18 +252,23 @@ def _download_from_hub(weights: Weights) -> Path:
     raise missing or WeightsError("the file names in the repository are unknown")
 
 
-def _check_reachable(url: str) -> None:
-    """Raise OSError with a clear message if the host cannot be resolved.
+def _ask_hub(repository: str, filename: str) -> None:
+    """Ask the Hub for a file, without downloading it. Raises the error of its library if there is no such file.
 
-    Without this check the Hub's client would retry for most of a minute.
+    If the Hub does not answer, as behind a proxy that lets nothing through, the download would try again for half a
+    minute, with two lines for each try. This asks a busy Hub again, but a silent one only once.
     """
-    import socket
-    from urllib.request import getproxies
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
 
-    if getproxies() or os.environ.get("HF_HUB_OFFLINE"):
-        return
-    address = urllib.parse.urlsplit(url)
-    try:
-        socket.getaddrinfo(address.hostname, address.port or 443)
-    except OSError as error:
-        raise OSError(f"no network: {address.hostname} cannot be found ({error.strerror or error})") from error
+    for pause in HUB_PAUSES_SECONDS:
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, filename))
+            return
+        except HfHubHTTPError as error:
+            status = None if error.response is None else error.response.status_code
+            if status == TOO_MANY_REQUESTS:  # the library knows how long to wait
+                return
+            if status not in BUSY or pause is None:
+                raise
+        time.sleep(pause)
