@@ -8,8 +8,9 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,23 @@ def hub_folder() -> Path:
 def cache_folder() -> Path:
     """Return the folder of everything that this package keeps. It can be deleted at any time."""
     return hub_folder() / "video_features"
+
+
+_only_remembered = ContextVar("_only_remembered", default=False)
+
+
+class NotRememberedError(Exception):
+    """What a library knows is not remembered, and the library may not be imported now."""
+
+
+@contextmanager
+def only_remembered() -> Iterator[None]:
+    """Within the block, functions with `remembered` raise NotRememberedError where they would import a library."""
+    token = _only_remembered.set(True)
+    try:
+        yield
+    finally:
+        _only_remembered.reset(token)
 
 
 def remembered(
@@ -69,6 +87,8 @@ def remembered(
             return json.loads(known[key])  # a new value each time: a caller may change it
 
         def computed(arguments: tuple[Any, ...]) -> str:
+            if _only_remembered.get():
+                raise NotRememberedError(function.__qualname__)
             try:
                 with signals_blocked():  # an interrupt while PyTorch is being imported aborts the process
                     return json.dumps(function(*arguments))

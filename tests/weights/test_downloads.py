@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -214,6 +216,11 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
+def listed(feature: str, model: str) -> dict[str, Any]:
+    (entry,) = json.loads(invoke("weights", "list", feature, "--model-name", model, "--json").stdout)
+    return dict(entry)
+
+
 @pytest.mark.slow
 def test_fetch_then_extract_without_a_network_then_verify(
     server: Server,
@@ -225,13 +232,13 @@ def test_fetch_then_extract_without_a_network_then_verify(
     server.content = standin_file("r21d", "r2plus1d_18_16_kinetics").read_bytes()
     name = f"r2plus1d_18-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
     monkeypatch.setitem(r21d.URLS, "r2plus1d_18_16_kinetics", f"{server.url}/{name}")
-    assert "r2plus1d_18_16_kinetics  not on this machine" in invoke("weights", "list", "r21d").stdout
+    assert listed("r21d", "r2plus1d_18_16_kinetics")["path"] is None
     missing = invoke("weights", "verify", "r21d")
     assert missing.exit_code == 1
     assert "no weights of r21d are on this machine; download them with `video-features weights fetch" in missing.stderr
     fetched = invoke("weights", "fetch", "r21d")
     assert fetched.exit_code == 0 and f"r2plus1d_18_16_kinetics  {cache / name}  sha256 " in fetched.stdout
-    assert f"r2plus1d_18_16_kinetics  on this machine: {cache / name}" in invoke("weights", "list", "r21d").stdout
+    assert listed("r21d", "r2plus1d_18_16_kinetics")["path"] == str(cache / name)
     assert "as published" in invoke("weights", "verify", "r21d").stdout
 
     requests = len(server.ranges)

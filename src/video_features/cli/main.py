@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import __version__, registry
 from ..errors import SettingsError
 from ..settings import RunSettings
 from ..settings.parse import check_not_empty
 from ..signals import exit_when_interrupted
+from . import completion
 from .report import explain_errors, presentable, report, report_plans, report_status
 from .weights import weights
 
@@ -60,6 +62,10 @@ class FeatureGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return registry.names()
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        is_option = incomplete.startswith("-")
+        return super().shell_complete(ctx, incomplete) if is_option else completion.features(incomplete)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -67,6 +73,8 @@ class FeatureGroup(click.Group):
         try:
             return args[0], _extract_command(features), args[1:]
         except SettingsError as error:
+            if ctx.resilient_parsing:  # the shell completes a word
+                return None, None, []
             raise click.UsageError(
                 f"{error}\nThe feature comes first: {ctx.command_path} {self.subcommand_metavar}"
             ) from None
@@ -99,13 +107,13 @@ def _extract_command(features: list[str]) -> click.Command:
         field for field in settings[features[0]] if all(_has_field(fields, field) for fields in settings.values())
     ]
     several = len(features) > 1
-    run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name)]
-    feature_options = [option for field in shared for option in _options(field, field.name, hidden=several)]
+    run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name, [])]
+    feature_options = [option for field in shared for option in _options(field, field.name, features, hidden=several)]
     feature_options += [
         option
         for name in features
         for field in settings[name]
-        for option in _options(field, f"{name}.{field.name}", hidden=not several)
+        for option in _options(field, f"{name}.{field.name}", [name], hidden=not several)
     ]
     epilog = "Use --SETTING VALUE to apply a setting to all of these features at once."
 
@@ -116,11 +124,12 @@ def _extract_command(features: list[str]) -> click.Command:
         ",".join(features),
         callback=run,
         params=[
-            click.Argument(["paths"], nargs=-1, metavar="PATH…"),
+            click.Argument(["paths"], nargs=-1, metavar="PATH…", shell_complete=completion.files),
             *feature_options,
             click.Option(
                 ["--file-with-video-paths"],
                 metavar="FILE",
+                shell_complete=completion.files,
                 help="Text file with more paths, one per line, or CSV with the columns path, start_seconds, "
                 "end_seconds, id; - is standard input.",
             ),
@@ -154,8 +163,11 @@ def _has_field(fields: list[dataclasses.Field[Any]], wanted: dataclasses.Field[A
     return any(field.name == wanted.name for field in fields)
 
 
-def _options(field: dataclasses.Field[Any], setting: str, *, hidden: bool = False) -> list[click.Option]:
-    """The option of a setting, and a hidden option for each part of the setting."""
+def _options(
+    field: dataclasses.Field[Any], setting: str, features: list[str], *, hidden: bool = False
+) -> list[click.Option]:
+    """The option of a setting, and a hidden option for each part of the setting. features: those that have it"""
+    complete = completion.of_setting(field, features)
     help, metavar = field.metadata["help"], field.metadata["metavar"]
     default = DEFAULTS.get(setting, field.default)
     if field.type in ("bool", bool):
@@ -165,9 +177,13 @@ def _options(field: dataclasses.Field[Any], setting: str, *, hidden: bool = Fals
     if default not in (None, ""):
         help = f"{help}  [default: {f'{default:g}' if isinstance(default, float) else default}]"
     parts = [
-        click.Option(_names(f"{setting}.{part}"), metavar=metavar, hidden=True) for part in field.metadata["parts"]
+        click.Option(_names(f"{setting}.{part}"), metavar=metavar, shell_complete=complete, hidden=True)
+        for part in field.metadata["parts"]
     ]
-    return [click.Option(_names(setting), help=help, metavar=metavar, hidden=hidden), *parts]
+    return [
+        click.Option(_names(setting), help=help, metavar=metavar, shell_complete=complete, hidden=hidden),
+        *parts,
+    ]
 
 
 def _names(setting: str) -> list[str]:
@@ -206,7 +222,7 @@ def _listed(paths: tuple[str, ...], list_file: str | None, *, lazily: bool) -> A
 
 
 @cli.command(short_help="Show the progress of the runs in an output folder.")
-@click.argument("output_path", metavar="OUTPUT_PATH")
+@click.argument("output_path", metavar="OUTPUT_PATH", shell_complete=completion.folders)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 def status(output_path: str, as_json: bool) -> None:
     """Show the progress of the runs in an output folder: done, under way, left, failed (with reasons), conflicting.
@@ -224,7 +240,7 @@ def status(output_path: str, as_json: bool) -> None:
 
 
 @cli.command(short_help="List the features, or the models of a feature.")
-@click.argument("feature", required=False)
+@click.argument("feature", required=False, shell_complete=completion.one_feature)
 @click.argument("containing", required=False, default="")
 def models(feature: str | None, containing: str) -> None:
     """List the features, or the models of FEATURE, optionally only names that contain the text CONTAINING."""
@@ -249,7 +265,11 @@ cli.add_command(weights)
 
 @cli.command(short_help="Extract features from a real video and show them.")
 @click.option(
-    "--output-path", default="output/demo", metavar="DIR", help="Folder for the outputs.  [default: output/demo]"
+    "--output-path",
+    default="output/demo",
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Folder for the outputs.  [default: output/demo]",
 )
 def demo(output_path: str) -> None:
     """Extract features from a real video with real weights, and show the result.

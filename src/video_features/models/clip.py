@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,14 @@ class Settings(FrameSettings):
     )
 
 
+@remembered("open_clip_torch", unless=lambda: "open_clip" in sys.modules)
 def list_models() -> list[str]:
+    """Return OpenAI's names, and `architecture/tag` of all weights that open_clip lists."""
+    return _names()
+
+
+@cache
+def _names() -> list[str]:
     import open_clip
 
     return [*OPENAI, *(f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained())]
@@ -109,7 +116,23 @@ def _network(name: str, texts: list[str], own: bool, path: Path) -> nn.Module:
     if name == CUSTOM:
         return networks.split(networks.load_openai(path), texts, OPENAI["ViT-B/32"])
     architecture, tag = _architecture_and_tag(name)
-    return networks.split(networks.load_listed(name, architecture, tag, path, own=own), texts, architecture)
+    clip = networks.load_listed(name, architecture, tag, path, own=own, others=_others(name) if own else {})
+    return networks.split(clip, texts, architecture)
+
+
+def _others(name: str) -> dict[str, str]:
+    """Return {model_name: architecture} of networks that a checkpoint may belong to instead.
+
+    These are OpenAI's for one of OpenAI's, or else one network of each architecture, with the same tag if there is one.
+    The shapes of a checkpoint do not tell whether it uses QuickGELU: architectures with it come last.
+    """
+    if name in OPENAI:
+        return OPENAI
+    tag = _architecture_and_tag(name)[1]
+    listed = [_architecture_and_tag(other) for other in _names() if not other.endswith("/openai")]
+    listed = sorted(listed, key=lambda other: other[0].endswith("-quickgelu"))
+    tags = dict(reversed(listed)) | {architecture: other for architecture, other in listed if other == tag}
+    return {f"{architecture}/{other}": architecture for architecture, other in tags.items()}
 
 
 def _texts(given: tuple[str, ...] | None) -> dict[str, str]:
@@ -138,7 +161,7 @@ def _config(name: str) -> dict[str, Any]:
     """Return open_clip's entry for the weights: location, preprocessing and QuickGELU. Raises SettingsError."""
     import open_clip
 
-    if name not in (names := list_models()):
+    if name not in (names := _names()):
         raise SettingsError(unknown("clip model_name", name, names))
     config: dict[str, Any] = open_clip.get_pretrained_cfg(*_architecture_and_tag(name))
     return config

@@ -62,7 +62,7 @@ class Settings(ClipSettings):
         metavar="FILE",
         parts=(*STREAMS, *FLOW_TYPES),
     )
-    streams: str | None = setting(None, "Streams to compute: rgb or flow.  [default: both]", metavar="NAME")
+    streams: str | None = setting(None, "Streams to compute: rgb or flow.  [default: both]", metavar="|".join(STREAMS))
     flow_type: str = setting("raft", "Optical flow for the flow stream: raft or pwc.", metavar="raft|pwc")
     stack_size: int = setting(
         64, f"Frames per clip, at least {MIN_FRAMES}; each clip takes one more frame for its flow.", metavar="N"

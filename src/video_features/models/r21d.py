@@ -109,4 +109,5 @@ def _network(name: str, path: Path) -> nn.Module:
     from ..networks.r21d import r2plus1d_34
     from ..networks.torchvision import load
 
-    return load("r2plus1d_18" if name == "r2plus1d_18_16_kinetics" else r2plus1d_34(), path)
+    networks = {other: r2plus1d_34 if "_34_" in other else "r2plus1d_18" for other in URLS}
+    return load(networks[name], path, others=networks)

@@ -132,7 +132,7 @@ def stream(
         model=f"raft {name}",
         weights=own_or_published(own_weights, published_weights(name)),
         weights_setting=weights_setting,
-        build_network=partial(_network, name, updates),
+        build_network=partial(_network, name, updates, weights_setting == "weights"),
         row_shape=row_shape,
         preprocess=preprocess,
         encodes=True,
@@ -156,7 +156,8 @@ def check_size(height: int, width: int, resize: Resize) -> None:
     )
 
 
-def _network(name: str, updates: int, path: Path) -> nn.Module:
+def _network(name: str, updates: int, has_choice: bool, path: Path) -> nn.Module:
     from ..networks.raft import load
 
-    return load(path, is_small=name.startswith("raft_small"), updates=updates)
+    others = {"sintel": False, "raft_small": True} if has_choice else {}
+    return load(path, is_small=name.startswith("raft_small"), updates=updates, others=others)

@@ -20,6 +20,7 @@ from ..extraction import Extractor, Stream
 from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
 from ..weights import Weights, digits_in_name, own_or_published, remembered
+from ._torchvision import size_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,12 +38,13 @@ def list_models() -> list[str]:
 
 
 def published_weights(model_name: str) -> Weights:
-    url = _known(model_name)["url"]
+    known = _known(model_name)
     return Weights(
-        url=url,
-        sha256=digits_in_name(url),
+        url=known["url"],
+        sha256=digits_in_name(known["url"]),
         paper="https://arxiv.org/abs/1512.03385",
         trained_on="ImageNet-1k",
+        size_bytes=known["size_bytes"],
     )
 
 
@@ -64,14 +66,19 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 def _network(name: str, path: Path) -> nn.Module:
     from ..networks.torchvision import load
 
-    return load(name, path)
+    return load(name, path, others={other: other for other in NAMES})
 
 
 @remembered("torchvision")
 def _known(model_name: str) -> dict[str, Any]:
-    """Return what torchvision knows of the weights: URL, preprocessing and labels. Raises SettingsError."""
+    """Return what torchvision knows of the weights: URL, size, preprocessing and labels. Raises SettingsError."""
     weights = _enum(model_name)
-    return {"url": weights.url, "transform": described(weights.transforms()), "labels": weights.meta["categories"]}
+    return {
+        "url": weights.url,
+        "size_bytes": size_bytes(weights),
+        "transform": described(weights.transforms()),
+        "labels": weights.meta["categories"],
+    }
 
 
 def _enum(model_name: str) -> Any:

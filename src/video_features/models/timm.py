@@ -38,9 +38,14 @@ class Settings(FrameSettings):
     )
 
 
-@cache
+@remembered("timm", unless=lambda: "timm" in sys.modules)  # a program may register models of its own
 def list_models() -> list[str]:
     """Return all architectures, and `architecture.tag` for each of their published weights."""
+    return _names()
+
+
+@cache
+def _names() -> list[str]:
     import timm
 
     return sorted({*timm.list_models(), *timm.list_pretrained()})
@@ -92,7 +97,7 @@ def _published(name: str) -> dict[str, Any]:
     """Return what timm knows of the weights. Raises SettingsError."""
     import timm
 
-    if name not in (names := list_models()):
+    if name not in (names := _names()):
         raise SettingsError(unknown("timm model_name", name, names))
     config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     papers = config.paper_ids or ""

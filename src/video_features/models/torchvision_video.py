@@ -26,6 +26,7 @@ from ..extraction.pictures import described, picture_transform
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
 from ..weights import Weights, digits_in_name, own_or_published, remembered
+from ._torchvision import size_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +41,7 @@ class Settings(ClipSettings):
     )
 
 
+@remembered("torchvision")
 def list_models() -> list[str]:
     """Return all architectures (with default weights), and `architecture.TAG` for each of their published weights."""
     from torchvision.models import get_model_weights, list_models, video
@@ -54,6 +56,7 @@ def published_weights(model_name: str) -> Weights:
         url=known["url"],
         sha256=digits_in_name(known["url"]),
         licence=known["licence"],
+        size_bytes=known["size_bytes"],
         paper=known["paper"],
         trained_on=f"{known['tag']}, clips of {known['clip_len']} frames at {known['frame_rate']} fps",
     )
@@ -104,6 +107,7 @@ def _known(model_name: str) -> dict[str, Any]:
         "tag": weights.name,
         "url": weights.url,
         "licence": weights.meta.get("license", "unknown"),
+        "size_bytes": size_bytes(weights),
         "paper": _paper(model_name),
         "clip_len": _documented(weights, "clip_len"),
         "frame_rate": _documented(weights, "frame_rate"),
@@ -166,4 +170,5 @@ def _row_shape(model_name: str, clip: list[int]) -> tuple[int, ...]:
 def _network(architecture: str, path: Path) -> nn.Module:
     from ..networks.torchvision import load
 
-    return load(architecture, path)
+    others = {name: name for name in list_models() if "." not in name}
+    return load(architecture, path, others=others)

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.factory import load_checkpoint
-from open_clip.model import build_model_from_openai_state_dict
+from open_clip.model import CLIP, build_model_from_openai_state_dict
 from open_clip.pretrained import get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..errors import WeightsError, in_one_line
-from ..weights import StateDict, check_finite, load_strictly, read, unreadable
+from ..weights import Others, StateDict, check_finite, load_strictly, read, unreadable
 from .heads import WithHead
 
+WIDTH = 768  # of a vision transformer whose configuration does not state it
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -70,12 +73,15 @@ def split(clip: Any, texts: list[str], architecture: str) -> nn.Module:
     return WithHead(ImageEncoder(clip), head)
 
 
-def load_listed(name: str, architecture: str, tag: str, path: Path, *, own: bool) -> Any:
+def load_listed(
+    name: str, architecture: str, tag: str, path: Path, *, own: bool, others: Mapping[str, str] = MappingProxyType({})
+) -> Any:
     """Load a network that open_clip lists.
 
     name: the network's name, for the error
     architecture, tag: open_clip's names of the architecture and of its weights
     own: `path` is the user's own file instead of the published one
+    others: {model_name: architecture}, to say which network such a file fits instead
     """
     quick_gelu = get_pretrained_cfg(architecture, tag).get("quick_gelu", False)
     with _random_weights_warning_suppressed():  # the weights are loaded below
@@ -85,7 +91,8 @@ def load_listed(name: str, architecture: str, tag: str, path: Path, *, own: bool
             force_quick_gelu=quick_gelu,  # open_clip only warns about a mismatch
         )
     if own:
-        load_strictly(clip, convert_state_dict(clip, _read(path)), path)
+        state = convert_state_dict(clip, _read(path))
+        load_strictly(clip, state, path, others=Others("model_name", _others(state, others)))
         return clip
     try:
         load_checkpoint(clip, str(path))
@@ -95,6 +102,24 @@ def load_listed(name: str, architecture: str, tag: str, path: Path, *, own: bool
         raise unreadable(path, error) from error
     check_finite(clip.state_dict(), path)
     return clip
+
+
+def _others(state: StateDict, architectures: Mapping[str, str]) -> dict[str, Callable[[], Any]]:
+    """Return {model_name: builds the network} for the architectures whose main sizes are those of a checkpoint."""
+    projection, patches = state.get("text_projection"), state.get("visual.conv1.weight")
+    if projection is None or patches is None:
+        return {}
+    found: dict[str, Callable[[], Any]] = {}
+    for name, architecture in architectures.items():
+        config = open_clip.get_model_config(architecture)
+        if not set(config) <= {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}:
+            continue
+        width = config["vision_cfg"].get("width", WIDTH)
+        widths = width, width // 2  # of a transformer; of the first of three convolutions of a ResNet
+        text_width = config["text_cfg"].get("width")
+        if (text_width, config["embed_dim"]) == tuple(projection.shape) and patches.shape[0] in widths:
+            found[name] = partial(CLIP, **{key: value for key, value in config.items() if key != "quick_gelu"})
+    return found
 
 
 def load_openai(path: Path) -> Any:

@@ -8,6 +8,7 @@ with `module.`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, unfold
 from torchvision.models.optical_flow import raft_large, raft_small
 
-from ..weights import load_strictly, read
+from ..weights import Others, load_strictly, read
 from .sizes import RAFT_STRIDE as STRIDE
 from .sizes import raft_padding
 
@@ -40,7 +41,8 @@ PUBLISHED_NAMES = {
     r"mask_predictor\.convrelu\.0\.": "module.update_block.mask.0.",
     r"mask_predictor\.conv\.": "module.update_block.mask.2.",
 }
-# {alias: name} of tensors that the authors' checkpoints contain twice. The tensor is read under the second name.
+# {alias: name} of tensors that the authors' checkpoints of the large network contain twice. The tensor is read under
+# the second name.
 ALIASES = {
     f"module.cnet.layer{layer}.0.norm3.{tensor}": f"module.cnet.layer{layer}.0.downsample.1.{tensor}"
     for layer in (2, 3)
@@ -99,15 +101,24 @@ def coords_grid(maps: Tensor) -> Tensor:
     return torch.stack([x, y]).float().repeat(batch, 1, 1, 1)
 
 
-def load(path: Path, *, is_small: bool, updates: int) -> nn.Module:
-    """Build the small or the large network from a checkpoint. updates: iterative updates of the flow"""
-    parts = (raft_small if is_small else raft_large)()
-    state = read(path)
+def load(path: Path, *, is_small: bool, updates: int, others: Mapping[str, bool]) -> nn.Module:
+    """Build the small or the large network from a checkpoint.
+
+    updates: iterative updates of the flow
+    others: {finetuned_on: whether this is the small network}, to say which network a checkpoint fits instead
+    """
+    parts, state = _builder(is_small)(), read(path)
+    family = Others("finetuned_on", {name: _builder(other) for name, other in others.items()})
     if any(key.startswith("module.") for key in state):
-        load_strictly(parts, state, path, published_name=published_name, aliases={} if is_small else ALIASES)
+        load_strictly(parts, state, path, published_name=published_name, aliases=ALIASES, others=family)
     else:
-        load_strictly(parts, state, path)
+        load_strictly(parts, state, path, others=family)
     return Raft(parts, updates)
+
+
+def _builder(is_small: bool) -> Callable[[], Any]:
+    build: Callable[[], Any] = raft_small if is_small else raft_large
+    return build
 
 
 def published_name(name: str) -> str:

@@ -6,9 +6,11 @@ Wightman: PyTorch Image Models, https://github.com/huggingface/pytorch-image-mod
 from __future__ import annotations
 
 import copy
+import difflib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,8 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError, in_one_line
-from ..weights import load_strictly, read
+from ..weights import Others, load_strictly, read
 from .heads import WithHead
+
+MOST_SIMILAR = 40  # models that a checkpoint is compared with; each takes about 0.05 s
 
 
 def skeleton(name: str) -> Any:
@@ -51,7 +55,7 @@ def load(name: str, path: Path, *, packaged_name: Callable[[str], str] = str) ->
         load_strictly(model, state, path, published_name=packaged_name)
         return model
     if set(state) == set(model.state_dict()):
-        load_strictly(model, state, path)
+        load_strictly(model, state, path, others=_others(name))
         return model
     # The names are not timm's. timm can convert the format in which each model's authors published the weights.
     overlay = {"state_dict": state, "custom_load": False}
@@ -60,11 +64,20 @@ def load(name: str, path: Path, *, packaged_name: Callable[[str], str] = str) ->
         with _missing_keys_recorded(missing):
             model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: not the weights of {name}; {in_one_line(error)}") from error
+        hint = _others(name).hint(state)
+        raise WeightsError(f"{path}: not the weights of {name}{hint}; {in_one_line(error)}") from error
     if missing:
-        raise WeightsError(f"{path}: not the weights of {name}; missing: {', '.join(missing[:3])} …")
+        hint = _others(name).hint(state)
+        raise WeightsError(f"{path}: not the weights of {name}{hint}; missing: {', '.join(missing[:3])} …")
     model.pretrained_cfg.pop("state_dict", None)
     return model
+
+
+def _others(name: str) -> Others:
+    """Return the models in the same module of timm with the most similar names, plain names such as resnet50 first."""
+    models = timm.list_models(module=timm.model_entrypoint(name).__module__.rpartition(".")[2])
+    similar = difflib.get_close_matches(name, models, n=MOST_SIMILAR, cutoff=0)
+    return Others("model_name", {other: partial(timm.create_model, other) for other in sorted(similar, key=len)})
 
 
 @contextmanager

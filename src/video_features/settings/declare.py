@@ -38,7 +38,8 @@ def setting(
     """Declare a setting: a dataclass field with a help text.
 
     help: the text on the help page
-    metavar: the placeholder for the value on the help page
+    metavar: the placeholder for the value on the help page, FILE and DIR for paths; if the value is one of a few words,
+        these words, joined by `|`. Shells complete values accordingly
     changes_values: whether the setting affects the features. Such settings are recorded beside the outputs and
         compared when a run is repeated.
     changes_network: whether the setting affects which network is built. False for settings that only select the
@@ -85,14 +86,14 @@ class FeatureSettings:
         "auto",
         "Runtime for the networks: torch, compile (torch.compile), openvino or auto. auto uses OpenVINO on a CPU if "
         "it is installed, and PyTorch otherwise.",
-        metavar="NAME",
+        metavar="|".join(RUNTIMES),
         changes_values=False,
     )
     precision: str = setting(
         "fp32",
         "Precision of the networks: fp32, bf16 or fp16. bf16 is for GPUs, and for CPUs with AVX-512 BF16 or AMX: about "
         "twice as fast, but most networks are accurate to only 2 or 3 digits. fp16 is for GPUs: about 3 digits.",
-        metavar="NAME",
+        metavar="|".join(PRECISIONS),
         changes_network=False,  # the same network, computed otherwise
     )
     tf32: bool = setting(

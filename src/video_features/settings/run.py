@@ -100,7 +100,9 @@ class RunSettings:
         bounds=LIMIT,
     )
     engine: str = setting(
-        "local", "Where to run: local (this machine) or ray (a Ray cluster; needs the extra `ray`).", metavar="NAME"
+        "local",
+        "Where to run: local (this machine) or ray (a Ray cluster; needs the extra `ray`).",
+        metavar="|".join(ENGINES),
     )
     address: str | None = setting(
         None,

@@ -2,12 +2,13 @@
 
 from ..cache import remembered
 from ..errors import WeightsError
-from .checkpoint import StateDict, check_finite, load_strictly, read, unreadable
+from .checkpoint import Others, StateDict, check_finite, load_strictly, read, unreadable
 from .obtain import REFERENCE_FILES, LocalWeights, Weights, digits_in_name, own_or_published
 
 __all__ = [
     "REFERENCE_FILES",
     "LocalWeights",
+    "Others",
     "StateDict",
     "Weights",
     "WeightsError",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import pickle
+import shlex
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     import torch
 
 StateDict = dict[str, "torch.Tensor"]
+Aliases = Mapping[str, str]
+NO_ALIASES: Aliases = MappingProxyType({})
+MOST_NAMED = 3  # networks in an error
 
 
 def read(path: Path) -> StateDict:
@@ -167,23 +173,64 @@ ALLOWED_GLOBALS = {
 }
 
 
+@dataclass(frozen=True)
+class Others:
+    """Networks of the same family, one of which a checkpoint may belong to instead.
+
+    setting: the setting that selects a network
+    networks: {value of the setting: builds its network}
+    """
+
+    setting: str
+    networks: Mapping[str, Callable[[], torch.nn.Module]]
+
+    def hint(self, state: StateDict, published_name: Callable[[str], str] = str, aliases: Aliases = NO_ALIASES) -> str:
+        """Return in words which networks a checkpoint fits, or "". The networks are built without memory for weights.
+
+        published_name, aliases: see `load_strictly`
+        """
+        import torch
+
+        fitting = []
+        for value, build in self.networks.items():
+            with suppress(Exception), torch.device("meta"):  # only a hint; some networks cannot be built without memory
+                if not _differences(build(), state, published_name, aliases):
+                    fitting.append(value)
+        if not fitting:
+            return ""
+        names = f"{' or '.join(fitting[:MOST_NAMED])}{' …' if len(fitting) > MOST_NAMED else ''}"
+        option = f"--{self.setting.replace('_', '-')} {shlex.quote(fitting[0])}"
+        return f", but of {names}: give {self.setting}={fitting[0]} ({option})"
+
+
 def load_strictly(
     network: torch.nn.Module,
     state: StateDict,
     path: Path,
     *,
     published_name: Callable[[str], str] = str,
-    aliases: Mapping[str, str] = MappingProxyType({}),
+    aliases: Aliases = NO_ALIASES,
+    others: Others | None = None,
 ) -> None:
     """Load `state` into `network`; every key and shape must match.
 
     published_name: maps a tensor's name in `network` to its name in `state`, if the names differ
     aliases: {alias: name} of tensors that `state` contains twice; the aliases must exist but are not loaded
-    Raises WeightsError with the file and the first keys or shapes that differ.
+    others: other networks of the family, for the error
+    Raises WeightsError with the file, the first keys or shapes that differ, and which of the `others` it fits.
     """
-    names = {name: published_name(name) for name in network.state_dict()}
-    expected = {names[name]: tensor.shape for name, tensor in network.state_dict().items()}
-    expected |= {alias: expected[name] for alias, name in aliases.items()}
+    if problems := _differences(network, state, published_name, aliases):
+        hint = "" if others is None else others.hint(state, published_name, aliases)
+        raise WeightsError(f"{path}: not the weights of this network{hint}; {'; '.join(problems)}")
+    network.load_state_dict({name: state[published_name(name)] for name in network.state_dict()})
+
+
+def _differences(
+    network: torch.nn.Module, state: StateDict, published_name: Callable[[str], str], aliases: Aliases
+) -> list[str]:
+    """Return in words which keys and shapes of a checkpoint differ from those of a network."""
+    expected = {published_name(name): tensor.shape for name, tensor in network.state_dict().items()}
+    expected |= {alias: expected[name] for alias, name in aliases.items() if name in expected}
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     mismatched = [
@@ -191,11 +238,8 @@ def load_strictly(
         for name, shape in expected.items()
         if name in state and state[name].shape != shape
     ]
-    problems = [
+    return [
         f"{kind}: {', '.join(tensors[:3])}{f' and {len(tensors) - 3} more' if len(tensors) > 3 else ''}"
         for kind, tensors in (("missing", missing), ("unexpected", unexpected), ("wrong shape", mismatched))
         if tensors
     ]
-    if problems:
-        raise WeightsError(f"{path}: not the weights of this network; {'; '.join(problems)}")
-    network.load_state_dict({name: state[published] for name, published in names.items()})

@@ -43,6 +43,7 @@ class Weights:
     licence: the licence in the library's metadata, or `unknown`
     paper: URL or arXiv identifier of the paper
     trained_on: names of the training data
+    size_bytes: about the size of the file; None if it is not known
     """
 
     url: str = ""
@@ -54,6 +55,7 @@ class Weights:
     licence: str = "unknown"
     paper: str = ""
     trained_on: str = ""
+    size_bytes: int | None = None
 
     @property
     def source(self) -> str:

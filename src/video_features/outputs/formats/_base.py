@@ -53,9 +53,14 @@ def _modules() -> dict[str, str]:
     return {**plugins, **{name: f"{__package__}.{name}" for name in names}}
 
 
+def known_formats() -> list[str]:
+    """Return every value of `on_extraction`."""
+    return ["print", *(PREFIX + name for name in sorted(_modules()))]
+
+
 def check_format(on_extraction: str | None) -> None:
     """Raise SettingsError unless `on_extraction` is None, `print` or the name of a format."""
-    known = ["print", *(PREFIX + name for name in sorted(_modules()))]
+    known = known_formats()
     if on_extraction is not None and on_extraction not in known:
         raise SettingsError(unknown("on_extraction", on_extraction, known))
 
