@@ -25,7 +25,7 @@ from .signals import signals_blocked
 from .weights import Weights
 
 if TYPE_CHECKING:
-    from .extraction import Extractor
+    from .extraction import Card, Extractor
 
 ENTRY_POINT_GROUP = "video_features.families"
 NOT_INSTALLED = "(not installed)"
@@ -98,6 +98,12 @@ def family(name: str) -> Family:
             return cast(Family, importlib.import_module(module))
     except ImportError as error:
         raise cannot_import(name, error) from error
+
+
+def card(name: str) -> Card | None:
+    """Return what the documentation says of a feature: the `CARD` of its family, or None if the family has none."""
+    found: Card | None = getattr(family(name), "CARD", None)
+    return found
 
 
 def resolve_settings(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..media import RGB
 from ..timeline.windows import SoundWindow, Window
+from .card import Card, Paper
 from .extractor import Extractor
 from .streams import Stream, identity
 from .transforms import Resize, as_clip, channels_first, from_pil, resize_bilinear, unit_range
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RGB",
+    "Card",
     "Extractor",
+    "Paper",
     "PointwiseHead",
     "Resize",
     "SoundWindow",

@@ -12,6 +12,9 @@ from ..extraction import Resize
 from ..settings import Bounds, FrameSettings, setting, unknown
 from ..timeline.windows import Window
 
+FLOW_ROW = (
+    "A frame and the next frame: the displacement of each pixel to the right (x) and down (y) between them, in pixels."
+)
 PAIRS = Window(size=2, step=1)  # each frame with the next frame
 DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
 

@@ -1,8 +1,7 @@
 """CLIP: image embeddings of OpenAI's networks and all networks that open_clip lists, one vector per frame.
 
-Radford et al.: Learning Transferable Visual Models From Natural Language Supervision, 2021,
-https://arxiv.org/abs/2103.00020. Networks, weights and preprocessing (on a PIL image) are open_clip's. OpenAI's
-networks use QuickGELU, as do other networks whose entry in open_clip says so.
+Networks, weights and preprocessing (on a PIL image) are open_clip's. OpenAI's networks use QuickGELU, as do other
+networks whose entry in open_clip says so.
 
     clip   float32 (N, D): the image embedding, not normalised
 """
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream
+from ..extraction import Card, Extractor, Paper, Stream
 from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
 from ..weights import LocalWeights, Weights, remembered
@@ -40,6 +39,30 @@ OPENAI = {
     "ViT-L/14@336px": "ViT-L-14-336",
 }
 CUSTOM = "custom"
+PAPER = Paper(
+    key="radford2021learning",
+    title="Learning Transferable Visual Models From Natural Language Supervision",
+    authors="Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and "
+    "Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and "
+    "Krueger, Gretchen and Sutskever, Ilya",
+    venue="Proceedings of the 38th International Conference on Machine Learning (ICML)",
+    year=2021,
+    url="https://arxiv.org/abs/2103.00020",
+)
+OPEN_CLIP = Paper(
+    key="ilharco2021openclip",
+    title="OpenCLIP",
+    authors="Ilharco, Gabriel and Wortsman, Mitchell and Wightman, Ross and Gordon, Cade and Carlini, Nicholas and "
+    "Taori, Rohan and Dave, Achal and Shankar, Vaishaal and Namkoong, Hongseok and Miller, John and "
+    "Hajishirzi, Hannaneh and Farhadi, Ali and Schmidt, Ludwig",
+    year=2021,
+    url="https://doi.org/10.5281/zenodo.5143773",
+)
+CARD = Card(
+    row="One frame: its embedding in the space that images share with texts, not normalised.",
+    papers=(PAPER, OPEN_CLIP),
+    shown=(*OPENAI, "ViT-B-32/laion2b_s34b_b79k"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +100,7 @@ def published_weights(model_name: str) -> Weights:
         raise SettingsError(f"clip model_name={CUSTOM} needs weights=PATH (--weights PATH), in OpenAI's format")
     published = _published(model_name)
     tag = _architecture_and_tag(model_name)[1]
-    known = Weights(trained_on=tag, paper="https://arxiv.org/abs/2103.00020" if tag == "openai" else "")
+    known = Weights(trained_on=tag, paper=PAPER.url if tag == "openai" else "")
     if not published["repository"]:
         return replace(known, url=published["url"])
     repository, _, filename = published["repository"].rpartition("/")

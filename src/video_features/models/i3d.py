@@ -1,9 +1,8 @@
 """I3D: clip features of Kinetics-400 networks, one vector per stack of frames and stream.
 
-Carreira, Zisserman: Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, 2017,
-https://arxiv.org/abs/1705.07750. The network is an inflated Inception-v1. The weights were converted from DeepMind's by
-hassony2 (https://github.com/hassony2/kinetics_i3d_pytorch) and are published by the reference tool,
-v-iashin/video_features at a2f61b7a4cf0, whose windows and preprocessing this module follows.
+The network is an inflated Inception-v1. The weights were converted from DeepMind's by hassony2
+(https://github.com/hassony2/kinetics_i3d_pytorch) and are published by the reference tool, v-iashin/video_features at
+a2f61b7a4cf0, whose windows and preprocessing this module follows.
 
     rgb    float32 (N, 1024): the last feature map, averaged over space and then over time
     flow   float32 (N, 1024): the same from a second network, whose input is the optical flow of RAFT or PWC-Net,
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Resize, Stream, Window, as_clip, channels_first
+from ..extraction import Card, Extractor, Paper, Resize, Stream, Window, as_clip, channels_first
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
 from ..weights import REFERENCE_FILES, Weights, own_or_published
@@ -40,6 +39,19 @@ log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 
+PAPER = Paper(
+    key="carreira2017quo",
+    title="Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset",
+    authors="Carreira, Jo{\\~a}o and Zisserman, Andrew",
+    venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)",
+    year=2017,
+    url="https://arxiv.org/abs/1705.07750",
+)
+CARD = Card(
+    row="A stack of frames, once by its colours (`rgb`) and once by its optical flow (`flow`): the last feature map of "
+    "the network, averaged over space and then over time.",
+    papers=(PAPER, *raft.CARD.papers, *pwc.CARD.papers),
+)
 RAFT_WEIGHTS = "sintel"
 GIT_BLOBS = {
     "i3d_rgb": "2a7c22e23e6c74f50a0166ce61110bccd2ab48bb",
@@ -98,7 +110,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=f"{REFERENCE_FILES}i3d/checkpoints/{model_name}.pt",
         git_blob=GIT_BLOBS[model_name],
-        paper="https://arxiv.org/abs/1705.07750",
+        paper=PAPER.url,
         trained_on="ImageNet-1k, then Kinetics-400",
     )
 

@@ -1,9 +1,8 @@
 """PWC-Net: optical flow, one flow field per pair of consecutive frames.
 
-Sun et al.: PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume, 2018,
-https://arxiv.org/abs/1709.02371. The network and its weights (trained on Sintel) were converted by sniklaus
-(https://github.com/sniklaus/pytorch-pwc) and are published by the reference tool, v-iashin/video_features at
-bd827df5e543. This implementation only uses PyTorch operations, so it runs on any device.
+The network and its weights (trained on Sintel) were converted by sniklaus (https://github.com/sniklaus/pytorch-pwc) and
+are published by the reference tool, v-iashin/video_features at bd827df5e543. This implementation only uses PyTorch
+operations, so it runs on any device.
 
     pwc   float32 (N − 1, 2, H, W): the displacement of each pixel to the right (x) and down (y) until the next frame,
           in pixels
@@ -19,15 +18,32 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Resize, Stream, channels_first, resize_bilinear
+from ..extraction import Card, Extractor, Paper, Resize, Stream, channels_first, resize_bilinear
+from ..media import RGB
 from ..networks.sizes import PWC_FLOW_SCALE, pwc_side
 from ..settings import unknown
 from ..weights import Weights, own_or_published
-from ._flow import PAIRS, FlowSettings
+from ._flow import FLOW_ROW, PAIRS, FlowSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
+PAPER = Paper(
+    key="sun2018pwcnet",
+    title="PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume",
+    authors="Sun, Deqing and Yang, Xiaodong and Liu, Ming-Yu and Kautz, Jan",
+    venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)",
+    year=2018,
+    url="https://arxiv.org/abs/1709.02371",
+)
+IMPLEMENTATION = Paper(
+    key="niklaus2018pwc",
+    title="A Reimplementation of PWC-Net Using PyTorch",
+    authors="Niklaus, Simon",
+    year=2018,
+    url="https://github.com/sniklaus/pytorch-pwc",
+)
+CARD = Card(row=FLOW_ROW, papers=(PAPER, IMPLEMENTATION))
 URL = (  # an earlier commit, because the reference tool has since removed the file
     "https://github.com/v-iashin/video_features/raw/bd827df5e543ef3270946bcf63e47e18abcdd9ab/"
     "models/pwc/checkpoints/pwc_net_sintel.pt"
@@ -50,7 +66,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=URL,
         git_blob="003fc9d54635881f84758edb5c3fea5918e54f83",
-        paper="https://arxiv.org/abs/1709.02371",
+        paper=PAPER.url,
         trained_on="Sintel",
     )
 
@@ -68,6 +84,11 @@ def stream(
     weights_setting: str = "weights",
 ) -> Stream:
     """Build the stream of flow between consecutive frames, in the size of the resized frames."""
+
+    def preprocess(rgb: RGB) -> npt.NDArray[np.uint8]:
+        """Resize as `side_size` says. The network resizes both sides up to multiples of 64 and scales to 0 … 1."""
+        return channels_first(resize(rgb))
+
     return Stream(
         key="pwc",
         model=NETWORK,
@@ -75,7 +96,7 @@ def stream(
         weights_setting=weights_setting,
         build_network=_network,
         row_shape=lambda height, width: (2, *resize.size(height, width)),
-        preprocess=lambda rgb: channels_first(resize(rgb)),
+        preprocess=preprocess,
         encodes=True,
         window=PAIRS,
         collate=list,

@@ -1,8 +1,6 @@
 """R(2+1)D: clip features of Kinetics-400 networks, one vector per stack of frames.
 
-Tran et al.: A Closer Look at Spatiotemporal Convolutions for Action Recognition, 2018,
-https://arxiv.org/abs/1711.11248; the 34-layer networks: Ghadiyaram et al.: Large-scale Weakly-supervised Pre-training
-for Video Action Recognition, 2019, https://arxiv.org/abs/1905.00561, converted from Caffe2 by
+The 34-layer networks were pre-trained on IG-65M and converted from Caffe2 by
 https://github.com/moabitcoin/ig65m-pytorch (release v1.0.0). All networks are built from torchvision's `VideoResNet`.
 The preprocessing follows the reference tool, v-iashin/video_features at a2f61b7a4cf0.
 
@@ -20,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream, Window, as_clip, channels_first, resize_bilinear
+from ..extraction import Card, Extractor, Paper, Stream, Window, as_clip, channels_first, resize_bilinear
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
 from ..weights import Weights, digits_in_name, own_or_published
@@ -29,6 +27,23 @@ from ._kinetics import kinetics_400
 if TYPE_CHECKING:
     from torch import nn
 
+PAPER = Paper(
+    key="tran2018closer",
+    title="A Closer Look at Spatiotemporal Convolutions for Action Recognition",
+    authors="Tran, Du and Wang, Heng and Torresani, Lorenzo and Ray, Jamie and LeCun, Yann and Paluri, Manohar",
+    venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)",
+    year=2018,
+    url="https://arxiv.org/abs/1711.11248",
+)
+IG65M_PAPER = Paper(
+    key="ghadiyaram2019large",
+    title="Large-Scale Weakly-Supervised Pre-Training for Video Action Recognition",
+    authors="Ghadiyaram, Deepti and Tran, Du and Mahajan, Dhruv",
+    venue="Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)",
+    year=2019,
+    url="https://arxiv.org/abs/1905.00561",
+)
+CARD = Card(row="A stack of frames: the pooled vector before the classifier.", papers=(PAPER, IG65M_PAPER))
 IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0/"
 CLIP_LENGTHS = {  # in frames, as each network was trained
     "r2plus1d_18_16_kinetics": 16,
@@ -70,7 +85,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=URLS[model_name],
         sha256=digits_in_name(URLS[model_name]),
-        paper="https://arxiv.org/abs/1905.00561" if ig65m else "https://arxiv.org/abs/1711.11248",
+        paper=(IG65M_PAPER if ig65m else PAPER).url,
         trained_on="IG-65M, then Kinetics-400" if ig65m else "Kinetics-400",
     )
 

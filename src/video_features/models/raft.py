@@ -1,10 +1,9 @@
 """RAFT: optical flow, one flow field per pair of consecutive frames.
 
-Teed, Deng: RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, 2020, https://arxiv.org/abs/2003.12039. The
-networks and weights are torchvision's `raft_large` and `raft_small`. Weights without `v2` in their name are converted
-from the authors' (https://github.com/princeton-vl/RAFT). A checkpoint of the large network in the authors' own format,
-with tensor names that begin with `module.`, can be given too. Preprocessing, padding and the number of updates follow
-the reference tool, v-iashin/video_features at a2f61b7a4cf0.
+The networks and weights are torchvision's `raft_large` and `raft_small`. Weights without `v2` in their name are
+converted from the authors' (https://github.com/princeton-vl/RAFT). A checkpoint of the large network in the authors'
+own format, with tensor names that begin with `module.`, can be given too. Preprocessing, padding and the number of
+updates follow the reference tool, v-iashin/video_features at a2f61b7a4cf0.
 
     raft   float32 (N − 1, 2, H, W): the displacement of each pixel to the right (x) and down (y) until the next frame,
            in pixels
@@ -21,16 +20,25 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError, SettingsError
-from ..extraction import Extractor, Resize, Stream, channels_first, identity
+from ..extraction import Card, Extractor, Paper, Resize, Stream, channels_first, identity
 from ..media import RGB
 from ..networks.sizes import RAFT_STRIDE, raft_padding
 from ..settings import Bounds, setting, unknown
 from ..weights import Weights, digits_in_name, own_or_published
-from ._flow import PAIRS, FlowSettings
+from ._flow import FLOW_ROW, PAIRS, FlowSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
+PAPER = Paper(
+    key="teed2020raft",
+    title="RAFT: Recurrent All-Pairs Field Transforms for Optical Flow",
+    authors="Teed, Zachary and Deng, Jia",
+    venue="Proceedings of the European Conference on Computer Vision (ECCV)",
+    year=2020,
+    url="https://arxiv.org/abs/2003.12039",
+)
+CARD = Card(row=FLOW_ROW, papers=(PAPER,))
 PYTORCH = "https://download.pytorch.org/models/"
 NETWORKS = {  # {name: URL of its weights}
     "sintel": f"{PYTORCH}raft_large_C_T_SKHT_V1-0b8c9e55.pth",
@@ -82,7 +90,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=NETWORKS[model_name],
         sha256=digits_in_name(NETWORKS[model_name]),
-        paper="https://arxiv.org/abs/2003.12039",
+        paper=PAPER.url,
         trained_on=TRAINED_ON[model_name.removesuffix("_v2")],
     )
 
@@ -118,6 +126,7 @@ def stream(
         return 2, *resize.size(height, width)
 
     def preprocess(rgb: RGB) -> npt.NDArray[np.uint8]:
+        """Resize as `side_size` says. The network pads both sides to multiples of 8, and scales levels to −1 … 1."""
         height, width, _ = rgb.shape
         check_size(height, width, resize)
         return channels_first(resize(rgb))

@@ -1,9 +1,7 @@
 """ResNet: torchvision's ImageNet networks, one vector per frame.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385.
-Networks, weights (`IMAGENET1K_V1`) and preprocessing are torchvision's. The input is a PIL image: its
-smaller side is resized to 256 (bilinear), its centre is cropped to 224, and ImageNet's mean and standard deviation
-normalise it.
+Networks, weights (`IMAGENET1K_V1`) and preprocessing are torchvision's. The input is a PIL image: its smaller side is
+resized to 256 (bilinear), its centre is cropped to 224, and ImageNet's mean and standard deviation normalise it.
 
     resnet   float32 (N, 512) for resnet18 and resnet34, else (N, 2048): the pooled vector before `fc`
 """
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream
+from ..extraction import Card, Extractor, Paper, Stream
 from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
 from ..weights import Weights, digits_in_name, own_or_published, remembered
@@ -25,6 +23,15 @@ from ._torchvision import size_bytes
 if TYPE_CHECKING:
     from torch import nn
 
+PAPER = Paper(
+    key="he2016deep",
+    title="Deep Residual Learning for Image Recognition",
+    authors="He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian",
+    venue="Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)",
+    year=2016,
+    url="https://arxiv.org/abs/1512.03385",
+)
+CARD = Card(row="One frame: the pooled vector before the network's last layer, the classifier.", papers=(PAPER,))
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 
@@ -42,7 +49,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=known["url"],
         sha256=digits_in_name(known["url"]),
-        paper="https://arxiv.org/abs/1512.03385",
+        paper=PAPER.url,
         trained_on="ImageNet-1k",
         size_bytes=known["size_bytes"],
     )

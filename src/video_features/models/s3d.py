@@ -1,9 +1,8 @@
 """S3D: clip features of a Kinetics-400 network, one vector per stack of frames.
 
-Xie et al.: Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video Classification, 2018,
-https://arxiv.org/abs/1712.04851. The weights were converted by kylemin (https://github.com/kylemin/S3D) and are
-published by the reference tool, v-iashin/video_features at a2f61b7a4cf0, whose preprocessing this module follows. The
-network is torchvision's `s3d`, which has the same tensors in the same order under different names.
+The weights were converted by kylemin (https://github.com/kylemin/S3D) and are published by the reference tool,
+v-iashin/video_features at a2f61b7a4cf0, whose preprocessing this module follows. The network is torchvision's `s3d`,
+which has the same tensors in the same order under different names.
 
     s3d   float32 (N, 1024): the last feature map, averaged over space and then over time
 """
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream, Window, as_clip, channels_first, resize_bilinear
+from ..extraction import Card, Extractor, Paper, Stream, Window, as_clip, channels_first, resize_bilinear
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
 from ..weights import REFERENCE_FILES, Weights, own_or_published
@@ -29,6 +28,15 @@ from ._kinetics import kinetics_400
 if TYPE_CHECKING:
     from torch import nn
 
+PAPER = Paper(
+    key="xie2018rethinking",
+    title="Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video Classification",
+    authors="Xie, Saining and Sun, Chen and Huang, Jonathan and Tu, Zhuowen and Murphy, Kevin",
+    venue="Proceedings of the European Conference on Computer Vision (ECCV)",
+    year=2018,
+    url="https://arxiv.org/abs/1712.04851",
+)
+CARD = Card(row="A stack of frames: the last feature map, averaged over space and then over time.", papers=(PAPER,))
 MIN_FRAMES = 13  # the last map then has two time steps, the size of the pooling window
 SIDE = 224
 # torchvision's layer numbers within a block → the published names. A separable convolution is a convolution in space
@@ -62,7 +70,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=f"{REFERENCE_FILES}s3d/checkpoint/S3D_kinetics400_torchified.pt",
         git_blob="65b27cbb412937b3dd705f4216cb822d679535df",
-        paper="https://arxiv.org/abs/1712.04851",
+        paper=PAPER.url,
         trained_on="Kinetics-400",
     )
 

@@ -1,7 +1,6 @@
 """timm: image features of all models in the PyTorch Image Models library, one vector per frame.
 
-Wightman: PyTorch Image Models, https://github.com/huggingface/pytorch-image-models. Networks, weights and each model's
-evaluation transform (on a PIL image) are timm's.
+Networks, weights and each model's evaluation transform (on a PIL image) are timm's.
 
     timm   float32 (N, D): the pooled vector of the model without a classifier, as after `reset_classifier(0)`
 
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..extraction import Extractor, Stream
+from ..extraction import Card, Extractor, Paper, Stream
 from ..extraction.pictures import described, picture_transform
 from ..settings import FrameSettings, setting, unknown
 from ..weights import Weights, own_or_published, remembered
@@ -29,6 +28,26 @@ if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
+
+CARD = Card(
+    row="One frame: the pooled vector of the model without its classifier.",
+    papers=(
+        Paper(
+            key="rw2019timm",
+            title="PyTorch Image Models",
+            authors="Wightman, Ross",
+            year=2019,
+            url="https://github.com/huggingface/pytorch-image-models",
+        ),
+    ),
+    shown=(
+        "resnet50.a1_in1k",
+        "tf_efficientnet_lite0.in1k",
+        "convnext_base.fb_in22k_ft_in1k",
+        "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+        "vit_small_patch14_dinov2.lvd142m",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,7 @@
 """torchvision's video classifiers: clip features of all networks, one vector per stack of frames.
 
-R3D, MC3 and R(2+1)D (https://arxiv.org/abs/1711.11248), S3D (https://arxiv.org/abs/1712.04851), MViT
-(https://arxiv.org/abs/2104.11227, https://arxiv.org/abs/2112.01526), Video Swin (https://arxiv.org/abs/2106.13230), and
-all networks that later versions of torchvision add. Networks, weights, preprocessing and labels are torchvision's, from
-each model's weight enum.
+R3D, MC3, R(2+1)D, S3D, MViT, Video Swin, and all networks that later versions of torchvision add. Networks, weights,
+preprocessing and labels are torchvision's, from each model's weight enum.
 
     torchvision_video   float32 (N, D): the input of the network's last layer, the classifier
 """
@@ -21,15 +19,48 @@ import numpy.typing as npt
 import PIL.Image
 
 from ..errors import SettingsError, in_one_line
-from ..extraction import Extractor, Stream, Window, as_clip
+from ..extraction import Card, Extractor, Paper, Stream, Window, as_clip
 from ..extraction.pictures import described, picture_transform
 from ..media import RGB
 from ..settings import ClipSettings, setting, unknown
 from ..weights import Weights, digits_in_name, own_or_published, remembered
+from . import r21d, s3d
 from ._torchvision import size_bytes
 
 if TYPE_CHECKING:
     from torch import nn
+
+MVIT = Paper(
+    key="fan2021multiscale",
+    title="Multiscale Vision Transformers",
+    authors="Fan, Haoqi and Xiong, Bo and Mangalam, Karttikeya and Li, Yanghao and Yan, Zhicheng and "
+    "Malik, Jitendra and Feichtenhofer, Christoph",
+    venue="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
+    year=2021,
+    url="https://arxiv.org/abs/2104.11227",
+)
+MVIT_V2 = Paper(
+    key="li2022mvitv2",
+    title="MViTv2: Improved Multiscale Vision Transformers for Classification and Detection",
+    authors="Li, Yanghao and Wu, Chao-Yuan and Fan, Haoqi and Mangalam, Karttikeya and Xiong, Bo and "
+    "Malik, Jitendra and Feichtenhofer, Christoph",
+    venue="Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)",
+    year=2022,
+    url="https://arxiv.org/abs/2112.01526",
+)
+SWIN = Paper(
+    key="liu2022video",
+    title="Video Swin Transformer",
+    authors="Liu, Ze and Ning, Jia and Cao, Yue and Wei, Yixuan and Zhang, Zheng and Lin, Stephen and Hu, Han",
+    venue="Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)",
+    year=2022,
+    url="https://arxiv.org/abs/2106.13230",
+)
+CARD = Card(
+    row="A stack of frames: the input of the network's last layer, the classifier.",
+    papers=(r21d.PAPER, s3d.PAPER, MVIT, MVIT_V2, SWIN),
+    shown=("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """VGGish: sound features of a YouTube-8M network, one vector per 0.96 s of sound.
 
-Hershey et al.: CNN Architectures for Large-Scale Audio Classification, 2017, https://arxiv.org/abs/1609.09430. Network,
-spectrogram and quantisation follow AudioSet's release (https://github.com/tensorflow/models, research/audioset/vggish).
-The weights were converted by https://github.com/harritaylor/torchvggish (release v0.1). As in the reference tool,
-v-iashin/video_features at a2f61b7a4cf0, samples are reduced to 16 bits, and channels are averaged before resampling.
+Network, spectrogram and quantisation follow AudioSet's release (https://github.com/tensorflow/models,
+research/audioset/vggish). The weights were converted by https://github.com/harritaylor/torchvggish (release v0.1). As
+in the reference tool, v-iashin/video_features at a2f61b7a4cf0, samples are reduced to 16 bits, and channels are
+averaged before resampling.
 
     vggish   float32 (N, 128): the output of the last layer, after its ReLU; with `post_process`, whitened and
              quantised to whole numbers 0 … 255, the 8-bit format of AudioSet's published features
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SettingsError
-from ..extraction import Extractor, SoundWindow, Stream, Window
+from ..extraction import Card, Extractor, Paper, SoundWindow, Stream, Window
 from ..settings import Bounds, SoundSettings, check_tail, setting, unknown
 from ..timeline.rates import as_fraction
 from ..weights import Weights, digits_in_name, own_or_published
@@ -31,6 +31,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PAPER = Paper(
+    key="hershey2017cnn",
+    title="CNN Architectures for Large-Scale Audio Classification",
+    authors="Hershey, Shawn and Chaudhuri, Sourish and Ellis, Daniel P. W. and Gemmeke, Jort F. and Jansen, Aren and "
+    "Moore, R. Channing and Plakal, Manoj and Platt, Devin and Saurous, Rif A. and Seybold, Bryan and "
+    "Slaney, Malcolm and Weiss, Ron J. and Wilson, Kevin",
+    venue="IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)",
+    year=2017,
+    url="https://arxiv.org/abs/1609.09430",
+)
+CARD = Card(row="0.96 s of sound: the output of the network's last layer, after its ReLU.", papers=(PAPER,))
 RELEASE = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
 URLS = {"vggish": f"{RELEASE}vggish-10086976.pth", "pca": f"{RELEASE}vggish_pca_params-970ea276.pth"}
 
@@ -85,7 +96,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=URLS[model_name],
         sha256=digits_in_name(URLS[model_name]),
-        paper="https://arxiv.org/abs/1609.09430",
+        paper=PAPER.url,
         trained_on="a preliminary version of YouTube-8M",
     )
 
@@ -123,7 +134,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
 
 def log_mel(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Compute the log-mel spectrogram of a row.
+    """Compute the log-mel spectrogram of a row, from mono sound at 16 kHz: 25 ms windows every 10 ms, 64 bands.
 
     float32 (15600,) at 16 kHz in −1 … 1 → float32 (1, 96, 64): 96 frames of 64 mel bands
     """
