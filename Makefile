@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest --dist loadscope --numprocesses
 # Waiting threads of PyTorch sleep instead of spinning, so that the other test process can use the core.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo check test clean
+.PHONY: demo check test docs clean
 
 demo: $(READY)
 	$(BIN)/video-features demo
@@ -26,6 +26,10 @@ test: $(READY)
 	$(BIN)/mypy
 	$(PYTEST) 3
 
+# The site is in site/. Warnings, such as a broken link, are errors.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("video_features needs Python 3.10 or newer, this is " + sys.version) if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
@@ -34,4 +38,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site

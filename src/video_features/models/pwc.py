@@ -86,7 +86,10 @@ def stream(
     """Build the stream of flow between consecutive frames, in the size of the resized frames."""
 
     def preprocess(rgb: RGB) -> npt.NDArray[np.uint8]:
-        """Resize as `side_size` says. The network resizes both sides up to multiples of 64 and scales to 0 … 1."""
+        """Resize (PIL's bilinear) as `side_size` says; for i3d, the smaller side to 256.
+
+        uint8 (H, W, 3) → uint8 (3, h, w). The network resizes both sides up to multiples of 64 and scales to 0 … 1.
+        """
         return channels_first(resize(rgb))
 
     return Stream(

@@ -126,7 +126,10 @@ def stream(
         return 2, *resize.size(height, width)
 
     def preprocess(rgb: RGB) -> npt.NDArray[np.uint8]:
-        """Resize as `side_size` says. The network pads both sides to multiples of 8, and scales levels to −1 … 1."""
+        """Resize (PIL's bilinear) as `side_size` says; for i3d, the smaller side to 256.
+
+        uint8 (H, W, 3) → uint8 (3, h, w). The network pads both sides to multiples of 8 and scales levels to −1 … 1.
+        """
         height, width, _ = rgb.shape
         check_size(height, width, resize)
         return channels_first(resize(rgb))

@@ -1,0 +1,40 @@
+"""README and the documentation: every command parses, and what can run offline runs; Python code compiles and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from doc_examples import blocks, commands, here, inline_commands, no_networks, parse, run_examples, videos
+
+__all__ = ["here", "no_networks", "videos"]
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+WITH_EXAMPLES = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"), "sh", "python")]
+
+
+def name_of(page: Path) -> str:
+    return page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_parses(page: Path, here: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for words in [*(words for _, block in blocks(text, "sh") for words in commands(block)), *inline_commands(text)]:
+        parse(words)
+
+
+def test_a_command_that_does_not_parse_is_found() -> None:
+    (words,) = commands("video-features extract resnet a.mp4 --fps 5  # comment")
+    with pytest.raises(click.UsageError, match="No such option"):
+        parse(words)
+    (words,) = inline_commands("The command `video-features statistics` does not exist.")
+    with pytest.raises(click.UsageError, match="No such command"):
+        parse(words)
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
+def test_the_examples_run(page: Path, here: Path, no_networks: None) -> None:
+    run_examples(page.name, page.read_text(encoding="utf-8"), here, before=["clip", "raft"])
