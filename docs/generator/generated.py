@@ -15,6 +15,8 @@ import video_features
 from video_features import registry
 
 ROOT = Path(__file__).parents[2]
+# Of these classes, only these members are for users.
+MEMBERS = {"Extractor": ["extract"], "Video": ["location"]}
 ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
 
@@ -42,7 +44,12 @@ def api() -> str:
     """Return the reference of the Python API: every public name of the package, by mkdocstrings."""
     head = "# Python reference\n\nEvery public name of `video_features`. [Python API](python.md) introduces them.\n\n"
     names = sorted(video_features.__all__, key=lambda name: (name[0].isupper(), name.endswith("Error"), name))
-    return head + "\n\n".join(f"::: video_features.{name}" for name in names) + "\n"
+    return head + "\n\n".join(map(_reference, names)) + "\n"
+
+
+def _reference(name: str) -> str:
+    members = f"\n    options:\n      members: {MEMBERS[name]}" if name in MEMBERS else ""
+    return f"::: video_features.{name}{members}"
 
 
 def _of_root(text: str) -> str:

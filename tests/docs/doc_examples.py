@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,15 @@ def parse(words: list[str]) -> None:
         cli.cli.main(words[1:], prog_name="video-features", standalone_mode=False)
 
 
+def parse_all(page: str) -> None:
+    """Parse all commands of a page. In the text, a command may lack its arguments: the text then only names it."""
+    for words in (words for _, block in blocks(page, "sh") for words in commands(block)):
+        parse(words)
+    for words in inline_commands(page):
+        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):
+            parse(words)
+
+
 def run(words: list[str], folder: Path) -> int | str | None:
     """Run a command as a shell in `folder` would, and return its exit status."""
     expanded = [
@@ -158,13 +168,10 @@ def runs_here(words: list[str]) -> bool:
     return not any(part in word for word in words for part in NOT_HERE)
 
 
-def run_examples(name: str, page: str, folder: Path, *, before: Sequence[str] = ()) -> int:
-    """Run the examples of a page in its order, in one folder and one Python session. Returns how many there were.
-
-    before: features to extract first, whose outputs the examples read
-    """
-    if before:
-        assert run(["video-features", "extract", ",".join(before), "video.mp4"], folder) == 0
+def run_examples(name: str, page: str, folder: Path) -> int:
+    """Run the examples of a page in its order, in one folder and one Python session. Returns how many there were."""
+    if read := set(re.findall(r"output/(\w+)/.*\.npy", page)):  # outputs that the page reads without a command for them
+        assert run(["video-features", "extract", ",".join(sorted(read)), "video.mp4"], folder) == 0
     session: dict[str, Any] = {"__name__": "example", "frames": np.zeros((50, 64, 64, 3), np.uint8)}
     count = 0
     for language, text in blocks(page, "sh", "python"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 import pytest
-from doc_examples import blocks, commands, here, inline_commands, no_networks, parse, run_examples, videos
+from doc_examples import blocks, commands, here, inline_commands, no_networks, parse, parse_all, run_examples, videos
 
 __all__ = ["here", "no_networks", "videos"]
 
@@ -21,9 +22,7 @@ def name_of(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_parses(page: Path, here: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    for words in [*(words for _, block in blocks(text, "sh") for words in commands(block)), *inline_commands(text)]:
-        parse(words)
+    parse_all(page.read_text(encoding="utf-8"))
 
 
 def test_a_command_that_does_not_parse_is_found() -> None:
@@ -37,4 +36,16 @@ def test_a_command_that_does_not_parse_is_found() -> None:
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
 def test_the_examples_run(page: Path, here: Path, no_networks: None) -> None:
-    run_examples(page.name, page.read_text(encoding="utf-8"), here, before=["clip", "raft"])
+    run_examples(page.name, page.read_text(encoding="utf-8"), here)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_to_files_of_the_repository_lead_somewhere(name: str) -> None:
+    """The build of the site checks the links within docs/."""
+    for target in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", (ROOT / name).read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        file = ROOT / path if path else ROOT / name
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, target

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from doc_examples import blocks, commands, here, inline_commands, no_networks, parse, run_examples, videos
+from doc_examples import here, no_networks, parse_all, run_examples, videos
 
 import video_features
 from video_features import registry
@@ -94,8 +94,7 @@ def test_the_papers_can_be_cited(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_examples_of_a_page_run(name: str, here: Path, no_networks: None) -> None:
     text = page_of(name)
-    for words in [*(words for _, block in blocks(text, "sh") for words in commands(block)), *inline_commands(text)]:
-        parse(words)
+    parse_all(text)
     assert run_examples(name, text, here) == 2
 
 
