@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import grey_levels, tones, write_sound
+from video_features import registry
 from video_features.cli import main as cli
 from video_features.cli import reference
 from video_features.extraction import Stream
@@ -170,8 +171,10 @@ def runs_here(words: list[str]) -> bool:
 
 def run_examples(name: str, page: str, folder: Path) -> int:
     """Run the examples of a page in its order, in one folder and one Python session. Returns how many there were."""
-    if read := set(re.findall(r"output/(\w+)/.*\.npy", page)):  # outputs that the page reads without a command for them
-        assert run(["video-features", "extract", ",".join(sorted(read)), "video.mp4"], folder) == 0
+    for root in ("output", "features"):  # outputs that the page reads, perhaps without a command for them
+        if read := [feature for feature in registry.names() if f"{root}/{feature}/" in page]:
+            words = ["video-features", "extract", ",".join(read), "video.mp4", "--output-path", root]
+            assert run(words, folder) == 0
     session: dict[str, Any] = {"__name__": "example", "frames": np.zeros((50, 64, 64, 3), np.uint8)}
     count = 0
     for language, text in blocks(page, "sh", "python"):

@@ -98,10 +98,12 @@ def test_the_examples_of_a_page_run(name: str, here: Path, no_networks: None) ->
     assert run_examples(name, text, here) == 2
 
 
-def test_a_family_without_a_card_has_a_page(installed_families: None) -> None:
-    assert registry.card("colour") is None
-    text = page(FamilyFacts("colour"))
-    assert "# `colour`" in text and "## Settings" in text and "## Papers" not in text
+def test_a_family_without_a_card_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "## Papers" in page(FamilyFacts("s3d"))
+    monkeypatch.delattr("video_features.models.s3d.CARD")
+    assert registry.card("s3d") is None
+    text = page(FamilyFacts("s3d"))
+    assert "# `s3d`: S3D" in text and "## Settings" in text and "## Papers" not in text
 
 
 def test_a_transform_in_words() -> None:
