@@ -119,9 +119,8 @@ sys.addaudithook(record)
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("feature", ["timm", "vggish"])
 def test_what_was_converted_once_starts_without_pytorch(
-    feature: str, tmp_path: Path, bigbuckbunny: Path, standin_file: Callable[[str, str], Path]
+    tmp_path: Path, bigbuckbunny: Path, standin_file: Callable[[str, str], Path]
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(RECORD_IMPORTS)
     imports = tmp_path / "imports.txt"
@@ -131,19 +130,18 @@ def test_what_was_converted_once_starts_without_pytorch(
         "IMPORTS": str(imports),
         "TORCH_HOME": str(tmp_path / "torch"),
     }
-    settings = {
-        "timm": ["--model-name", "tf_efficientnet_lite0", "--extraction-fps", "1"],
-        "vggish": ["--weights", str(standin_file("vggish", "vggish"))],
-    }[feature]
+    command = [sys.executable, *MODULE, "extract", "timm,vggish", str(bigbuckbunny), "--device", "cpu"]
+    command += ["--timm.model-name", "tf_efficientnet_lite0", "--timm.extraction-fps", "1"]
+    command += ["--vggish.weights", str(standin_file("vggish", "vggish"))]
     rows = []
     for run, isolate in (("cold", "--isolate"), ("warm", "--isolate"), ("warm too", "--no-isolate")):
         imports.write_text("")
         output = tmp_path / run
-        command = [sys.executable, *MODULE, "extract", feature, str(bigbuckbunny), *settings, isolate]
-        subprocess.run([*command, "--device", "cpu", "--output-path", str(output)], env=environment, check=True)
+        subprocess.run([*command, isolate, "--output-path", str(output)], env=environment, check=True)
         assert ("torch" in imports.read_text().split()) == (run == "cold"), imports.read_text()
-        rows.append(np.load(next(output.rglob(f"*_{feature}.npy"))))
-    assert len(rows[0]) > 1 and np.array_equal(rows[0], rows[1]) and np.array_equal(rows[0], rows[2])
+        rows.append([np.load(next(output.rglob(f"*_{feature}.npy"))) for feature in ("timm", "vggish")])
+    for cold, *warm in zip(*rows, strict=True):
+        assert len(cold) > 1 and all(np.array_equal(cold, other) for other in warm)
 
 
 def family_file(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:

@@ -37,12 +37,16 @@ from video_features.tasks.work import WorkerConfig
 __all__ = ["s3"]
 
 
+# Ray starts no worker processes in advance: each takes seconds of a core, and most runs need only one or two.
+RAY = {"RAY_DEDUP_LOGS": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_prestart_worker_first_driver": "0"}
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, s3: str) -> Iterator[dict[str, str]]:
     """The environment of this process and of the cluster, with the test families installed."""
     environment = install(tmp_path_factory.mktemp("families") / "site")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**environment, "RAY_DEDUP_LOGS": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}.items():
+        for name, value in {**environment, **RAY}.items():
             patch.setenv(name, value)
         patch.setenv("TROUBLE_SECONDS", "0.05")
         patch.syspath_prepend(environment["PYTHONPATH"].split(os.pathsep)[0])
@@ -54,7 +58,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, s3: str) -> Iterator[d
 @pytest.fixture(scope="module")
 def cluster(environment: dict[str, str]) -> Iterator[Cluster]:
     """A cluster of three nodes with one CPU each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
