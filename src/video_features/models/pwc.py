@@ -66,6 +66,7 @@ def published_weights(model_name: str) -> Weights:
     return Weights(
         url=URL,
         git_blob="003fc9d54635881f84758edb5c3fea5918e54f83",
+        licence="cc-by-nc-sa-4.0",  # of the authors' release, https://github.com/NVlabs/PWC-Net
         paper=PAPER.url,
         trained_on="Sintel",
     )

@@ -40,7 +40,7 @@ class Weights:
     Digests and metadata:
     sha256: SHA-256 as hex digits, or the first digits only; empty if none is published
     git_blob: git's blob ID of a file that is published in a git repository: SHA-1, 40 hex digits
-    licence: the licence in the library's metadata, or `unknown`
+    licence: the licence that the library or the authors state, or `unknown`
     paper: URL or arXiv identifier of the paper
     trained_on: names of the training data
     size_bytes: about the size of the file; None if it is not known
