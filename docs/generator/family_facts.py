@@ -177,7 +177,7 @@ def of_picture(transform: PictureTransform) -> str:
         steps.append(f"Resize to {_by(transform.resize)}, ignoring the aspect ratio ({kind}).")
     if transform.crop:
         steps.append(f"Take the central {_by(transform.crop)} pixels.")
-    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (transform.mean, transform.std))
+    mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (transform.mean, transform.std))
     steps.append(f"Scale to 0 … 1, subtract the mean ({mean}) and divide by the standard deviation ({std}).")
     return " ".join(steps)
 

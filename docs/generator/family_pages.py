@@ -29,7 +29,7 @@ def page(facts: FamilyFacts) -> str:
         *_networks(facts),
         "## Settings",
         _table(["setting", "default", "meaning"], ([f"`{s.name}`", s.default, s.help] for s in facts.settings)),
-        "On the command line, `stack_size` is `--stack-size`. [Settings](../settings.md) has those of the run.",
+        "On the command line, `batch_size` is `--batch-size`. [Settings](../settings.md) has those of the run.",
         *_parity(facts.name),
         *_papers(facts),
     ]
@@ -117,12 +117,13 @@ def _example(facts: FamilyFacts) -> Iterator[str]:
 
 
 def _preprocessing(facts: FamilyFacts, extractor: Extractor) -> Iterator[str]:
-    named = facts.networks if facts.setting_of_network else []
-    differing = {name: tuple(_words(facts.extractor(name))) for name in named}
-    if len(set(differing.values())) <= 1:
+    networks: dict[tuple[str, ...], list[str]] = {}  # those with the same preprocessing
+    for name in facts.networks if facts.setting_of_network else []:
+        networks.setdefault(tuple(_words(facts.extractor(name))), []).append(f"`{name}`")
+    if len(networks) > 1:
+        yield "\n".join(f"- {', '.join(names)}: {' '.join(words)}" for words, names in networks.items())
+    else:
         yield "\n".join(f"- {words}" for words in _words(extractor))
-        return
-    yield _table(["network", "preprocessing"], ([f"`{name}`", " ".join(words)] for name, words in differing.items()))
 
 
 def _words(extractor: Extractor) -> Iterator[str]:
