@@ -11,6 +11,7 @@ import PIL.ImageOps
 
 from video_features.cli.demo import packaged_video
 from video_features.extraction import Extractor
+from video_features.extraction.sampling import Excerpt
 from video_features.media import open_source, samples_of
 from video_features.outputs.flow_image import flow_to_image
 
@@ -34,7 +35,7 @@ def sound(extractor: Extractor) -> bytes:
         sampler = extractor.sampler(source)
         excerpts = [e for sample in samples_of(source, sampler.track) for e in sampler.take(sample)]
     (stream,) = extractor.streams
-    rows = [np.asarray(stream.preprocess(excerpt.samples))[0] for excerpt in excerpts[:SHOWN_ROWS]]  # (96, 64) each
+    rows = [np.asarray(stream.preprocess(e.samples))[0] for e in excerpts[:SHOWN_ROWS] if isinstance(e, Excerpt)]
     picture = _scaled(np.concatenate(rows).T[::-1])  # low bands at the bottom
     picture[:, len(rows[0]) :: len(rows[0])] = 255
     grey = PIL.Image.fromarray(picture).resize(
@@ -64,7 +65,8 @@ def windows(size: int, step: int, rows: int = 4) -> str:
 
 def _scaled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     low, high = values.min(), values.max()
-    return np.round((values - low) / (high - low) * 255).astype(np.uint8)
+    levels: npt.NDArray[np.uint8] = np.round((values - low) / (high - low) * 255).astype(np.uint8)
+    return levels
 
 
 def _png(picture: PIL.Image.Image) -> bytes:
