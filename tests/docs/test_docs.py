@@ -34,6 +34,7 @@ def test_a_command_that_does_not_parse_is_found() -> None:
         parse(words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
 def test_the_examples_run(page: Path, here: Path, no_networks: None) -> None:
     run_examples(page.name, page.read_text(encoding="utf-8"), here)
