@@ -1,7 +1,7 @@
 """Griffe's extension for this project's docstrings, so that mkdocstrings shows their lists as tables.
 
-A paragraph whose lines are `name: text`, with the names of parameters or of attributes, becomes a section of Google's
-style, and so do lines that begin with `Raises` or `Returns` and a name of a class.
+Lines `name: text` with the names of parameters or of attributes become a section of Google's style. A line that begins
+with `Raises` or `Returns` begins a paragraph.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ ENTRY = re.compile(r"(\w+(?:, \w+)*): (.+)")
 
 
 class ListedNames(griffe.Extension):
+    """Rewrites the docstrings of functions and classes."""
+
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring is None or obj.is_alias:
             return
@@ -22,16 +24,15 @@ class ListedNames(griffe.Extension):
         title = "Args"
         if obj.is_class:
             known, title = set(obj.members), "Attributes"
-        paragraphs = obj.docstring.value.split("\n\n")
+        paragraphs = re.split(r"\n\n|\n(?=Raises |Returns )", obj.docstring.value)
         obj.docstring.value = "\n\n".join(_section(paragraph, known, title) for paragraph in paragraphs)
 
 
 def _section(paragraph: str, known: set[str], title: str) -> str:
     entries = _entries(paragraph)
-    if entries and {name for names, _ in entries for name in names} <= known:
-        lines = [f"    {name}: {text}" for names, text in entries for name in names]
-        return "\n".join([f"{title}:", *lines])
-    return re.sub(r"(?<!\n)\n(?=Raises |Returns )", "\n\n", paragraph)
+    if not entries or not {name for names, _ in entries for name in names} <= known:
+        return paragraph
+    return "\n".join([f"{title}:", *(f"    {name}: {text}" for names, text in entries for name in names)])
 
 
 def _entries(paragraph: str) -> list[tuple[list[str], str]]:

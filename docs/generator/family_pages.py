@@ -137,11 +137,8 @@ def _networks(facts: FamilyFacts) -> Iterator[str]:
             f"A selection of {len(facts.all_networks):,} networks: `video-features models {facts.name}` lists all, and "
             f"`video-features weights list {facts.name}` their weights."
         )
-    yield (
-        "The input of a row and the row itself, without the batch, for frames of 272×640 pixels:"
-        if (facts.extractor().sound is None)
-        else "The input of a row and the row itself, without the batch:"
-    )
+    size = "" if facts.extractor().sound else ", for frames of 272×640 pixels"
+    yield f"The input of a row and the row itself, without the batch{size}:"
     named = facts.setting_of_network
     rows = []
     for name in facts.networks if named else [""]:
