@@ -17,15 +17,17 @@ ENTRY = re.compile(r"(\w+(?:, \w+)*): (.+)")
 class ListedNames(griffe.Extension):
     """Rewrites the docstrings of functions and classes."""
 
-    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        if obj.docstring is None or obj.is_alias:
-            return
-        known = {parameter.name.lstrip("*") for parameter in getattr(obj, "parameters", ())}
-        title = "Args"
-        if obj.is_class:
-            known, title = set(obj.members), "Attributes"
-        paragraphs = re.split(r"\n\n|\n(?=Raises |Returns )", obj.docstring.value)
-        obj.docstring.value = "\n\n".join(_section(paragraph, known, title) for paragraph in paragraphs)
+    def on_function_instance(self, *, func: griffe.Function, **kwargs: Any) -> None:
+        _rewrite(func, {parameter.name.lstrip("*") for parameter in func.parameters}, "Args")
+
+    def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        _rewrite(cls, set(cls.members), "Attributes")
+
+
+def _rewrite(documented: griffe.Object, known: set[str], title: str) -> None:
+    if documented.docstring is not None:
+        paragraphs = re.split(r"\n\n|\n(?=Raises |Returns )", documented.docstring.value)
+        documented.docstring.value = "\n\n".join(_section(paragraph, known, title) for paragraph in paragraphs)
 
 
 def _section(paragraph: str, known: set[str], title: str) -> str:

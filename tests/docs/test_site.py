@@ -59,6 +59,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         html = (tmp_path / "features" / name / "index.html").read_text(encoding="utf-8")
         assert all(f"<code>{field.name}</code>" in html for field in fields(registry.family(name).Settings))
     api = (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+    assert "Parameters:" in api and "Attributes:" in api, "lists in docstrings must become tables"
     for name in video_features.__all__:
         assert re.search(rf'id="video_features\.(\w+\.)*{name}"', api), name
 
