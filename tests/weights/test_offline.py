@@ -85,8 +85,13 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if "video_features" not in path.parts and not path.match("torch/hub")]
 
 
-@pytest.mark.parametrize(("feature", "model"), NETWORKS)
-@pytest.mark.parametrize("command", ["extract", "fetch"])
+@pytest.mark.parametrize(
+    ("command", "feature", "model"),
+    [
+        *(("extract", *network) for network in NETWORKS if network[0] in ("resnet", "clip")),
+        *(("fetch", *network) for network in NETWORKS if network[0] in ("r21d", "timm")),
+    ],
+)
 def test_one_line_says_what_was_looked_for_and_what_to_run(
     tmp_path: Path, command: str, feature: str, model: str
 ) -> None:
@@ -184,7 +189,12 @@ def test_neither_a_silent_name_server_nor_a_silent_firewall_is_waited_for(
     monkeypatch.delenv("https_proxy")
     released = threading.Event()
     monkeypatch.setattr(reachable, "SECONDS", 0.05)
-    monkeypatch.setattr(socket, hangs, lambda *arguments, **options: released.wait(60))
+
+    def hang(*arguments: object, **options: object) -> None:
+        released.wait(60)
+        raise OSError("released")
+
+    monkeypatch.setattr(socket, hangs, hang)
     if hangs == "create_connection":
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **options: [(0, 0, 0, "", ("192.0.2.1", 443))])
     began = time.monotonic()
@@ -194,17 +204,15 @@ def test_neither_a_silent_name_server_nor_a_silent_firewall_is_waited_for(
     released.set()
 
 
-def test_one_address_that_answers_is_enough(busy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_address_that_answers_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("https_proxy")
-    port = int(busy.rpartition(":")[2])
-    connect = socket.create_connection
 
     def connected(address: tuple[str, int], timeout: float) -> socket.socket:
-        if address[0] == "::1":
-            raise ConnectionRefusedError("no route")
-        return connect(("127.0.0.1", port), timeout)
+        if address[0] == "2001:db8::1":
+            raise ConnectionRefusedError("refused")
+        return socket.socket()
 
-    addresses = [(0, 0, 0, "", ("::1", port, 0, 0)), (0, 0, 0, "", ("127.0.0.2", port))]
+    addresses = [(0, 0, 0, "", ("2001:db8::1", 443, 0, 0)), (0, 0, 0, "", ("192.0.2.1", 443))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **options: addresses)
     monkeypatch.setattr(socket, "create_connection", connected)
-    check_reachable(f"http://example.org:{port}/net.pth")
+    check_reachable("https://example.org/net.pth")

@@ -45,8 +45,11 @@ def features(incomplete: str) -> Items:
 
 def models(ctx: Context, param: Parameter, incomplete: str) -> Items:
     """Complete a model of the feature that the words before name as the argument FEATURE."""
-    feature = ctx.params.get("feature")
-    return _items(_models([feature] if feature else []), incomplete)
+    words = [
+        ctx.params.get("feature"),
+        *ctx.args,
+    ]  # while the value of the option is missing, click parses no arguments
+    return _items(_models([word for word in words if word in registry.names()][:1]), incomplete)
 
 
 def of_setting(field: dataclasses.Field[Any], features: Sequence[str]) -> Complete | None:

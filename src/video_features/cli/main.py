@@ -115,7 +115,6 @@ def _extract_command(features: list[str]) -> click.Command:
         for field in settings[name]
         for option in _options(field, f"{name}.{field.name}", [name], hidden=not several)
     ]
-    epilog = "Use --SETTING VALUE to apply a setting to all of these features at once."
 
     def run(**given: Any) -> None:
         sys.exit(_run(features, given))
@@ -149,7 +148,7 @@ def _extract_command(features: list[str]) -> click.Command:
             ),
         ],
         help="\n\n".join(registry.summary(name) for name in features),
-        epilog=epilog if several else None,
+        epilog="Use --SETTING VALUE to apply a setting to all of these features at once." if several else None,
         context_settings=CONTEXT,
     )
 

@@ -152,9 +152,10 @@ def _others(name: str) -> dict[str, str]:
     if name in OPENAI:
         return OPENAI
     tag = _architecture_and_tag(name)[1]
-    listed = [_architecture_and_tag(other) for other in _names() if not other.endswith("/openai")]
-    listed = sorted(listed, key=lambda other: other[0].endswith("-quickgelu"))
-    tags = dict(reversed(listed)) | {architecture: other for architecture, other in listed if other == tag}
+    listed = [other for other in map(_architecture_and_tag, _names()) if other[1] != "openai"]
+    tags: dict[str, str] = {}
+    for architecture, other in sorted(listed, key=lambda other: (other[0].endswith("-quickgelu"), other[1] != tag)):
+        tags.setdefault(architecture, other)
     return {f"{architecture}/{other}": architecture for architecture, other in tags.items()}
 
 

@@ -76,7 +76,7 @@ def load(name: str, path: Path, *, packaged_name: Callable[[str], str] = str) ->
 def _others(name: str) -> Others:
     """Return the models in the same module of timm with the most similar names, plain names such as resnet50 first."""
     models = timm.list_models(module=timm.model_entrypoint(name).__module__.rpartition(".")[2])
-    similar = difflib.get_close_matches(name, models, n=MOST_SIMILAR, cutoff=0)
+    similar = difflib.get_close_matches(name.partition(".")[0], models, n=MOST_SIMILAR, cutoff=0)
     return Others("model_name", {other: partial(timm.create_model, other) for other in sorted(similar, key=len)})
 
 
