@@ -54,7 +54,6 @@ def test_models_of_the_feature() -> None:
     both = ["extract", "resnet,clip"]
     assert completed(*both, "--resnet.model-name", "resnet3") == ["resnet34"]
     assert completed(*both, "--clip.model-name", "resnet3") == []
-    assert completed("extract", "s3d", "--model-name", "") == []
 
 
 def test_values_of_settings() -> None:

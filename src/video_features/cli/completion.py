@@ -45,10 +45,8 @@ def features(incomplete: str) -> Items:
 
 def models(ctx: Context, param: Parameter, incomplete: str) -> Items:
     """Complete a model of the feature that the words before name as the argument FEATURE."""
-    words = [
-        ctx.params.get("feature"),
-        *ctx.args,
-    ]  # while the value of the option is missing, click parses no arguments
+    # While the value of an option is missing, click leaves the arguments in `args`.
+    words = [ctx.params.get("feature"), *ctx.args]
     return _items(_models([word for word in words if word in registry.names()][:1]), incomplete)
 
 

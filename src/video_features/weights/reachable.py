@@ -6,7 +6,6 @@ import queue
 import socket
 import urllib.parse
 from threading import Thread
-from urllib.request import getproxies, proxy_bypass
 
 SECONDS = 3.0  # for the name and the connection together
 PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks5": 1080, "socks5h": 1080}
@@ -32,6 +31,8 @@ def check_reachable(url: str, *, all_proxy: bool = False) -> None:
 
 
 def _proxy(server: urllib.parse.SplitResult, all_proxy: bool) -> urllib.parse.SplitResult | None:
+    from urllib.request import getproxies, proxy_bypass  # takes longer than everything else here
+
     proxies = getproxies()
     proxy = proxies.get(server.scheme) or (proxies.get("all") if all_proxy else None)
     if not proxy or proxy_bypass(server.hostname or ""):
