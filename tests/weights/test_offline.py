@@ -48,6 +48,7 @@ def use_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("https_proxy", url)
+    monkeypatch.setattr("urllib.request._opener", None)  # it would keep the proxies of an earlier test
     close_session()
 
 

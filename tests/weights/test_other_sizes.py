@@ -96,7 +96,6 @@ def test_other_networks_of_open_clip_keep_their_tag(monkeypatch: pytest.MonkeyPa
 
 
 def test_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm_networks, "MOST_SIMILAR", 16)
     with torch.device("meta"):
         state = timm.create_model("resnet50").state_dict()
     error = refused(monkeypatch, timm_networks, state, timm_family._network, "resnet18.a1_in1k", False)

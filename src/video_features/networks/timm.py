@@ -24,7 +24,7 @@ from ..errors import WeightsError, in_one_line
 from ..weights import Others, load_strictly, read
 from .heads import WithHead
 
-MOST_SIMILAR = 40  # models that a checkpoint is compared with; each takes about 0.05 s
+MOST_SIMILAR = 20  # models that a checkpoint is compared with; each takes about 0.05 s
 
 
 def skeleton(name: str) -> Any:

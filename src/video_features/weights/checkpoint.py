@@ -189,11 +189,11 @@ class Others:
 
         published_name, aliases: see `load_strictly`
         """
-        import torch
+        from .skeletons import without_weights
 
         fitting = []
         for value, build in self.networks.items():
-            with suppress(Exception), torch.device("meta"):  # only a hint; some networks cannot be built without memory
+            with suppress(Exception), without_weights():  # only a hint; some networks cannot be built in this way
                 if not _differences(build(), state, published_name, aliases):
                     fitting.append(value)
         if not fitting:
