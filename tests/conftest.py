@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -72,6 +73,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the commands read videos in this process, for speed. Tests of process isolation enable it explicitly."""
     monkeypatch.setitem(cli.DEFAULTS, "isolate", False)
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Forget the level that a command has set: the next test expects warnings only."""
+    yield
+    logging.getLogger("video_features").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -188,3 +188,9 @@ class Outcome:
             "files": [shown(path) for path in self.files],
             **({"warnings": list(self.warnings)} if self.warnings else {}),
         }
+
+
+def real_time(video_seconds: float, elapsed_seconds: float) -> str:
+    """Return how fast videos were processed: `×3.9 real time`."""
+    factor = video_seconds / elapsed_seconds
+    return f"×{factor:.2g} real time" if factor < 10 else f"×{factor:.0f} real time"

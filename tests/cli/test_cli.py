@@ -104,8 +104,8 @@ def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None
         ),
         (["extract", "resnet", "a.mp4", "--device", "cuda:99"], "device 'cuda:99' is not available on this machine"),
         (["extract", "resnet", "a.mp4", "--extraction-fsp", "1"], "--extraction-fps"),
-        (["extract", "resnet,clip", "a.mp4", "--resnet.pred-texts", "x"], "No such option"),
-        (["extract", "--output-path", "out", "resnet", "a.mp4"], "The feature comes first: "),
+        (["extract", "resnet,clip", "a.mp4", "--resnet.pred-texts", "x"], "unknown option '--resnet.pred-texts': "),
+        (["extract", "--output-path", "out", "resnet", "a.mp4"], "the feature comes first: "),
         (["extract", ",", "a.mp4"], "unknown feature ''"),
         (["models", "timm", "zzz"], "no timm model has 'zzz' in its name"),
         (["models", "tim"], "unknown feature 'tim': did you mean timm?"),
@@ -135,8 +135,8 @@ def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None
 def test_wrong_usage_is_explained_with_status_2(arguments: list[str], message: str) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
-    assert message in result.stderr.replace("\n", " ")
-    assert "Traceback" not in result.output
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ") and result.stderr.endswith("\n") and result.stderr.count("\n") == 1
 
 
 def test_a_dry_run_tells_rows_and_shapes_and_writes_nothing(video: Path, tmp_path: Path, bikes: Path) -> None:
@@ -220,7 +220,7 @@ def test_the_reference_command_line_writes_the_same_files(video: Path, tmp_path:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert "warning: device 'cuda:99' is not available" in run.stderr and "using the CPU instead" in run.stderr
+    assert "Warning: device 'cuda:99' is not available" in run.stderr and "using the CPU instead" in run.stderr
     invoke("extract", "timm", video, other, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "ours")
     theirs = saved(tmp_path / "theirs" / "timm" / "tf_efficientnet_lite0")
     assert set(theirs) == set(saved(tmp_path / "ours")) and "with space_timm.npy" in theirs

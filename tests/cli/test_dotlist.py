@@ -172,4 +172,4 @@ def test_values_that_are_missing_are_explained(words: list[str], message: str) -
 def test_of_a_key_that_is_given_twice_the_last_counts(capsys: pytest.CaptureFixture[str]) -> None:
     settings = translate([*RESNET, "batch_size=2", "batch_size=3"])[2]
     assert settings["batch_size"] == "3"
-    assert "warning: batch_size is given more than once; batch_size=3 is used" in capsys.readouterr().err
+    assert "Warning: batch_size is given more than once; batch_size=3 is used" in capsys.readouterr().err

@@ -105,5 +105,5 @@ def test_an_empty_output_path_of_status() -> None:
     result = CliRunner().invoke(cli, ["status", ""])
     assert (result.exit_code, result.stderr) == (
         2,
-        "error: output_path: an empty path; is a shell variable unset?\n",
+        "Error: output_path: an empty path; is a shell variable unset?\n",
     )

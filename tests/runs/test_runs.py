@@ -376,7 +376,9 @@ def test_the_summary_counts_and_groups_the_reasons(videos: list[Path], tmp_path:
     result = command("extract", "trouble", *videos, *bad, "--output-path", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 1
     *_, counts, first, second = result.stderr.splitlines()
-    assert counts.startswith("3 done, 0 skipped, 3 failed in ") and "videos/s" in counts and "hours of video" in counts
+    # Three videos of four frames at 25 fps, one row each frame.
+    assert counts.startswith("3 done, 0 skipped, 3 failed: 12 rows from 0.5 s of video in "), counts
+    assert re.search(rf" in \d+\.\d s \(×[\d.]+ real time\), in {tmp_path}/out$", counts), counts
     assert first.strip().startswith("2 failed: not a video or audio file that FFmpeg can read (Invalid data found")
     assert first.endswith(f" (e.g. {bad[0]})") and second.strip() == f"1 failed: no such file (e.g. {bad[2]})"
 

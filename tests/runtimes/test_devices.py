@@ -18,6 +18,7 @@ from video_features.runtimes.devices import (
     available_devices,
     choose_device,
     default_batch_size,
+    in_words,
     is_device_failure,
     may_have_gpu,
 )
@@ -157,6 +158,14 @@ def test_this_machine_has_the_devices_that_pytorch_finds() -> None:
 )
 def test_the_default_batch_holds_about_64_frames_on_a_gpu(window: int, device: Device, expected: int) -> None:
     assert default_batch_size(window, device) == expected
+
+
+def test_a_device_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: ["NVIDIA A100", "NVIDIA H200"][index])
+    assert in_words(Device("cuda", 1)) == "NVIDIA H200 (cuda:1)"
+    for number, words in ((1, "CPU (1 core)"), (8, "CPU (8 cores)")):
+        monkeypatch.setattr(devices, "cores", lambda number=number: number)
+        assert in_words(Device("cpu")) == words
 
 
 def wrapped(cause: Exception) -> Exception:

@@ -186,7 +186,7 @@ def test_a_network_that_it_cannot_take_runs_in_torch_and_that_is_told_once(
 
 
 @pytest.mark.parametrize("runtime", ["openvino"], indirect=True)
-def test_a_converted_network_is_kept_and_not_built_again(runtime: str) -> None:
+def test_a_converted_network_is_kept_and_not_built_again(runtime: str, caplog: pytest.LogCaptureFixture) -> None:
     built: list[nn.Module] = []
 
     def build() -> nn.Module:
@@ -194,8 +194,10 @@ def test_a_converted_network_is_kept_and_not_built_again(runtime: str) -> None:
         return built[-1]
 
     batch = np.random.default_rng(0).standard_normal((1, 3), np.float32)
-    first = Runner(spec(build, "kept"), CPU)(batch)
-    again = Runner(spec(build, "kept"), CPU)(batch)
+    with caplog.at_level(logging.INFO):
+        first = Runner(spec(build, "kept"), CPU)(batch)
+        again = Runner(spec(build, "kept"), CPU)(batch)
+    assert caplog.messages == ["Converting sides to OpenVINO for inputs of 1×3 (once: the result is kept)"]
     assert len(built) == 1 and np.array_equal(first[0], again[0])
     other = Runner(spec(build, "another network"), CPU)(batch)
     assert len(built) == 2 and not np.allclose(first[0], other[0])

@@ -114,7 +114,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: Server, cap
         got = obtain(weights(server), model="net")
     assert got.path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=300000-", "bytes=800000-"]
-    assert f"downloading {weights(server).url} (1.0 MB)" in caplog.text
+    assert f"Downloading {weights(server).url} (1.0 MB)" in caplog.text
     assert "connection lost; resuming from 300000 bytes" in caplog.text
 
 
@@ -189,7 +189,7 @@ def test_a_process_waits_for_another_that_is_downloading_the_same_file(
     environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch")}
     with FileLock(f"{path}.lock"):  # as a downloading process would hold the lock
         other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-        assert other.stderr is not None and "waiting for another process" in other.stderr.readline()
+        assert other.stderr is not None and "Waiting for another process" in other.stderr.readline()
         path.write_bytes(CONTENT)
     assert other.communicate(timeout=120)[0].strip() == "True"
     assert server.ranges == []

@@ -15,6 +15,7 @@ from ..cache import NotRememberedError, only_remembered
 from ..errors import VideoFeaturesError
 from ..outputs.formats import known_formats
 from ..runtimes.devices import may_have_gpu
+from ..settings.parse import names_network
 
 Items = list[CompletionItem]
 Complete = Callable[[Context, Parameter, str], Items]
@@ -60,7 +61,7 @@ def of_setting(field: dataclasses.Field[Any], features: Sequence[str]) -> Comple
         return files
     if metavar == "DIR":
         return folders
-    if field.name == "model_name" or field.metadata["names_network"]:
+    if names_network(field):
         return _one_of(lambda: _models(features))
     if field.name in VALUES:
         return _one_of(VALUES[field.name])

@@ -33,7 +33,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for key, value in map(_pair, words):
         if key in given:
-            click.echo(f"warning: {key} is given more than once; {key}={value} is used", err=True)
+            click.echo(f"Warning: {key} is given more than once; {key}={value} is used", err=True)
         given[key] = _value(key, value)
     file = given.pop(CONFIG, None)
     return {**({} if file is None else read_config(str(file))), **given}

@@ -6,7 +6,6 @@ Heavy packages are imported only when a command needs them, so that the help app
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import sys
 from itertools import chain, islice
@@ -22,9 +21,11 @@ from ..settings import RunSettings
 from ..settings.parse import check_not_empty
 from ..signals import exit_when_interrupted
 from . import completion
-from .report import explain_errors, presentable, report, report_plans, report_status
+from .report import explain_errors, report, report_plans, report_status
+from .usage import CommandLine
 from .weights import weights
 
+PROGRAM = "video-features"
 # Options can also be spelled like the settings: --output_path as well as --output-path.
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -35,8 +36,8 @@ CONTEXT = {
 DEFAULTS = {"output_path": "output", "isolate": True}
 
 
-@click.group(context_settings=CONTEXT)
-@click.version_option(__version__, prog_name="video-features")
+@click.group(cls=CommandLine, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name=PROGRAM)
 def cli() -> None:
     """Turn videos into features.
 
@@ -69,15 +70,15 @@ class FeatureGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0].startswith("-"):
+            raise SettingsError(f"the feature comes first: {ctx.command_path} {self.subcommand_metavar}")
         features = registry.split(args[0])
         try:
             return args[0], _extract_command(features), args[1:]
-        except SettingsError as error:
+        except SettingsError:
             if ctx.resilient_parsing:  # the shell completes a word
                 return None, None, []
-            raise click.UsageError(
-                f"{error}\nThe feature comes first: {ctx.command_path} {self.subcommand_metavar}"
-            ) from None
+            raise
 
 
 @cli.command(
@@ -133,24 +134,34 @@ def _extract_command(features: list[str]) -> click.Command:
                 "end_seconds, id; - is standard input.",
             ),
             *run_options,
-            click.Option(
-                ["--dry-run"],
-                is_flag=True,
-                help="Only print the length and frame rate of each video, and the rows and shape of its features.",
-            ),
-            click.Option(
-                ["--profile"],
-                is_flag=True,
-                help="Print at the end how much time was spent on decoding, preprocessing, the network and writing.",
-            ),
-            click.Option(
-                ["--log-json"], is_flag=True, help="Report everything as JSON on standard error, one object per line."
-            ),
+            *_flags(),
         ],
         help="\n\n".join(registry.summary(name) for name in features),
         epilog="Use --SETTING VALUE to apply a setting to all of these features at once." if several else None,
         context_settings=CONTEXT,
     )
+
+
+def _flags() -> list[click.Option]:
+    """What a command does and prints; not a setting, which both command lines and Python have."""
+    return [
+        click.Option(
+            ["--dry-run"],
+            is_flag=True,
+            help="Only print the length and frame rate of each video, and the rows and shape of its features.",
+        ),
+        click.Option(
+            ["--profile"],
+            is_flag=True,
+            help="Print at the end how much time was spent on decoding, preprocessing, the network and writing.",
+        ),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, help="Print warnings and failures only: no progress, no summary."
+        ),
+        click.Option(
+            ["--log-json"], is_flag=True, help="Report everything as JSON on standard error, one object per line."
+        ),
+    ]
 
 
 def _sorted_fields(cls: type[Any]) -> list[dataclasses.Field[Any]]:
@@ -190,8 +201,8 @@ def _names(setting: str) -> list[str]:
 
 
 def _run(features: list[str], given: dict[str, Any]) -> int:
-    as_json, profile = given.pop("log_json"), given.pop("profile")
-    with explain_errors(as_json=as_json):
+    as_json, profile, quiet = given.pop("log_json"), given.pop("profile"), given.pop("quiet")
+    with explain_errors(as_json=as_json, quiet=quiet):
         list_file, paths, dry_run = given.pop("file_with_video_paths"), given.pop("paths"), given.pop("dry_run")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
         if not dry_run:
@@ -206,7 +217,7 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
             return report_plans(plan(paths, features, **settings))
         from ..runs.jobs import Job
 
-        return report(Job(paths, features, settings), as_json=as_json, profile=profile)
+        return report(lambda: Job(paths, features, settings), as_json=as_json, profile=profile, quiet=quiet)
 
 
 def _listed(paths: tuple[str, ...], list_file: str | None, *, lazily: bool) -> Any:
@@ -284,12 +295,4 @@ def demo(output_path: str) -> None:
 
 def main() -> None:
     exit_when_interrupted()
-    with explain_errors():
-        try:
-            sys.exit(cli.main(prog_name="video-features", standalone_mode=False))
-        except click.ClickException as error:
-            error.show(text := io.StringIO())
-            click.echo(presentable(text.getvalue()), nl=False, err=True)
-            sys.exit(error.exit_code)
-        except click.Abort:  # click's exception for Ctrl-C
-            raise KeyboardInterrupt from None
+    cli.main(prog_name=PROGRAM)

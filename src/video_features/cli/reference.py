@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return report_plans(plan(paths, feature, **settings))
         from ..runs.jobs import Job
 
-        return report(Job(paths, feature, {"isolate": DEFAULTS["isolate"], **settings}))
+        return report(lambda: Job(paths, feature, {"isolate": DEFAULTS["isolate"], **settings}))
 
 
 def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, Any]]:
@@ -133,7 +133,7 @@ def _known(feature: str, given: dict[str, Any]) -> dict[str, Any]:
             keys = names | WITHOUT_EFFECT | {"config", "feature_type", *PATHS}
             raise SettingsError(unknown(f"key for feature_type={feature}", key, sorted(keys)))
         elif key in OF_OTHER_FEATURES:
-            click.echo(f"warning: {key} has no meaning for feature_type={feature} and is ignored", err=True)
+            click.echo(f"Warning: {key} has no meaning for feature_type={feature} and is ignored", err=True)
     return settings
 
 
@@ -144,5 +144,5 @@ def _device(device: str | None) -> str | None:
     try:
         return str(choose_device(coerce("device", device, str | None)))
     except SettingsError as error:
-        click.echo(f"warning: {error}; using the CPU instead", err=True)
+        click.echo(f"Warning: {error}; using the CPU instead", err=True)
         return "cpu"

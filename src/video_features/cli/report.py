@@ -9,16 +9,18 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import SettingsError, VideoFeaturesError, counted, kind_of, printable, redacted
-from ..features import Outcome, Prediction
+from ..errors import SettingsError, VideoFeaturesError, counted, printable, redacted
+from ..features import Outcome, Prediction, real_time
 from ..locations import shown
 from ..signals import INTERRUPTED
+from .summary import Summary
 
 if TYPE_CHECKING:
     from ..runs.jobs import Job
@@ -26,92 +28,27 @@ if TYPE_CHECKING:
     from ..runs.status import Status
 
 OK, FAILED, WRONG_USAGE = 0, 1, 2
-STATUSES = ("done", "skipped", "failed")
 
 
-class Summary:
-    """Counts the outcomes of a run.
-
-    videos: the number of videos; None if unknown
-    features: the number of features per video
-    """
-
-    def __init__(self, videos: int | None, features: int) -> None:
-        self._total = None if videos is None else videos * features
-        self._features = features
-        self._began = time.monotonic()
-        self._counts: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._examples: dict[str, str] = {}
-        self._video_seconds = 0.0
-
-    def add(self, outcome: Outcome) -> None:
-        self._counts[outcome.status] += 1
-        self._video_seconds += outcome.video_seconds / self._features
-        if outcome.status == "failed":
-            kind = kind_of(outcome.reason, outcome.location)
-            self._failures[kind] += 1
-            self._examples.setdefault(kind, outcome.location)
-
-    def finish(self) -> None:
-        """Note that the run is complete. Videos without an outcome were duplicates of other videos."""
-        self._total = sum(self._counts.values())
-
-    @property
-    def is_failed(self) -> bool:
-        return self._counts["failed"] > 0
-
-    @property
-    def has_one_outcome(self) -> bool:
-        return self._total == 1
-
-    def as_json(self) -> dict[str, Any]:
-        elapsed = time.monotonic() - self._began
-        ended = sum(self._counts.values())
-        return {
-            **{status: self._counts[status] for status in STATUSES},
-            "left": None if self._total is None else max(0, self._total - ended),
-            "elapsed_seconds": round(elapsed, 3),
-            "videos_per_second": round(ended / self._features / elapsed, 4),
-            "hours_of_video_per_hour": round(self._video_seconds / elapsed, 4),
-            "failures": dict(self._failures.most_common()),
-        }
-
-    def counts(self) -> str:
-        return ", ".join(f"{self._counts[status]} {status}" for status in STATUSES)
-
-    def left(self) -> str:
-        """How many outcomes are missing, in words."""
-        if self._total is None:
-            return "an unknown number left"
-        return f"{self.as_json()['left']} of {self._total} left"
-
-    def lines(self) -> Iterator[str]:
-        """The lines of the summary at the end: the counts, then the failures by reason."""
-        rates = self.as_json()
-        yield (
-            f"{self.counts()} in {rates['elapsed_seconds']:.1f} s: {rates['videos_per_second']:.3g} videos/s, "
-            f"{rates['hours_of_video_per_hour']:.3g} hours of video per hour"
-        )
-        for kind, count in self._failures.most_common():
-            yield printable(f"{count:8} failed: {kind} (e.g. {self._examples[kind]})")
-
-
-def report(job: Job, *, as_json: bool = False, profile: bool = False) -> int:
+def report(start: Callable[[], Job], *, as_json: bool = False, profile: bool = False, quiet: bool = False) -> int:
     """Run a job, and print each outcome as it comes and a summary. Returns the exit status: 1 if any failed, else 0.
 
+    start: makes the job
     profile: whether to print at the end how much time each activity took
+    quiet: whether to print failures only
     Predictions go to standard output, everything else to standard error.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ..engines.base import Observer
-    from ..runs.progress import Bars
+    from ..runs.progress import Progress
 
-    summary = Summary(job.total, len(job.features))
-    observer = Observer() if as_json else Bars(job.total)
-    print_one = _print_json if as_json else print_outcome
+    began = time.monotonic()
+    job = start()
+    summary = Summary(job.total, len(job.features), began, job.root)
+    observer = Observer() if as_json or quiet else Progress(job.total, began)
+    print_one = _print_json if as_json else partial(print_outcome, quiet=quiet)
     try:
         with logging_redirect_tqdm(tqdm_class=tqdm):
             for outcome in job.outcomes(observer):
@@ -124,10 +61,11 @@ def report(job: Job, *, as_json: bool = False, profile: bool = False) -> int:
         _print_summary(text, summary, as_json, "interrupted")
         return INTERRUPTED
     except VideoFeaturesError:
-        _print_summary(f"stopped: {summary.counts()}, {summary.left()}", summary, as_json, "stopped")
+        if as_json or summary.has_outcomes:
+            _print_summary(f"stopped: {summary.counts()}, {summary.left()}", summary, as_json, "stopped")
         raise
     summary.finish()
-    if as_json or not summary.has_one_outcome:
+    if as_json or not (quiet or summary.has_one_outcome):
         _print_summary("\n".join(summary.lines()), summary, as_json, "summary")
     if profile:
         _print_profile(observer.seconds, as_json)
@@ -143,17 +81,21 @@ def _print_profile(seconds: Mapping[str, float], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"event": "profile", "seconds": seconds}), err=True)
         return
+    if not seconds:
+        click.echo("no time was spent on any video", err=True)
+        return
     click.echo("time spent by all threads, which run in parallel:", err=True)
     for activity, spent in sorted(seconds.items(), key=lambda item: -item[1]):
         click.echo(f"{spent:10.2f} s  {activity}", err=True)
 
 
-def print_outcome(outcome: Outcome) -> None:
-    """Print a line for an outcome, and its predictions."""
+def print_outcome(outcome: Outcome, *, quiet: bool = False) -> None:
+    """Print a line for an outcome, and its predictions. quiet: no line unless it failed"""
     if outcome.status == "failed":
         click.secho(printable(f"failed: {outcome.feature}: {outcome.reason}"), fg="red", err=True)
         return
-    click.echo(_describe(outcome), err=True)
+    if not quiet:
+        click.echo(_describe(outcome), err=True)
     if outcome.features is not None and outcome.features.predictions is not None:
         click.echo(prediction_tables(outcome.location, outcome.feature, outcome.features.predictions))
 
@@ -226,15 +168,23 @@ def _describe(outcome: Outcome) -> str:
     previews = (path for path in outcome.files if str(path).endswith(".mp4"))
     files = [*outcome.files[:1], *previews]
     where = f" → {' and '.join(map(shown, files))}" if files else ""
-    remark = f"{outcome.elapsed_seconds:.1f} s" if outcome.status == "done" else outcome.reason
+    remark = _speed(outcome) if outcome.status == "done" else outcome.reason
     return f"{outcome.status}: {printable(outcome.location)}: {shapes}{printable(where)} ({remark})"
+
+
+def _speed(outcome: Outcome) -> str:
+    elapsed = f"{outcome.elapsed_seconds:.1f} s"
+    if not outcome.video_seconds or not outcome.elapsed_seconds:
+        return elapsed
+    return f"{elapsed}, {real_time(outcome.video_seconds, outcome.elapsed_seconds)}"
 
 
 class _Text(logging.Formatter):
     """Messages of this package and of other libraries, without the secrets of URLs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return presentable(super().format(record))
+        kind = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
+        return presentable(f"{kind}{super().format(record)}")
 
 
 class _Json(logging.Formatter):
@@ -248,12 +198,15 @@ def presentable(message: str) -> str:
 
 
 @contextmanager
-def explain_errors(*, as_json: bool = False) -> Iterator[None]:
-    """Print an error of this package as one line, and exit with the status for that error."""
+def explain_errors(*, as_json: bool = False, quiet: bool = False) -> Iterator[None]:
+    """Print an error of this package as one line, and exit with the status for that error.
+
+    quiet: whether to leave out messages that are neither errors nor warnings
+    """
     to_stderr = logging.StreamHandler()
     to_stderr.setFormatter(_Text())
     logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
-    logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
+    logging.getLogger(__package__.partition(".")[0]).setLevel(logging.WARNING if quiet else logging.INFO)
     if as_json:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_Json())
@@ -263,7 +216,7 @@ def explain_errors(*, as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except VideoFeaturesError as error:
-        message = json.dumps({"event": "error", "message": str(error)}) if as_json else presentable(f"error: {error}")
+        message = json.dumps({"event": "error", "message": str(error)}) if as_json else presentable(f"Error: {error}")
         click.secho(message, fg=None if as_json else "red", err=True)
         sys.exit(WRONG_USAGE if isinstance(error, SettingsError) else FAILED)
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,12 @@ class Observer:
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
+    def ready(self, worker: str, device: str) -> None:
+        """A worker has loaded its networks. device: in words"""
+
+    def waiting(self) -> None:
+        """Nothing has happened for a moment. Called about every LISTEN_SECONDS, so that a clock can go on."""
+
     def progress(self, worker: str, task: Task, seconds: float, length: float | None) -> None:
         """A worker has read `seconds` of a video. length: the video's length in seconds; None if unknown"""
 
@@ -34,8 +40,8 @@ class Observer:
         for activity, spent in seconds.items():
             self.seconds[activity] += spent
 
-    def ended(self) -> None:
-        """A video has ended."""
+    def ended(self, outcomes: Sequence[Outcome]) -> None:
+        """A video has ended. outcomes: one per feature"""
 
     def close(self) -> None:
         """The run is over; no events follow."""

@@ -10,7 +10,9 @@ from ..features import Outcome
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker has loaded its networks."""
+    """The worker has loaded its networks. device: in words"""
+
+    device: str
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ class WorkerPool(ABC):
                 break
             self._listen(max(0.0, min(LISTEN_SECONDS, deadline - time.monotonic())))
             self._check_workers()
+            self._observer.waiting()
             if time.monotonic() >= deadline or (self.has_room() and not had_room):
                 break
         completed, self._completed = self._completed, []

@@ -24,6 +24,7 @@ from .pool import OnWorkerLost, WorkerPool
 log = logging.getLogger(__name__)
 
 MAX_STARTS = 3  # failed attempts to start a process before the run continues without it
+REMEMBERED_MESSAGES = 100  # logged by processes; of the same message, only the first is shown
 
 
 class ProcessExecutor(WorkerPool):
@@ -71,6 +72,8 @@ class ProcessExecutor(WorkerPool):
         self._stall_limit = stall_limit
         self._threads = max(1, cores_here() // len(devices)) if len(devices) > 1 else threads
         self._processes = [WorkerProcess(device, f"{k + 1}: {device or 'default'}") for k, device in enumerate(devices)]
+        # What processes have logged lately: one line is enough if several load the same network.
+        self._logged: deque[str] = deque(maxlen=REMEMBERED_MESSAGES)
         self.keeps_order = len(devices) == 1
 
     def has_room(self) -> bool:
@@ -124,6 +127,7 @@ class ProcessExecutor(WorkerPool):
         match message:
             case Ready():
                 process.is_ready, process.reading_since, process.failed_starts = True, process.last_message_at, 0
+                self._observer.ready(process.name, message.device)
             case Progress():
                 self._observer.progress(process.name, process.suspect, message.seconds, message.length)
             case VideoRead():
@@ -131,7 +135,8 @@ class ProcessExecutor(WorkerPool):
                 self._observer.idle(process.name)
             case TimeSpent():
                 self._observer.timed(message.seconds)
-            case Logged():
+            case Logged() if message.level > logging.INFO or message.message not in self._logged:
+                self._logged.append(message.message)
                 log.log(message.level, "%s", message.message)
             case TaskDone():
                 self._complete(process.tasks.popleft(), message.outcomes)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
 from ..errors import VideoFeaturesError
-from ..runtimes.devices import Device
+from ..runtimes.devices import Device, in_words
 from ..signals import stop_when
 from ..tasks.videos import Task
 from ..tasks.work import Work
@@ -44,6 +44,7 @@ class ThreadExecutor:
     def submit(self, task: Task) -> None:
         self._work.load(self._device)  # not earlier: every video may be finished already
         if self._thread is None:
+            self._observer.ready(str(self._device), in_words(self._device))
             self._thread = threading.Thread(target=self._serve, name="reader", daemon=True)
             self._thread.start()
         self._tasks.append(task)
@@ -55,6 +56,7 @@ class ThreadExecutor:
             try:
                 message = self._messages.get(timeout=LISTEN_SECONDS if timeout is None else timeout)
             except Empty:
+                self._observer.waiting()
                 if timeout is None:
                     continue
                 return

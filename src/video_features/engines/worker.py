@@ -17,7 +17,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 from ..errors import VideoFeaturesError, with_kind
-from ..runtimes.devices import choose_device
+from ..runtimes.devices import choose_device, in_words
 from ..runtimes.timing import take_seconds
 from ..signals import unblock_signals
 from ..tasks.videos import Task
@@ -54,7 +54,8 @@ def serve(
         unblock_signals()
         try:
             work = config.work(threads)
-            work.load(choose_device(device))
+            logging.getLogger().setLevel(logging.INFO)
+            work.load(chosen := choose_device(device))
         except VideoFeaturesError as error:
             _send(connection, CannotStart(error))
             return
@@ -63,8 +64,7 @@ def serve(
             reason = f"a worker process{where} cannot start: {with_kind(error)}"
             _send(connection, CannotStart(VideoFeaturesError(reason)))
             return
-        logging.getLogger().setLevel(logging.INFO)
-        _send(connection, Ready())
+        _send(connection, Ready(in_words(chosen)))
         with suppress(Stopped):
             work_through(work, partial(_receive, connection), partial(_send, connection))
 

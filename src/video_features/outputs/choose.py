@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-
 from ..errors import OutputError, SettingsError
-from ..locations import Location
 from ..settings import RunSettings
 from .base import NoSink, Sink
 from .files import FileSink
@@ -36,17 +31,3 @@ def choose_sink(run: RunSettings, *, lists: bool = False) -> Sink:
     except OSError as error:
         raise OutputError(f"output_path={run.output_path}: cannot be written ({error.strerror})") from error
     return FileSink(run.output_path, format, overwrite=run.overwrite)
-
-
-@contextmanager
-def removed_on_failure(output_path: Location | None) -> Iterator[None]:
-    """If the block raises, remove the folders of `output_path` that were made in it, as far as they are empty."""
-    folders = [output_path, *output_path.parents] if isinstance(output_path, Path) else []
-    missing = [folder for folder in folders if not folder.exists()]
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):  # another process has written to it
-            for folder in missing:
-                folder.rmdir()
-        raise

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,15 @@ import numpy as np
 
 from ..engines.base import Observer
 from ..engines.choose import check_root, choose_executor, devices_of
-from ..errors import SettingsError
+from ..errors import SettingsError, printable
 from ..extraction import Extractor
 from ..features import Features, Outcome
-from ..locations import Location
-from ..outputs.choose import choose_sink, removed_on_failure
+from ..locations import Location, shown
+from ..outputs.choose import choose_sink
 from ..registry import resolve_settings, split
-from ..runtimes.devices import choose_device
-from ..settings import RunSettings
+from ..runtimes.devices import Device, choose_device
+from ..settings import FeatureSettings, RunSettings
+from ..settings.parse import network_name
 from ..settings.resolve import RUN_SETTINGS
 from ..tasks.bookkeeping import Bookkeeping
 from ..tasks.videos import Paths, Video, each_video, tasks, videos_of
@@ -53,7 +57,8 @@ def extract(
         `array_1` …; `{name: source}` gives other names.
     features: the name of a feature, or several names in a list or joined by commas; several features share one decoding
         of each video
-    progress: whether to show a progress bar on standard error
+    progress: whether to show the progress on standard error: one bar for all videos on a terminal or in a notebook,
+        otherwise a line every half minute
     settings: settings of the run (`device`, `devices`, `output_path`, `on_extraction`, `show_pred`, `overwrite` …, see
         docs/settings.md) and of the feature (`model_name`, `weights`, `batch_size`, `extraction_fps`, `stack_size` …).
         With several features, `clip={"model_name": "RN50"}` applies to clip only; other settings apply to all features.
@@ -61,12 +66,13 @@ def extract(
     Raises SettingsError or WeightsError at once if the settings or the weights cannot be used. A video that fails does
     not raise: its outcome gives the reason, and extraction continues with the next video.
     """
+    began = time.monotonic()
     job = Job(paths, features, settings)
     if not progress:
         return job.outcomes()
-    from .progress import Bars
+    from .progress import Progress
 
-    return job.outcomes(Bars(job.total))
+    return job.outcomes(Progress(job.total, began))
 
 
 def load(feature: str, *, device: str | None = None, show_pred: bool = False, **settings: Any) -> Extractor:
@@ -103,14 +109,23 @@ class Job:
         self._run, by_feature = resolve_settings(split(features), settings)
         self.features = list(by_feature)
         self._config = WorkerConfig(by_feature, self._run)
+        log.info("%s", _announcement(self._run, by_feature))
         devices = devices_of(self._run)  # fail at once if a device is not available
         self._check_can_retry()
         extractors = self._config.build()  # before the output folder is made: an interrupt leaves nothing until here
-        with removed_on_failure(self._run.output_path):  # if there are no weights, no empty folder is left
-            sink = choose_sink(self._run, lists=True)  # before the weights, which take longer to check
-            self.root: Location | None = sink.root
-            check_root(self._run, self.root)
-            self._bookkeeping = Bookkeeping(self._config.with_weights(extractors), sink, self._run.source_fps)
+        self._new_folders = NewFolders(self._run.output_path)
+        try:
+            self._prepare(paths, extractors, devices)
+        except BaseException:
+            self._new_folders.remove_if_empty()
+            raise
+
+    def _prepare(self, paths: Paths, extractors: list[Extractor], devices: list[Device]) -> None:
+        """Make the output folder, obtain the weights and list the videos."""
+        sink = choose_sink(self._run, lists=True)  # before the weights, which take longer to check
+        self.root: Location | None = sink.root
+        check_root(self._run, self.root)
+        self._bookkeeping = Bookkeeping(self._config.with_weights(extractors), sink, self._run.source_fps)
         _warn_without_classes(self._run, extractors)
         for extractor in self._bookkeeping.extractors:
             for device in devices:
@@ -120,6 +135,7 @@ class Job:
         self._ledger = None if self.root is None else choose_ledger(self.root)
         self._work = Work(self._bookkeeping, self._run)
         self.total: int | None = None
+        self._has_outcomes = False
         if self._run.streams_list and not self._run.retry_failed:
             self.videos: Iterable[Video] = _files_only(each_video(paths, self._run.pattern, self._run.output_path))
             return
@@ -136,8 +152,20 @@ class Job:
             self._work.load(devices[0])  # fail at once if the weights do not fit
 
     def outcomes(self, observer: Observer | None = None) -> Iterator[Outcome]:
-        """Yield the outcomes of each video as it ends. Raises WriteError once nothing can be written any more."""
-        run, observer = self._run, observer or Observer()
+        """Yield the outcomes of each video as it ends. Raises WriteError once nothing can be written any more.
+
+        An error before the first outcome, for example because no worker can load the weights, leaves no new folders.
+        """
+        try:
+            yield from self._outcomes(observer or Observer())
+        except Exception:
+            if self._ledger is not None and not self._has_outcomes:
+                self._ledger.withdraw()
+                self._new_folders.remove_if_empty()
+            raise
+
+    def _outcomes(self, observer: Observer) -> Iterator[Outcome]:
+        run = self._run
         claims = None
         if self._ledger is not None and not run.retry_failed:
             videos = None if run.streams_list else list(self.videos)
@@ -148,6 +176,7 @@ class Job:
         executor = choose_executor(self._config, self._work, observer)
         schedule = Schedule(self._bookkeeping, executor, claims, self._ledger, observer)
         for outcome in schedule.outcomes(tasks(self.videos, run)):
+            self._has_outcomes = True
             if run.on_extraction == "print" and outcome.features is not None:
                 print_features(outcome.features)
             yield outcome
@@ -173,6 +202,38 @@ class Job:
             )
         if self._run.retry_failed:
             raise SettingsError("retry_failed needs an output_path, and on_extraction=save_numpy or save_pickle")
+
+
+class NewFolders:
+    """The output folder and the folders above it that a run is about to make, so that it can remove them again.
+
+    root: where the outputs go
+    """
+
+    def __init__(self, root: Location | None) -> None:
+        folders = (root, *root.parents) if isinstance(root, Path) else ()
+        self._made = list(takewhile(_is_missing, folders))
+
+    def remove_if_empty(self) -> None:
+        """Remove those of the folders that have nothing in them."""
+        for folder in self._made:
+            with suppress(OSError):  # it has something in it, or could not be made
+                folder.rmdir()
+
+
+def _is_missing(folder: Path) -> bool:
+    try:
+        return not folder.exists()
+    except OSError:  # whoever makes it will say why
+        return False
+
+
+def _announcement(run: RunSettings, by_feature: Mapping[str, FeatureSettings]) -> str:
+    """The first line of a run: which features of which networks it extracts, and where they go."""
+    networks = {name: network_name(settings) for name, settings in by_feature.items()}
+    features = " and ".join(f"{name} ({network})" if network else name for name, network in networks.items())
+    where = f" into {shown(run.output_path)}" if run.writes_files and run.output_path is not None else ""
+    return f"Extracting {printable(features)}{printable(where)}"
 
 
 def print_features(features: Features) -> None:

@@ -124,7 +124,7 @@ class Schedule:
         """Take each deferred task once, while the executor has room. Waits if only other processes have work left."""
         if self._deferred and self._executor.is_idle() and self._claims is not None:
             if not self._has_logged_wait:
-                log.info("waiting for videos that other processes work on")
+                log.info("Waiting for videos that other processes work on")
                 self._has_logged_wait = True
             time.sleep(POLL_SECONDS)
         for _ in range(len(self._deferred)):
@@ -168,7 +168,7 @@ class Schedule:
         finally:
             if claim is not None:
                 claim.release()
-        self._observer.ended()
+        self._observer.ended(outcomes)
         yield from self._in_order(task, outcomes)
         if self._ledger is not None and any(outcome.error == WriteError.__name__ for outcome in outcomes):
             self._ledger.check_can_write()

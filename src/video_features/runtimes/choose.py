@@ -69,6 +69,11 @@ def runtime_name(placement: Placement) -> str:
     return name
 
 
+def in_words(placement: Placement) -> str:
+    """Return the runtime as people call it. Raises SettingsError as `runtime_name` does."""
+    return {"torch": "PyTorch", "compile": "torch.compile", "openvino": "OpenVINO"}[runtime_name(placement)]
+
+
 def check_bf16() -> None:
     """Raise SettingsError if the CPU would compute in bf16 only by emulating it."""
     from .openvino import capabilities

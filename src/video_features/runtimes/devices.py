@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SettingsError
+from ..errors import SettingsError, counted
 from ..signals import signals_blocked
+from .threads import cores
 
 LARGEST_DEFAULT_BATCH = 16  # rows
 # Device files of GPUs that PyTorch supports: NVIDIA's, those of its Jetson boards, AMD's, and any GPU in Windows' WSL.
@@ -49,6 +50,22 @@ def choose_device(requested: str | None) -> Device:
     if name not in available:
         raise SettingsError(f"device {requested!r} is not available on this machine; available: {', '.join(available)}")
     return available[name]
+
+
+def in_words(device: Device) -> str:
+    """Return a device as people call it: `CPU (8 cores)`, `NVIDIA H200 (cuda:0)`.
+
+    Starts to use a GPU, which takes a second, unless this process uses it already.
+    """
+    if device.type == "cpu":
+        return f"CPU ({counted(cores(), 'core')})"
+    if device.type == "mps":
+        return "Apple GPU (mps)"
+    import torch
+
+    with suppress(RuntimeError, AssertionError):  # the GPU cannot be used, which whoever uses it will say
+        return f"{torch.cuda.get_device_name(device.index)} ({device})"
+    return str(device)
 
 
 def available_devices() -> list[Device]:

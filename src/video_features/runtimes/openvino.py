@@ -120,6 +120,8 @@ class OpenVino:
 
     def _convert(self, shape: str, method: str, batch: Any, leaves: list[Array]) -> Any:
         """Convert the network for this batch, compile it, check its results and add it to the cache."""
+        sizes = " and ".join("×".join(map(str, leaf.shape)) for leaf in leaves)
+        log.info("Converting %s to OpenVINO for inputs of %s (once: the result is kept)", self._spec.model, sizes)
         if self._network is None:
             self._network = self._spec.build()
         from .conversion import FlatMethod, check, convert

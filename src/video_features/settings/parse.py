@@ -146,21 +146,17 @@ _DESCRIPTIONS: dict[Any, str] = {
 }
 
 
-def network_setting(settings: Any) -> str | None:
-    """Return the name of the setting that names a network, such as `model_name`; None if there is none.
-
-    settings: the settings, or their class
-    """
-    for field in dataclasses.fields(settings):
-        if field.name == "model_name" or field.metadata.get("names_network"):
-            return field.name
-    return None
+def names_network(field: dataclasses.Field[Any]) -> bool:
+    """Return whether the values of a setting are names of networks, such as those of `model_name`."""
+    return field.name == "model_name" or bool(field.metadata.get("names_network"))
 
 
 def network_name(settings: Any) -> str | None:
     """Return the name of the network that settings choose, or their class by default; None if there is no choice."""
-    name = network_setting(settings)
-    return None if name is None else typing.cast("str | None", getattr(settings, name))
+    for field in dataclasses.fields(settings):
+        if names_network(field):
+            return typing.cast("str | None", getattr(settings, field.name))
+    return None
 
 
 def names_of(cls: type) -> list[str]:

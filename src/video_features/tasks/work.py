@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from ..media import MediaSource, open_source
 from ..outputs.choose import choose_sink
 from ..outputs.rows import Staging
 from ..registry import family
-from ..runtimes.devices import LARGEST_DEFAULT_BATCH, Device, is_device_failure
+from ..runtimes.choose import in_words as runtime_in_words
+from ..runtimes.devices import LARGEST_DEFAULT_BATCH, Device, in_words, is_device_failure
 from ..runtimes.memory import limit_memory
 from ..runtimes.threads import set_cores
 from ..runtimes.timing import timed
@@ -26,6 +28,8 @@ from ..signals import raise_when_interrupted
 from ..weights import LocalWeights
 from .bookkeeping import Bookkeeping, failed
 from .videos import Task
+
+log = logging.getLogger(__name__)
 
 MAX_WAITING_VIDEOS = 64  # videos whose last windows wait for a full batch
 OnProgress = Callable[[float, float | None], object]  # seconds read, and the length; None if unknown
@@ -105,6 +109,9 @@ class Work:
         if not self._is_loaded:
             with timed("loading networks"):
                 for extractor in self.bookkeeping.extractors:
+                    models = ", ".join(stream.model for stream in extractor.all_streams())
+                    runtime = runtime_in_words(extractor.placement(device))
+                    log.info("Loading %s on %s with %s", models, in_words(device), runtime)
                     extractor.on(device)
             self._is_loaded = True
 

@@ -28,12 +28,13 @@ TRIES = 4
 PAUSE_SECONDS = 1.0  # before the second try; doubles with each further try
 READ_TIMEOUT_SECONDS = 60.0
 BLOCK_BYTES = 1 << 18
+LINE_EVERY_SECONDS = 30.0  # if no bar is shown
 RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
 NETWORK_ERRORS = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 def download(url: str, path: Path, *, check: Callable[[Path], object], resume: bool) -> None:
-    """Download `url` to `path`, with a progress bar on a terminal.
+    """Download `url` to `path`, with a progress bar on a terminal and else a line now and then.
 
     check: called on the complete download before it is moved to `path`; raises WeightsError for a wrong file
     resume: whether to resume a partial download of an earlier run. Only safe if `check` can detect that the partial
@@ -67,7 +68,7 @@ def _locked(path: Path) -> AbstractContextManager[Any]:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        log.info("waiting for another process that is downloading %s (lock: %s)", path, lock.lock_file)
+        log.info("Waiting for another process that is downloading %s (lock: %s)", path, lock.lock_file)
         return lock.acquire()
 
 
@@ -118,12 +119,17 @@ def _fetch_rest(url: str, part: Path) -> bool:
             offset = 0  # the server ignored the range and sends the file from the start
         length = response.headers.get("Content-Length")
         total = None if length is None else offset + int(length)
-        log.info("downloading %s%s", url, "" if total is None else f" ({total / 1e6:.1f} MB)")
+        log.info("Downloading %s%s", url, "" if total is None else f" ({total / 1e6:.1f} MB)")
         with (
             part.open("ab" if offset else "wb") as file,
             tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
+            told_at = time.monotonic()
             while block := response.read(BLOCK_BYTES):
                 file.write(block)
                 bar.update(len(block))
+                if bar.disable and time.monotonic() - told_at > LINE_EVERY_SECONDS:
+                    told_at = time.monotonic()
+                    of = "" if total is None else f" of {total / 1e6:.1f}"
+                    log.info("Downloading %s: %.1f%s MB so far", part.stem, file.tell() / 1e6, of)
         return total is None or _size(part) == total

@@ -127,6 +127,7 @@ class RayExecutor(WorkerPool):
         """Request as many workers as the cluster has room for, at least one. Ray starts each as soon as it fits."""
         if self._actor_class is None:
             self._has_connected = connect(self._ray, self._config.run.address)
+            self._observer.ready("ray", "Ray cluster")
             cpus, gpus = share_of_worker(self._config.run, self._nodes())
             options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": MAX_STARTS - 1, "max_concurrency": 2}
             self._actor_class = self._ray.remote(**options, scheduling_strategy="SPREAD")(Worker)

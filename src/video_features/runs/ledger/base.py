@@ -78,6 +78,10 @@ class Ledger(ABC):
         """Record that a run begins. Raises WriteError."""
 
     @abstractmethod
+    def withdraw(self) -> None:
+        """Remove what `begin` recorded of a run that ended before its first outcome, unless others may need it."""
+
+    @abstractmethod
     def runs(self) -> list[RunRecord]:
         """All recorded runs, latest first. Raises OutputError if there are none."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ class FileLedger(Ledger):
         self._path = root / "outcomes.jsonl"
         self._runs = root / ".video_features" / "runs"
         self._read_until = 0
+        self._begun: Path | None = None  # the file of this run, unless an earlier run was the same
 
     @cached_property
     def _lock(self) -> FileLock:
@@ -60,11 +62,23 @@ class FileLedger(Ledger):
         path = self._runs / f"{digest(text)}.json"
         try:
             self._runs.mkdir(parents=True, exist_ok=True)
+            self._begun = None if path.exists() else path
             temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
         except OSError as error:
             raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+    def withdraw(self) -> None:
+        claims = self._runs.with_name("claims")
+        with suppress(OSError):  # it cannot be removed, or others have files in a folder
+            if self._begun is None or self._path.exists() or (claims.is_dir() and any(claims.iterdir())):
+                return  # another process has outcomes, or works on a video
+            self._begun.unlink(missing_ok=True)
+            if claims.is_dir():
+                claims.rmdir()
+            self._runs.rmdir()
+            self._runs.parent.rmdir()
 
     def runs(self) -> list[RunRecord]:
         paths = sorted(self._runs.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
