@@ -38,14 +38,14 @@ def report(start: Callable[[], Job], *, as_json: bool = False, profile: bool = F
     quiet: whether to print failures only
     Predictions go to standard output, everything else to standard error.
     """
+    began = time.monotonic()
+    job = start()  # which prints the first line: the imports below take a moment
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ..engines.base import Observer
     from ..runs.progress import Progress
 
-    began = time.monotonic()
-    job = start()
     summary = Summary(job.total, len(job.features), began, job.root)
     observer = Observer() if as_json or quiet else Progress(job.total, began)
     print_one = _print_json if as_json else partial(print_outcome, quiet=quiet)
