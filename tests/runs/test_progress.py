@@ -136,8 +136,8 @@ def test_a_bar_never_goes_back_while_a_video_is_between_read_and_ended(
 @pytest.mark.parametrize(
     ("columns", "text"),
     [
-        (120, "| 0/3 videos [00:20<01:40, ×0.25 real time] {a}.mp4: 5.0 of 10.0 s"),
-        (80, "| 0/3 videos [00:20<01:40, ×0.25] {a}.mp4"),
+        (120, "| 0/3 videos [00:20<01:40, ×0.25 real time] {a}_on_the_bikes.mp4: 5.0 of 10.0 s"),
+        (80, "| 0/3 videos [00:20<01:40, ×0.25] {a}_on_…kes.mp4"),
     ],
 )
 def test_a_terminal_shows_one_bar_that_fits(
@@ -148,7 +148,7 @@ def test_a_terminal_shows_one_bar_that_fits(
     shown.waiting()
     assert file.getvalue() == "", "a run that is over at once shows no bar"
     shown.ready("cpu", "CPU (2 cores)")
-    task = Task(Video("{a}.mp4"), 0, "a")  # braces are not taken for fields of the bar
+    task = Task(Video("{a}_on_the_bikes.mp4"), 0, "a")  # braces are not taken for fields of the bar
     shown.progress("cpu", task, 0.0, 10.0)
     clock.now += 20.0
     shown.progress("cpu", task, 5.0, 10.0)
@@ -185,5 +185,5 @@ def test_a_notebook_without_ipywidgets_gets_a_bar_of_text(
 
 
 def test_a_long_name_is_shortened_in_the_middle() -> None:
-    assert progress.shortened("short.mp4") == "short.mp4"
-    assert progress.shortened("a" * 40 + "_0001.mp4") == "aaaaaaaaaaaaaaa…aaaaaa_0001.mp4"
+    assert progress.shortened("short.mp4", 9) == "short.mp4"
+    assert progress.shortened("holiday_0001.mp4", 11) == "holid…1.mp4"

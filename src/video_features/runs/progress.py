@@ -27,26 +27,38 @@ DELAY_SECONDS = 0.3  # a run that is over at once, because everything is done, s
 LINE_EVERY_SECONDS = 30.0  # without a terminal; the first line comes sooner
 FIRST_LINE_SECONDS = 10.0
 WIDE = 100  # columns in which all texts fit
-LONGEST_NAME = 32
+LONGEST_NAME, SHORTEST_NAME = 32, 8  # characters of the name of a video
 
 
 @dataclass(frozen=True)
 class State:
-    """What the bar shows. device: in words; done: 0 … 1, None if unknown; parts: the other texts"""
+    """What the bar shows: texts, of which some are empty.
+
+    device: in words
+    done: 0 … 1; None if unknown
+    name, position: of the video that is being read: its name, and the seconds that have been read
+    """
 
     device: str
     done: float | None
     videos: str
     clock: str
     speed: str
-    current: str
+    name: str
+    position: str
 
-    def text(self, *, is_wide: bool) -> str:
-        """Everything but the device and the percentage, or less where the line has no room for it."""
-        speed, current = self.speed, self.current
-        if not is_wide:
-            speed = speed.partition(" ")[0]  # ×3.9
-            current = current.rpartition(": ")[0] if self.videos else current
+    def text(self) -> str:
+        """Everything but the device and the percentage."""
+        current = f"{shortened(self.name, LONGEST_NAME)}: {self.position}" if self.name else ""
+        return self._joined(self.speed, current)
+
+    def short_text(self, columns: int) -> str:
+        """The most important of it, in so many columns if possible."""
+        speed = self.speed.partition(" ")[0]  # ×3.9
+        room = columns - len(self._joined(speed, "")) - 1
+        return self._joined(speed, shortened(self.name, max(room, SHORTEST_NAME)))
+
+    def _joined(self, speed: str, current: str) -> str:
         clock = f"[{self.clock}, {speed}]" if speed else f"[{self.clock}]"
         return " ".join(filter(None, (self.videos, clock, current)))
 
@@ -69,7 +81,7 @@ class Lines:
 
     def show(self, state: State) -> None:
         done = "" if state.done is None else f"{state.done:.0%}, "
-        print(f"{state.device}: {done}{state.text(is_wide=True)}", file=sys.stderr, flush=True)
+        print(f"{state.device}: {done}{state.text()}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         pass
@@ -91,8 +103,8 @@ class Bar:
         if self._bar is None:
             total = None if state.done is None else 1.0
             self._bar = self._kind(total=total, leave=False, dynamic_ncols=True, bar_format="{desc}")
-        columns = self._bar.ncols if isinstance(self._bar.ncols, int) else 0  # not in a notebook
-        text = state.text(is_wide=not columns or columns >= WIDE)
+        columns = self._bar.ncols if isinstance(self._bar.ncols, int) else WIDE  # unknown in a notebook
+        text = state.text() if columns >= WIDE else state.short_text(columns - len(f"{state.device}: 100%|{'':10}| "))
         # A notebook draws the bar where it finds `{bar}`; on a terminal, that would be all of the rest of the line.
         bar = "{bar}" if self._kind is not tqdm else "{bar:20}" if columns >= WIDE else "{bar:10}"
         done = "" if state.done is None else f"{{percentage:3.0f}}%|{bar}| "
@@ -201,25 +213,28 @@ class Progress(Observer):
         count = f"{self._ended}" if self._total is None else f"{self._ended}/{self._total}"
         left = ""
         if self._total is not None:
-            position = self._position - self._skipped
-            seconds_left = working / position * (self._total - self._position) if is_known and position else None
+            worked = self._position - self._skipped
+            seconds_left = working / worked * (self._total - self._position) if is_known and worked else None
             left = "<?" if seconds_left is None else f"<{tqdm.format_interval(seconds_left)}"
+        name, position = self._current_in_words()
         return State(
             device=devices_in_words(self._devices.values()) if self._devices else "Starting",
             done=None if not self._total else min(1.0, self._position / self._total),
             videos="" if self._total == 1 else f"{count} videos",
             clock=f"{tqdm.format_interval(now - self._began)}{left}",
             speed=real_time(self._video_seconds, working) if is_known else "",
-            current=self._current_in_words(),
+            name=name,
+            position=position,
         )
 
-    def _current_in_words(self) -> str:
+    def _current_in_words(self) -> tuple[str, str]:
+        """The name of the video that was read last, and how much of it was read; empty if none is being read."""
         if not self._current:
-            return ""
+            return "", ""
         name, seconds, length = list(self._current.values())[-1]
         others = f" and {len(self._current) - 1} more" if len(self._current) > 1 else ""
         of = "" if length is None else f" of {length:.1f}"
-        return f"{shortened(name)}: {seconds:.1f}{of} s{others}"
+        return name, f"{seconds:.1f}{of} s{others}"
 
 
 def devices_in_words(devices: Iterable[str]) -> str:
@@ -231,7 +246,7 @@ def devices_in_words(devices: Iterable[str]) -> str:
     return " + ".join(f"{number} × {kind}" if number > 1 else kind for kind, number in kinds.items())
 
 
-def shortened(name: str) -> str:
-    """Return a file name without its middle if it is long."""
-    half = LONGEST_NAME // 2 - 1
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+def shortened(name: str, longest: int) -> str:
+    """Return a file name, without its middle if it has more than `longest` characters."""
+    half = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
