@@ -17,6 +17,7 @@ from .errors import MediaError, OutputError, SettingsError, VideoFeaturesError, 
 if TYPE_CHECKING:
     from .extraction import Extractor
     from .features import Features, Outcome, Prediction
+    from .outputs.read import iter_features, load_features
     from .registry import list_models
     from .runs.jobs import extract, load
     from .runs.planning import Plan, plan
@@ -38,8 +39,10 @@ __all__ = [
     "VideoFeaturesError",
     "WeightsError",
     "extract",
+    "iter_features",
     "list_models",
     "load",
+    "load_features",
     "plan",
     "read_list",
     "status",
@@ -56,8 +59,10 @@ _SUBMODULES = {
     "Status": "runs.status",
     "Video": "tasks.videos",
     "extract": "runs.jobs",
+    "iter_features": "outputs.read",
     "list_models": "registry",
     "load": "runs.jobs",
+    "load_features": "outputs.read",
     "plan": "runs.planning",
     "read_list": "tasks.lists",
     "status": "runs.status",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import OutputError
+from .errors import OutputError, in_one_line
 from .locations import Location, shown
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """An array in a `.npy` file that is fetched on first access.
+
+    shape: (N, …)
+    fetch: returns the path of the file
+    """
+
+    shape: tuple[int, ...]
+    fetch: Callable[[], Path]
 
 
 class Values(Mapping[str, npt.NDArray[Any]]):
@@ -22,24 +35,61 @@ class Values(Mapping[str, npt.NDArray[Any]]):
     Raises OutputError on access if the file is missing, or was changed or replaced.
     """
 
-    def __init__(self, arrays: Mapping[str, npt.NDArray[Any] | Path]) -> None:
-        self._arrays = {key: array for key, array in arrays.items() if not isinstance(array, Path)}
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any] | Path | Deferred]) -> None:
+        self._arrays = {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
+        self._deferred = {key: array for key, array in arrays.items() if isinstance(array, Deferred)}
         self.files = {key: array.absolute() for key, array in arrays.items() if isinstance(array, Path)}
         self._versions = {key: _version(path) for key, path in self.files.items()}
         self._keys = tuple(arrays)
+        self._convert: Callable[[npt.NDArray[Any]], Any] | None = None
+
+    def converted(self, convert: Callable[[npt.NDArray[Any]], Any]) -> Values:
+        """Return the same arrays, each passed through `convert` on access.
+
+        The memory maps are then copy-on-write: data can be changed in memory, which leaves the files as they are.
+        """
+        values = copy.copy(self)
+        values._convert = convert
+        return values
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return the shape of an array, without fetching its file."""
+        return tuple(self._deferred[key].shape if key in self._deferred else self[key].shape)
 
     def __getitem__(self, key: str) -> npt.NDArray[Any]:
-        if key not in self.files:
+        array = self._array(key)
+        return array if self._convert is None else self._convert(array)
+
+    def _array(self, key: str) -> npt.NDArray[Any]:
+        if key in self._arrays:
             return self._arrays[key]
+        if key in self._deferred:
+            return self._fetched(key, self._deferred[key])
         path = self.files[key]
         hint = "leave the file unchanged while these features are in use, or extract them again"
         try:
             if _version(path) != self._versions[key]:
                 raise OutputError(f"{path}: {key} is read from this file, which was changed or replaced; {hint}")
-            view: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-            return view
+            return self._map(path)
         except OSError as error:
             raise OutputError(f"{path}: {key} cannot be read from this file ({error.strerror}); {hint}") from error
+
+    def _fetched(self, key: str, deferred: Deferred) -> npt.NDArray[Any]:
+        path = deferred.fetch()
+        try:
+            view = self._map(path)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path}: {key} cannot be read from this copy ({in_one_line(error)})") from error
+        if view.shape != deferred.shape:
+            raise OutputError(f"{key} has shape {view.shape}, recorded as {deferred.shape}; extract the features again")
+        return view
+
+    def _map(self, path: Path) -> npt.NDArray[Any]:
+        try:
+            view: npt.NDArray[Any] = np.load(path, mmap_mode="r" if self._convert is None else "c")
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path.name}: {error}") from error
+        return view
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -48,7 +98,7 @@ class Values(Mapping[str, npt.NDArray[Any]]):
         return len(self._keys)
 
     def __repr__(self) -> str:
-        return f"Values({ {**self._arrays, **self.files} })"
+        return f"Values({ {**self._arrays, **self.files, **self._deferred} })"
 
 
 def _version(path: Path) -> tuple[int, int]:
@@ -107,7 +157,7 @@ class Features:
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        lengths = {key: len(array) for key, array in self.values.items()}
+        lengths = {key: shape[0] for key, shape in self.shapes.items()}
         lengths |= {"start_seconds": len(self.start_seconds), "end_seconds": len(self.end_seconds)}
         if self.padded_frames is not None:
             lengths["padded_frames"] = len(self.padded_frames)
@@ -122,7 +172,24 @@ class Features:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the values, {key: (N, …)}."""
+        if isinstance(self.values, Values):
+            return {key: self.values.shape(key) for key in self.values}
         return {key: array.shape for key, array in self.values.items()}
+
+    @property
+    def feature(self) -> str:
+        """The name of the feature; empty if it is not known."""
+        return str(self.record.get("feature", ""))
+
+    @property
+    def model_name(self) -> str:
+        """The name of the network; empty if the feature has no choice of networks."""
+        return str(self.record.get("settings", {}).get("model_name") or "")
+
+    @property
+    def source(self) -> str:
+        """The video: its absolute path, or its URL without credentials, query and fragment; empty if not known."""
+        return str(self.record.get("source", {}).get("path", ""))
 
     @property
     def timestamps_ms(self) -> npt.NDArray[np.float64]:

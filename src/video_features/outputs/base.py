@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..features import Features, Prediction
+from ..features import Features, Prediction, Values
 from ..locations import Location
 from .layout import Extras
 from .provenance import OutputRecord, Provenance, SourceRecord
@@ -80,13 +80,21 @@ class StoredFeatures(Features):
     """Features that are read from files on first access to an array, and then kept in memory.
 
     load: reads the features; raises OutputError if the files are missing or damaged
-    record, predictions: see `Features`
+    record: see `Features`
+    predictions: see `Features`; if they are not given, `load` reads them, too
     """
 
     def __init__(
-        self, load: Callable[[], Features], record: dict[str, Any], predictions: dict[str, list[Prediction]] | None
+        self,
+        load: Callable[[], Features],
+        record: dict[str, Any],
+        *predictions: dict[str, list[Prediction]] | None,
     ) -> None:
-        vars(self).update(load=load, record=record, predictions=predictions)
+        vars(self).update(load=load, record=record, given_predictions=predictions)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process reads the files itself: what has been read may hold temporary files of this process."""
+        return {name: value for name, value in vars(self).items() if name != "_loaded"}
 
     @cached_property
     def _loaded(self) -> Features:
@@ -114,7 +122,14 @@ class StoredFeatures(Features):
         return self._loaded.padded_frames
 
     @property
+    def predictions(self) -> dict[str, list[Prediction]] | None:
+        given: tuple[dict[str, list[Prediction]] | None, ...] = vars(self)["given_predictions"]
+        return given[0] if given else self._loaded.predictions
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
+        if "shapes" not in self.record:
+            return self._loaded.shapes
         return {key: tuple(shape) for key, shape in self.record["shapes"].items()}
 
     def __len__(self) -> int:
@@ -131,8 +146,9 @@ def as_features(values: Mapping[str, Array], arrays: Mapping[str, Array], record
     Raises ValueError if a value does not have the recorded shape, KeyError if an array is missing.
     """
     for key, shape in record.shapes.items():
-        if list(values[key].shape) != shape:
-            raise ValueError(f"{key} has shape {values[key].shape}, recorded as {shape}")
+        found = values.shape(key) if isinstance(values, Values) else values[key].shape
+        if list(found) != shape:
+            raise ValueError(f"{key} has shape {found}, recorded as {shape}")
     return Features(
         values=values,
         start_seconds=arrays["timestamps_ms"] / 1000,

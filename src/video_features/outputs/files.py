@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,16 +40,16 @@ class FileSink:
         self._limits = NameLimits.of(root)
 
     def record_path(self, name: str, provenance: Provenance) -> Path:
-        return Paths(self.root, name, provenance).record
+        return Paths.of(self.root, name, provenance).record
 
     def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
-        paths = Paths(self.root, name, provenance)
+        paths = Paths.of(self.root, name, provenance)
         paths.check_length(self._format, extras, self._limits)
         try:
             found = OutputRecord.from_json(json.loads(paths.record.read_text(encoding="utf-8")))
             check_same_source(paths.record, found.source, source)
             check_same_settings(paths.record, found, provenance, source)
-            return self._load(paths, found, extras)
+            return load_outputs(paths, found, self._format, extras, mapped=found.gathered)
         except OutputError:
             if self._overwrite:
                 return None
@@ -70,7 +71,7 @@ class FileSink:
             gathered=list(gathered),
             preview_bytes=None if staging.preview is None else staging.preview.stat().st_size,
         )
-        paths = Paths(self.root, name, record.provenance)
+        paths = Paths.of(self.root, name, record.provenance)
         parts: dict[Path, Part] = {paths.array(key, self._format): path for key, path in gathered.items()}
         for key, array in arrays.items():
             parts[paths.array(key, self._format)] = partial(self._format.dump, array)
@@ -97,10 +98,10 @@ class FileSink:
         return StoredFeatures(load, features.record, features.predictions)
 
     def _load_stored(self, name: str, provenance: Provenance) -> Features:
-        paths = Paths(self.root, name, provenance)
+        paths = Paths.of(self.root, name, provenance)
         try:
             record = OutputRecord.from_json(json.loads(paths.record.read_text(encoding="utf-8")))
-            return self._load(paths, record, Extras()).features
+            return load_outputs(paths, record, self._format, Extras(), mapped=record.gathered).features
         except Exception as error:  # the files are missing or damaged in any way
             raise OutputError(f"{paths.record}: features cannot be read ({with_kind(error)})") from error
 
@@ -115,23 +116,32 @@ class FileSink:
         # Without a record, another tool may have written the arrays: keep them.
         return {paths.predictions, paths.preview} if earlier is None else set()
 
-    def _load(self, paths: Paths, record: OutputRecord, extras: Extras) -> Saved:
-        """Load the outputs that the record lists; raises an error of any type if an output is missing or incomplete."""
-        files = {key: paths.array(key, self._format) for key in record.arrays}
-        in_files = record.gathered if self._format.is_npy else []
-        values = Values({key: files[key] if key in in_files else self._read(files[key]) for key in record.shapes})
-        arrays = {key: self._read(path) for key, path in files.items() if key not in record.shapes}
-        features = as_features(values, arrays, record)
-        if extras.predictions:
-            predictions = load_predictions(paths.predictions.read_text(encoding="utf-8"))
-            features = replace(features, predictions=predictions)
-        if extras.preview and paths.preview.stat().st_size != record.preview_bytes:
-            raise ValueError("the preview is incomplete")
-        return Saved(features, (*files.values(), *paths.extras(extras), paths.record))
 
-    def _read(self, path: Path) -> Array:
-        with path.open("rb") as file:
-            return self._format.load(file)
+def load_outputs(paths: Paths, record: OutputRecord, format: Format, extras: Extras, *, mapped: Iterable[str]) -> Saved:
+    """Load the outputs that a record lists; raises an error of any type if an output is missing or incomplete.
+
+    mapped: keys of the values that are not read into memory, but mapped on access, if the files are `.npy` files
+    """
+    files = {key: paths.array(key, format) for key in record.arrays}
+    in_files = set(mapped) if format.is_npy else set()
+    values = Values({key: files[key] if key in in_files else read_array(files[key], format) for key in record.shapes})
+    arrays = {key: read_array(path, format) for key, path in files.items() if key not in record.shapes}
+    features = as_features(values, arrays, record)
+    if extras.predictions:
+        predictions = load_predictions(paths.predictions.read_text(encoding="utf-8"))
+        features = replace(features, predictions=predictions)
+    if extras.preview and paths.preview.stat().st_size != record.preview_bytes:
+        raise ValueError("the preview is incomplete")
+    return Saved(features, (*files.values(), *paths.extras(extras), paths.record))
+
+
+def read_array(path: Path, format: Format) -> Array:
+    """Read the array of a file; raises an error of any type if it is missing or damaged."""
+    with path.open("rb") as file:
+        try:
+            return format.load(file)
+        except Exception as error:
+            raise ValueError(f"{path.name}: {with_kind(error)}") from error
 
 
 class _FileStaging(Staging):

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -37,17 +36,20 @@ class Extras:
 class Paths:
     """The paths of the outputs of one feature of one video.
 
-    name: the video's name; `folder/name` puts the outputs into a subfolder
+    folder: the folder of all outputs
+    stem: the name of the video, with which the names of all outputs begin
     """
 
-    root: Path
-    name: str
-    provenance: Provenance
+    folder: Path
+    stem: str
+    feature: str
 
-    @cached_property
-    def folder(self) -> Path:
-        model = self.provenance.model_name.replace("/", "_").replace(":", "_")
-        return self.root / self.provenance.feature / model / self.name.rpartition("/")[0]
+    @classmethod
+    def of(cls, root: Path, name: str, provenance: Provenance) -> Paths:
+        """Return the paths below an output folder. name: `name`, or `folder/name` for outputs in a subfolder"""
+        model = provenance.model_name.replace("/", "_").replace(":", "_")
+        folder, _, stem = name.rpartition("/")
+        return cls(root / provenance.feature / model / folder, stem, provenance.feature)
 
     def check_length(self, format: Format, extras: Extras, limits: NameLimits) -> None:
         """Raise LongNameError if the name of a file, or its path, would be longer than the file system allows."""
@@ -87,10 +89,10 @@ class Paths:
         return {*arrays, self.predictions, self.preview}
 
     def _of_feature(self, ending: str) -> Path:
-        return self._ending(f"_{self.provenance.feature}{ending}")
+        return self._ending(f"_{self.feature}{ending}")
 
     def _ending(self, ending: str) -> Path:
-        return self.folder / f"{self.name.rpartition('/')[2]}{ending}"
+        return self.folder / f"{self.stem}{ending}"
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ..errors import OutputError, WriteError, with_kind
-from ..features import Features, Prediction
+from ..features import Deferred, Features, Prediction, Values
 from ..locations import store_of
 from ..media import Frame
 from .base import Saved, StoredFeatures, as_features
+from .download import Download
 from .files import FileSink
 from .formats import Format
 from .layout import Extras, NameLimits, Paths, load_predictions
@@ -48,7 +49,7 @@ class StoreSink:
         return None
 
     def existing(self, name: str, provenance: Provenance, source: SourceRecord, extras: Extras) -> Saved | None:
-        paths = Paths(Path(), name, provenance)
+        paths = Paths.of(Path(), name, provenance)
         paths.check_length(self._format, extras, NameLimits())
         if self._lists and paths.record.name not in self._listing(paths):
             return None
@@ -79,7 +80,7 @@ class StoreSink:
                 raise ValueError(f"{name} is incomplete")
         predictions = load_predictions(self._cat(paths.predictions).decode()) if extras.predictions else None
         files = (*(self._url(paths.folder / name) for name in record.bytes), self._url(paths.record))
-        return Saved(self._stored(paths.name, record, predictions), files)
+        return Saved(self._stored(paths, record, predictions), files)
 
     def stage(self, name: str, provenance: Provenance, extras: Extras) -> Staging:
         return _StoreStaging(self._format, name, provenance, extras)
@@ -93,24 +94,23 @@ class StoreSink:
         record = OutputRecord.from_json(json.loads(record_path.read_text(encoding="utf-8")))
         record = replace(record, bytes=sizes)
         record_path.write_text(record.as_text(), encoding="utf-8")
-        paths = Paths(Path(), name, record.provenance)
+        paths = Paths.of(Path(), name, record.provenance)
         addresses = [self._address(paths.folder / Path(path).name) for path in others]
         with self._writing(paths):
             self._remove_replaced(paths, sizes)
             self._store.put([str(path) for path in others], addresses)
             self._store.put_file(str(record_path), self._address(paths.record))
         urls = tuple(self._url(paths.folder / Path(path).name) for path in saved.files)
-        return Saved(self._stored(name, record, features.predictions), urls)
+        return Saved(self._stored(paths, record, features.predictions), urls)
 
     def stored(self, name: str, features: Features) -> Features:
         return features
 
     def _stored(
-        self, name: str, record: OutputRecord, predictions: dict[str, list[Prediction]] | None
+        self, paths: Paths, record: OutputRecord, predictions: dict[str, list[Prediction]] | None
     ) -> StoredFeatures:
-        return StoredFeatures(
-            partial(load_stored, self.root, self._format, name, record), record.as_json(), predictions
-        )
+        load = partial(load_objects, self.root, paths, record, self._format)
+        return StoredFeatures(load, record.as_json(), predictions)
 
     def _remove_replaced(self, paths: Paths, new: dict[str, int]) -> None:
         """Remove a record and its stale objects before new objects are uploaded.
@@ -187,16 +187,28 @@ class _StoreStaging(Staging):
         self._folder.cleanup()
 
 
-def load_stored(url: str, format: Format, name: str, record: OutputRecord) -> Features:
-    """Load a video's features from objects below a URL. Raises OutputError if the objects are missing or damaged."""
+def load_objects(url: str, paths: Paths, record: OutputRecord, format: Format) -> Features:
+    """Load the features that a record lists from objects below a URL.
+
+    paths: the paths of the objects, relative to the URL
+    Values in `.npy` objects are not read into memory. Each is downloaded to a temporary file on first access.
+    Raises OutputError if an object is missing or damaged.
+    """
     store, base = store_of(url, error=OutputError)
-    paths = Paths(Path(), name, record.provenance)
-    addresses = {key: f"{base}/{paths.array(key, format).as_posix()}" for key in record.arrays}
+    names = {key: paths.array(key, format) for key in record.arrays}
+    sizes = record.bytes or {}
+    deferred = {
+        key: Deferred(tuple(shape), Download(f"{url}/{names[key].as_posix()}", sizes.get(names[key].name)))
+        for key, shape in record.shapes.items()
+        if format.is_npy
+    }
+    addresses = {key: f"{base}/{path.as_posix()}" for key, path in names.items() if key not in deferred}
     try:
         with ThreadPoolExecutor(len(addresses)) as pool:  # `cat` of several paths would expand them as glob patterns
             contents = dict(zip(addresses, pool.map(store.cat_file, addresses.values()), strict=True))
         arrays = {key: format.load(io.BytesIO(content)) for key, content in contents.items()}
-        return as_features({key: arrays[key] for key in record.shapes}, arrays, record)
+        values = Values({key: deferred[key] if key in deferred else arrays[key] for key in record.shapes})
+        return as_features(values, arrays, record)
     except Exception as error:
         raise OutputError(_with_cause(f"{url}/{paths.record.as_posix()}: features cannot be read", error)) from error
 

@@ -3,7 +3,34 @@
 from __future__ import annotations
 
 import pickle
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ._base import Format
 
-FORMAT = Format(".pkl", pickle.dump, pickle.load)
+# All that the pickle of an array refers to. NumPy 2 renamed numpy.core.
+ALLOWED = {
+    *(("numpy", name) for name in ("ndarray", "dtype")),
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+    ("_codecs", "encode"),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads pickles of arrays only: any other pickle may run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"expected a pickled array, found {module}.{name}, which may run code")
+        return super().find_class(module, name)
+
+
+def load(file: IO[bytes]) -> npt.NDArray[np.generic]:
+    array: npt.NDArray[np.generic] = _ArrayUnpickler(file).load()
+    return array
+
+
+FORMAT = Format(".pkl", pickle.dump, load)
