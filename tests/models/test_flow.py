@@ -472,7 +472,7 @@ def run(tmp_path: Path, standin_file: Standin, video: Path) -> Callable[..., Out
 
 
 def files(folder: Path) -> set[str]:
-    of_runs = {folder / "outcomes.jsonl", folder / ".video_features"}
+    of_runs = {folder / "outcomes.jsonl", folder / ".video_features", folder / "configs"}
     return {path.name for path in folder.rglob("*") if path.is_file() and of_runs.isdisjoint([path, *path.parents])}
 
 

@@ -24,7 +24,11 @@ def folder(tmp_path: Path, installed_families: None) -> Path:
 
 def contents(folder: Path) -> dict[Path, bytes]:
     """Return the bytes of every output file, without the run logs."""
-    paths = (path for path in folder.glob("*/*/**/*") if path.is_file() and ".video_features" not in path.parts)
+    paths = (
+        path
+        for path in folder.glob("*/*/**/*")
+        if path.is_file() and not {".video_features", "configs"} & {*path.parts}
+    )
     return {path: path.read_bytes() for path in paths}
 
 

@@ -21,7 +21,7 @@ from video_features.errors import MediaError, in_one_line, redacted, redacted_lo
 from video_features.locations import recordable
 from video_features.media import remote
 
-SECRET = re.compile("S3CR3T|me:|me@", re.IGNORECASE)
+SECRET = re.compile(r"S3CR3T|\bme[:@]", re.IGNORECASE)
 QUERY = "X-Amz-Credential=S3CR3T%2F1&X-Amz-Signature=S3CR3T"
 SETTINGS = ["--model-name", "tf_efficientnet_lite0", "--device", "cpu", "--extraction-fps", "5"]
 

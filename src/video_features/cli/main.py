@@ -1,4 +1,4 @@
-"""The command `video-features`: extract, status, models, weights, demo.
+"""The command `video-features`: extract, config, status, models, weights, demo.
 
 Heavy packages are imported only when a command needs them, so that the help appears at once.
 """
@@ -21,6 +21,7 @@ from ..settings import RunSettings
 from ..settings.parse import check_not_empty
 from ..signals import exit_when_interrupted
 from . import completion
+from . import config as config_file
 from .report import explain_errors, report, report_plans, report_status
 from .usage import CommandLine
 from .weights import weights
@@ -67,6 +68,9 @@ class FeatureGroup(click.Group):
         is_option = incomplete.startswith("-")
         return super().shell_complete(ctx, incomplete) if is_option else completion.features(incomplete)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, config_file.with_features(args))
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -97,6 +101,7 @@ def extract() -> None:
 
     PATH is a video or audio file in any format that FFmpeg reads, a folder of images, or a URL. Several features,
     joined by commas, share one decoding of each video. Use --FEATURE.SETTING to apply a setting to one feature only.
+    --config FILE reads settings, and where the command line has none, FEATURE and PATH from a YAML file.
 
     `video-features extract FEATURE --help` lists the settings of a feature.
     """
@@ -133,6 +138,7 @@ def _extract_command(features: list[str]) -> click.Command:
                 help="Text file with more paths, one per line, or CSV with the columns path, start_seconds, "
                 "end_seconds, id; - is standard input.",
             ),
+            config_file.option(),
             *run_options,
             *_flags(),
         ],
@@ -204,12 +210,16 @@ def _run(features: list[str], given: dict[str, Any]) -> int:
     as_json, profile, quiet = given.pop("log_json"), given.pop("profile"), given.pop("quiet")
     with explain_errors(as_json=as_json, quiet=quiet):
         list_file, paths, dry_run = given.pop("file_with_video_paths"), given.pop("paths"), given.pop("dry_run")
+        file = given.pop("config")
         settings = {name.replace("__", "."): value for name, value in given.items() if value is not None}
+        if file is not None:
+            read = config_file.read(file, features).overridden(settings, paths, list_file)
+            settings, paths, list_file = read.settings, read.paths, read.list_file
         if not dry_run:
             settings = {**DEFAULTS, **settings}
-        registry.resolve_settings(features, settings)
-        paths = _listed(paths, list_file, lazily=given["engine"] == "ray")
-        if not paths and not given["retry_failed"]:
+        resolved, _ = registry.resolve_settings(features, settings)
+        paths = _listed(paths, list_file, lazily=resolved.engine == "ray")
+        if not paths and not resolved.retry_failed:
             raise SettingsError("no videos: give one or more paths, or --file-with-video-paths FILE")
         if dry_run:
             from ..runs.planning import plan
@@ -271,6 +281,7 @@ def models(feature: str | None, containing: str) -> None:
 
 
 cli.add_command(weights)
+cli.add_command(config_file.command(DEFAULTS))
 
 
 @cli.command(short_help="Extract features from a real video and show them.")

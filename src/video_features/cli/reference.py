@@ -15,6 +15,7 @@ import click
 from .. import registry
 from ..errors import SettingsError
 from ..settings import RunSettings, unknown
+from ..settings.config import FEATURE
 from ..settings.parse import coerce, names_of
 from ..signals import exit_when_interrupted
 from .dotlist import parse
@@ -81,10 +82,14 @@ def translate(words: Sequence[str]) -> tuple[str, list[str | Video], dict[str, A
     With the word `config=FILE`, the file gives the values of the keys that no word names. Raises SettingsError.
     """
     given = parse(words)
-    feature = given.pop("feature_type", None)
+    in_file = given.pop(FEATURE, None)  # of a file that `video-features config` or a run wrote
+    named = in_file if isinstance(in_file, list) else [] if in_file is None else [in_file]
+    feature = given.pop("feature_type", named[0] if len(named) == 1 else None)
     if feature is None:
         raise SettingsError(f"feature_type=… is missing; available: {', '.join(registry.names())}")
     feature = str(feature)
+    others = tuple(f"{name}." for name in named if name != feature)
+    given = {key.removeprefix(f"{feature}."): value for key, value in given.items() if not key.startswith(others)}
     paths: list[str | Video] = [*_paths("video_paths", given.pop("video_paths", None))]
     paths += _listed(given.pop("file_with_video_paths", None))
     if not paths:

@@ -23,6 +23,7 @@ from ..outputs.choose import choose_sink
 from ..registry import resolve_settings, split
 from ..runtimes.devices import Device, choose_device
 from ..settings import FeatureSettings, RunSettings
+from ..settings.config import UsedSettings
 from ..settings.parse import network_name
 from ..settings.resolve import RUN_SETTINGS
 from ..tasks.bookkeeping import Bookkeeping
@@ -176,10 +177,18 @@ class Job:
         executor = choose_executor(self._config, self._work, observer)
         schedule = Schedule(self._bookkeeping, executor, claims, self._ledger, observer)
         for outcome in schedule.outcomes(tasks(self.videos, run)):
-            self._has_outcomes = True
+            if not self._has_outcomes:
+                self._has_outcomes = True
+                self._keep_settings()
             if run.on_extraction == "print" and outcome.features is not None:
                 print_features(outcome.features)
             yield outcome
+
+    def _keep_settings(self) -> None:
+        """Write the settings of this run beside its outputs, unless it repeats a part of other runs."""
+        if self._ledger is not None and not self._run.retry_failed:
+            by_feature = {extractor.feature: extractor.settings for extractor in self._bookkeeping.extractors}
+            self._ledger.keep_settings(UsedSettings(self._run, by_feature))
 
     def _listed(self, paths: Paths) -> list[Video]:
         videos = videos_of(paths, self._run.pattern, self._run.output_path)

@@ -20,6 +20,7 @@ from ...locations import Location, recordable, shown
 from ...outputs.formats import check_format
 from ...outputs.provenance import Provenance
 from ...settings import RunSettings
+from ...settings.config import UsedSettings
 from ...settings.parse import from_mapping
 from ...tasks.videos import Video
 
@@ -80,6 +81,10 @@ class Ledger(ABC):
     @abstractmethod
     def withdraw(self) -> None:
         """Remove what `begin` recorded of a run that ended before its first outcome, unless others may need it."""
+
+    @abstractmethod
+    def keep_settings(self, used: UsedSettings) -> None:
+        """Write `configs/NAME.yaml`. The same settings give the same file, whoever writes it. Raises WriteError."""
 
     @abstractmethod
     def runs(self) -> list[RunRecord]:

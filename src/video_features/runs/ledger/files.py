@@ -3,6 +3,7 @@
 outcomes.jsonl               one line per outcome, appended by all processes
 .video_features/runs/*.json  the features, settings and videos of each run
 .video_features/claims/      which process works on which video, see `claims`
+configs/*.yaml               the settings of each run, for `--config`
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from ...errors import WriteError
 from ...outputs.layout import digest
+from ...settings.config import UsedSettings
 from .base import Ledger, RunRecord, readable_runs, unwritable
 
 PROBE_BYTES = 1 << 20  # a disk that cannot take this much counts as full
@@ -33,6 +35,7 @@ class FileLedger(Ledger):
         self._root = root
         self._path = root / "outcomes.jsonl"
         self._runs = root / ".video_features" / "runs"
+        self._configs = root / "configs"
         self._read_until = 0
         self._begun: Path | None = None  # the file of this run, unless an earlier run was the same
 
@@ -60,10 +63,17 @@ class FileLedger(Ledger):
     def begin(self, run: RunRecord) -> None:
         text = json.dumps(run.as_json())
         path = self._runs / f"{digest(text)}.json"
+        self._begun = None if path.exists() else path
+        self._write(path, text)
+
+    def keep_settings(self, used: UsedSettings) -> None:
+        if not (path := self._configs / used.name).exists():
+            self._write(path, used.as_text())
+
+    def _write(self, path: Path, text: str) -> None:
         try:
-            self._runs.mkdir(parents=True, exist_ok=True)
-            self._begun = None if path.exists() else path
-            temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 outcomes/*.jsonl             one line per outcome; each object has the lines of half a minute, or about a thousand lines
 .video_features/runs/*.json  the features, settings and videos of each run
+configs/*.yaml               the settings of each run, for `--config`
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from ...errors import OutputError, WriteError, with_kind
 from ...locations import store_of
 from ...outputs.layout import digest
+from ...settings.config import UsedSettings
 from .base import Ledger, RunRecord, readable_runs, unwritable
 
 WRITE_EVERY_SECONDS, WRITE_EVERY_LINES = 30.0, 1000
@@ -35,6 +37,7 @@ class StoreLedger(Ledger):
         self._url = url
         self._store, base = store_of(url, error=OutputError)
         self._outcomes, self._runs = f"{base}/outcomes", f"{base}/.video_features/runs"
+        self._configs = f"{base}/configs"
         self._buffer: list[dict[str, Any]] = []
         self._flushed_at = time.monotonic()
 
@@ -61,6 +64,9 @@ class StoreLedger(Ledger):
 
     def withdraw(self) -> None:
         pass  # no empty folder is left, and there are no claims that tell of other runs
+
+    def keep_settings(self, used: UsedSettings) -> None:
+        self._put(f"{self._configs}/{used.name}", used.as_text())
 
     def runs(self) -> list[RunRecord]:
         with self._reading():
