@@ -170,7 +170,7 @@ def test_features_that_are_gone_say_so(videos: list[Path], out: str) -> None:
     (outcome,) = run(videos[0], out)
     delete(f"{out}/colour/a_colour.npy")
     assert outcome.features is not None
-    with pytest.raises(OutputError, match=r"colour/a_colour\.json: features cannot be read \(FileNotFoundError"):
+    with pytest.raises(OutputError, match=r"colour/a_colour\.npy: cannot be read \(FileNotFoundError"):
         _ = outcome.features.values["colour"]
 
 

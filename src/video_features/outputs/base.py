@@ -81,16 +81,19 @@ class StoredFeatures(Features):
 
     load: reads the features; raises OutputError if the files are missing or damaged
     record: see `Features`
-    predictions: see `Features`; if they are not given, `load` reads them, too
+    predictions: see `Features`
+    reads_predictions: True if `load` reads the predictions, too
     """
 
     def __init__(
         self,
         load: Callable[[], Features],
         record: dict[str, Any],
-        *predictions: dict[str, list[Prediction]] | None,
+        predictions: dict[str, list[Prediction]] | None = None,
+        *,
+        reads_predictions: bool = False,
     ) -> None:
-        vars(self).update(load=load, record=record, given_predictions=predictions)
+        vars(self).update(load=load, record=record, known_predictions=predictions, reads_predictions=reads_predictions)
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process reads the files itself: what has been read may hold temporary files of this process."""
@@ -123,8 +126,8 @@ class StoredFeatures(Features):
 
     @property
     def predictions(self) -> dict[str, list[Prediction]] | None:
-        given: tuple[dict[str, list[Prediction]] | None, ...] = vars(self)["given_predictions"]
-        return given[0] if given else self._loaded.predictions
+        known: dict[str, list[Prediction]] | None = vars(self)["known_predictions"]
+        return self._loaded.predictions if vars(self)["reads_predictions"] else known
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

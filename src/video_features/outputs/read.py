@@ -70,8 +70,7 @@ def iter_features(folder: str | PathLike[str], feature: str | None = None, *, to
     to: see `load_features`
 
     Each `Features` knows its `source`, `feature`, `model_name`, `record` and `shapes` from the record alone. The arrays
-    are read on first access, which raises OutputError if they are damaged. Outputs without a record or with missing
-    files are left out: their videos are not finished.
+    are read on first access, which raises OutputError if they are damaged. Unfinished outputs are left out.
 
     Raises OutputError if the folder does not exist, or if there are only outputs of other features.
     """
@@ -87,7 +86,7 @@ def _each_features(folder: Folder, feature: str | None, to: str) -> Iterator[Fea
     for output in _below(folder):
         if feature in (None, output.feature):
             has_found = True
-            yield StoredFeatures(partial(_load, output, to), output.known)
+            yield StoredFeatures(partial(_load, output, to), output.known, reads_predictions=True)
         else:
             others.add(output.feature)
     if others and not has_found:
