@@ -344,7 +344,9 @@ def reference(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_outputs_of_the_reference_tool_are_read_as_far_as_they_are_known(reference: Path) -> None:
+def test_outputs_of_the_reference_tool_are_read_as_far_as_they_are_known(
+    reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = {features.feature: features for features in iter_features(reference)}
     assert {
         feature: (f.model_name, len(f), float(next(iter(f.values.values())).flat[0])) for feature, f in found.items()
@@ -363,6 +365,8 @@ def test_outputs_of_the_reference_tool_are_read_as_far_as_they_are_known(referen
     assert is_mapped(found["raft"].values["raft"])
     for name in ("my_video_resnet.npy", "my_video_fps.npy", "my_video_timestamps_ms.npy"):
         assert load_features(reference / "resnet" / "resnet50" / name).feature == "resnet"
+    monkeypatch.chdir(reference / "r21d" / "r2plus1d_18_16_kinetics")
+    assert load_features(".").model_name == load_features("my_video_r21d.npy").model_name == found["r21d"].model_name
 
 
 def test_a_moved_file_of_the_reference_tool_is_read_by_its_name(reference: Path) -> None:

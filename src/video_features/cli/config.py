@@ -124,7 +124,7 @@ def with_features(args: Sequence[str]) -> list[str]:
 
     Raises click.UsageError if the file cannot be read, or names no feature where the arguments do not, either.
     """
-    file = next(iter(_files(args)), None)
+    *_, file = (None, *_files(args))
     if file is None or (args and _may_be_features(args[0])):
         return list(args)
     try:

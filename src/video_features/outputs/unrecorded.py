@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import OutputError, with_kind
 from ..features import Features, Values
-from ..locations import shown
+from ..locations import absolute, shown
 from .folders import Folder, joined
 from .formats import Format, all_formats
 
@@ -110,5 +111,6 @@ def _split(name: str) -> tuple[str, str]:
 
 def _names(folder: Folder) -> tuple[str, str]:
     """Return the names of a folder and of the folder above."""
-    parts = str(folder.location).replace("\\", "/").rstrip("/").split("/")
+    location = folder.location
+    parts = absolute(location).parts if isinstance(location, Path) else tuple(location.split("/"))
     return parts[-1], parts[-2] if len(parts) > 1 else ""
