@@ -38,7 +38,7 @@ def test_the_package_imports_no_networks() -> None:
 
 
 # Layers that each process of a run imports, and libraries that a run over local files may not need.
-LIGHT = "media, outputs.choose, outputs.files, runtimes.devices, runtimes.memory, runtimes.threads, settings, weights"
+LIGHT = "media, outputs.choose, outputs.read, runtimes.devices, runtimes.memory, runtimes.threads, settings, weights"
 RARE = {"yaml", "tqdm", "fsspec", "aiohttp", "soxr", "safetensors", "asyncio", "ssl"}
 
 

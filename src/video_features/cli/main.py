@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 from .. import __version__, registry
 from ..errors import SettingsError
 from ..settings import RunSettings
-from ..settings.parse import check_not_empty
+from ..settings.parse import check_not_empty, own_fields_first
 from ..signals import exit_when_interrupted
 from . import completion
 from . import config as config_file
@@ -108,7 +108,7 @@ def extract() -> None:
 
 
 def _extract_command(features: list[str]) -> click.Command:
-    settings = {name: _sorted_fields(registry.family(name).Settings) for name in features}
+    settings = {name: own_fields_first(registry.family(name).Settings) for name in features}
     shared = [
         field for field in settings[features[0]] if all(_has_field(fields, field) for fields in settings.values())
     ]
@@ -168,11 +168,6 @@ def _flags() -> list[click.Option]:
             ["--log-json"], is_flag=True, help="Report everything as JSON on standard error, one object per line."
         ),
     ]
-
-
-def _sorted_fields(cls: type[Any]) -> list[dataclasses.Field[Any]]:
-    """The settings of a family: the settings that the family itself declares, then the inherited settings."""
-    return sorted(dataclasses.fields(cls), key=lambda field: field.name not in cls.__annotations__)
 
 
 def _has_field(fields: list[dataclasses.Field[Any]], wanted: dataclasses.Field[Any]) -> bool:

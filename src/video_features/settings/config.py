@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import SettingsError, in_one_line, redacted_location
 from ..locations import absolute, why_not_a_file
-from .parse import check_not_empty
+from .parse import check_not_empty, own_fields_first
 from .run import RunSettings
 
 FEATURE = "feature"
@@ -77,7 +77,7 @@ def template(classes: Mapping[str, type[Any]], defaults: Mapping[str, Any]) -> s
         lines += ["", f"# ---- settings of {name} ----"]
         if several:
             lines.append(f"{name}:")
-        for field in sorted(dataclasses.fields(cls), key=lambda field: field.name not in cls.__annotations__):
+        for field in own_fields_first(cls):
             lines += _described(field, field.default, indent="  " if several else "")
     lines += ["", "# ---- settings of the run ----"]
     for field in dataclasses.fields(RunSettings):

@@ -159,6 +159,11 @@ def network_name(settings: Any) -> str | None:
     return None
 
 
+def own_fields_first(cls: type[Any]) -> list[dataclasses.Field[Any]]:
+    """Return the settings of a family: the settings that the family itself declares, then the inherited settings."""
+    return sorted(dataclasses.fields(cls), key=lambda field: field.name not in cls.__annotations__)
+
+
 def names_of(cls: type) -> list[str]:
     """Return every name that a user can set in the settings class `cls`: the fields, and `field.part`."""
     fields = dataclasses.fields(cls)
