@@ -32,8 +32,9 @@ def read_config(file: str, where: str) -> dict[str, Any]:
     if reason := why_not_a_file(path := Path(file).expanduser()):
         raise SettingsError(f"{where}: {reason}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        root, read = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        root = loader.get_single_node()
+        read = None if root is None else loader.construct_document(root)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
         raise SettingsError(f"{where}: cannot be read ({reason})") from None
