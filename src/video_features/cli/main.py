@@ -113,7 +113,6 @@ def _extract_command(features: list[str]) -> click.Command:
         field for field in settings[features[0]] if all(_has_field(fields, field) for fields in settings.values())
     ]
     several = len(features) > 1
-    run_options = [option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name, [])]
     feature_options = [option for field in shared for option in _options(field, field.name, features, hidden=several)]
     feature_options += [
         option
@@ -139,7 +138,7 @@ def _extract_command(features: list[str]) -> click.Command:
                 "end_seconds, id; - is standard input.",
             ),
             config_file.option(),
-            *run_options,
+            *(option for field in dataclasses.fields(RunSettings) for option in _options(field, field.name, [])),
             *_flags(),
         ],
         help="\n\n".join(registry.summary(name) for name in features),
