@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 from ...errors import counted
+from ...features import Outcome
 from ...runs.jobs import extract
 from ..report import FAILED, print_outcome
 from .findings import CONFIDENT, best_of_each, most_alike
+from .picture import draw
 from .shots import shot_finder
 from .timeline import Timeline, timeline
 from .videos import PACKAGES, VIDEOS, check_packages, packaged_video
@@ -18,6 +20,18 @@ from .watch import watch
 
 MODEL = "tf_efficientnet_lite0"
 PICTURE = "demo.png"
+CLOSING = f"""
+The picture shows all of this over time, and which moments look alike:
+
+  {{picture}}
+
+Each video has a file of features, a row for each frame. For the first video:
+
+  {{features}}
+
+Next, with a video of your own:
+
+  video-features extract timm VIDEO.mp4 --model-name {MODEL} --show-pred"""
 
 
 def show(output_path: Path) -> int:
@@ -41,26 +55,13 @@ def show(output_path: Path) -> int:
         found = timeline(path, watched, shots, rows, predictions, has_labels=not video.is_animation)
         timelines.append(found)
         click.echo("\n".join(["", *describe(found)]))
-    _draw(timelines, output_path / PICTURE)
-    files = [file for outcome in outcomes for file in outcome.files if isinstance(file, Path)]
-    first = next(file for file in files if file.name.endswith("_timm.npy"))
-    click.echo(
-        f"\nThe features, in {first.parent}, {counted(len(rows), 'row')} for {path.name}, one for each frame:\n\n"
-        f"  numpy.load({str(first)!r})\n\n"
-        "Next, with a video of your own:\n\n"
-        f"  video-features extract timm VIDEO.mp4 --model-name {MODEL} --show-pred"
-    )
+    draw(timelines, output_path / PICTURE)
+    click.echo(CLOSING.format(picture=output_path / PICTURE, features=_features_file(outcomes[0])))
     return 0
 
 
-def _draw(timelines: list[Timeline], picture: Path) -> None:
-    from .picture import draw
-
-    draw(timelines, picture)
-    click.echo(
-        f"\nThe picture, {picture}, shows all of this over time: shots, motion, labels, change, sound, and which\n"
-        "moments look alike"
-    )
+def _features_file(outcome: Outcome) -> Path:
+    return next(file for file in outcome.files if isinstance(file, Path) and file.name.endswith("_timm.npy"))
 
 
 def describe(found: Timeline) -> Iterator[str]:
@@ -77,9 +78,9 @@ def describe(found: Timeline) -> Iterator[str]:
         yield f"  sound    at most {watched.loudness.max():.0f} dBFS"
     if pair := most_alike(found.alike, watched.starts, found.first_frames):
         first, second, cosine = pair
-        between = "of different shots" if cuts else "a second or more apart"
+        where = "in different shots" if cuts else "a second or more apart"
         moments = f"{watched.starts[first]:.2f} s and {watched.starts[second]:.2f} s"
-        yield f"  alike    {moments} (cosine {cosine:.2f}), of all moments {between}"
+        yield f"  alike    most at {moments}, {where} (cosine {cosine:.2f})"
 
 
 def _labels(found: Timeline) -> str:
