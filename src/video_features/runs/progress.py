@@ -106,7 +106,7 @@ class Bar:
         columns = self._bar.ncols if isinstance(self._bar.ncols, int) else WIDE  # unknown in a notebook
         text = state.text() if columns >= WIDE else state.short_text(columns - len(f"{state.device}: 100%|{'':10}| "))
         # A notebook draws the bar where it finds `{bar}`; on a terminal, that would be all of the rest of the line.
-        bar = "{bar}" if self._kind is not tqdm else "{bar:20}" if columns >= WIDE else "{bar:10}"
+        bar = "{bar:10}" if self._kind is tqdm else "{bar}"
         done = "" if state.done is None else f"{{percentage:3.0f}}%|{bar}| "
         self._bar.bar_format = f"{_literal(state.device)}: {done}{_literal(text)}"
         self._bar.n = state.done or 0.0
