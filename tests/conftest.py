@@ -21,7 +21,7 @@ from filelock import FileLock
 import standin
 from families import install
 from video_features import Extractor, load, registry
-from video_features.cli import main as cli
+from video_features.cli import extract as extract_command
 from video_features.cli.demo import packaged_video
 from video_features.extraction import Stream
 from video_features.networks import vggish
@@ -72,7 +72,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the commands read videos in this process, for speed. Tests of process isolation enable it explicitly."""
-    monkeypatch.setitem(cli.DEFAULTS, "isolate", False)
+    monkeypatch.setitem(extract_command.DEFAULTS, "isolate", False)
 
 
 @pytest.fixture(autouse=True)

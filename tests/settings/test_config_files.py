@@ -15,7 +15,8 @@ from conftest import grey_levels, write_video
 from stores import objects, s3
 from video_features import extract, registry
 from video_features.cli import config, reference
-from video_features.cli.main import DEFAULTS, cli
+from video_features.cli.extract import DEFAULTS
+from video_features.cli.main import cli
 from video_features.errors import SettingsError
 from video_features.settings import RunSettings
 from video_features.settings.config import UsedSettings, read_config

@@ -19,7 +19,7 @@ from ..settings.config import FEATURE
 from ..settings.parse import coerce, names_of
 from ..signals import exit_when_interrupted
 from .dotlist import parse
-from .main import DEFAULTS
+from .extract import DEFAULTS
 from .report import OK, explain_errors, report, report_plans
 
 if TYPE_CHECKING:
