@@ -19,7 +19,7 @@ from video_features import plan, registry
 from video_features.cli.demo import packaged_video
 from video_features.extraction import Extractor, Stream
 from video_features.extraction.pictures import PictureTransform
-from video_features.settings.parse import default_network
+from video_features.settings.parse import network_name
 from video_features.weights import Weights
 
 VIDEOS = ("bikes", "bigbuckbunny")
@@ -87,7 +87,7 @@ class FamilyFacts:
     @property
     def required(self) -> dict[str, Any]:
         """The settings without which nothing runs: the network, where the family has no default."""
-        return {self.setting_of_network: self.networks[0]} if default_network(self._family.Settings) == "" else {}
+        return {self.setting_of_network: self.networks[0]} if network_name(self._family.Settings) == "" else {}
 
     def weights(self, network: str) -> Weights:
         return self._family.published_weights(network)

@@ -26,7 +26,7 @@ from video_features.outputs.formats import find_format
 from video_features.outputs.layout import Extras
 from video_features.outputs.provenance import OutputRecord
 from video_features.outputs.store import StoreSink
-from video_features.settings.parse import default_network, names_of
+from video_features.settings.parse import names_of, network_name
 
 __all__ = ["s3"]
 
@@ -50,7 +50,7 @@ def features_of(feature: str, video: str = "/videos/a.mp4") -> Features:
     values, start = values_of(feature), np.arange(ROWS) * 0.04
     is_flow = feature in ("raft", "pwc")
     settings = registry.family(feature).Settings
-    model = default_network(settings) if "model_name" in names_of(settings) else None
+    model = network_name(settings) if "model_name" in names_of(settings) else None
     record = {
         "feature": feature,
         "settings": {"extraction_fps": None, **({} if model is None else {"model_name": model or "any"})},
