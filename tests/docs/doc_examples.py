@@ -131,7 +131,15 @@ def here(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def parse(words: list[str]) -> None:
-    """Parse a command of the command line. Raises click.UsageError or SettingsError."""
+    """Parse a command of the command line. Raises click.UsageError or SettingsError.
+
+    Writes a file of settings that the command names below the current folder, because it is read at once.
+    """
+    for before, word in pairwise(words):
+        if before == "--config":
+            _write(Path(word), "feature: resnet\npaths: a.mp4\n")
+        elif word.startswith("config="):
+            _write(Path(word.removeprefix("config=")), "feature_type: resnet\nvideo_paths: a.mp4\n")
     if words[0] == "main.py":
         if words[1:]:
             reference.translate(words[1:])
@@ -140,6 +148,11 @@ def parse(words: list[str]) -> None:
         patch.setattr(click.Command, "invoke", lambda command, context: None)
         # Not the command's own `main`, which ends the process with its errors.
         click.Group.main(cli.cli, words[1:], prog_name="video-features", standalone_mode=False)
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 def parse_all(page: str) -> None:
