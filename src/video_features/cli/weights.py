@@ -14,7 +14,7 @@ import click
 
 from .. import registry
 from ..errors import VideoFeaturesError
-from ..settings.parse import network_name
+from ..settings.parse import network_name, network_setting
 from ..signals import raise_when_interrupted
 from ..weights import Weights
 from ..weights.obtain import fetch, fetch_command, find, is_digest_published, verify
@@ -98,7 +98,7 @@ def weights_fetch(feature: str, model_name: str | None) -> None:
         default = network_name(family.Settings)
         wanted = [model_name] if model_name else family.list_models() if default is None else [default]
         for name in wanted:
-            command = fetch_command(feature, None if default is None and not model_name else name)
+            command = _fetch_command(feature, name)
             fetched = fetch(family.published_weights(name), model=f"{feature} {name}", command=command)
             click.echo(f"{name}  {fetched.path}  sha256 {fetched.sha256}")
 
@@ -120,7 +120,7 @@ def weights_verify(feature: str | None, model_name: str | None) -> None:
                 continue
             seen.add(path)
             try:
-                digest = verify(path, record, reread=True)
+                digest = verify(path, record, reread=True, command=_fetch_command(name, model))
                 result = "as published" if is_digest_published(path, record) else "no published digest to compare with"
                 click.echo(f"{name} {model}  {path}  sha256 {digest}  {result}")
             except VideoFeaturesError as error:
@@ -128,9 +128,14 @@ def weights_verify(feature: str | None, model_name: str | None) -> None:
                 click.secho(f"{name} {model}  {error}", fg="red", err=True)
         if not seen:
             wanted = " ".join(name for name in (feature, model_name) if name) or "any feature"
-            hint = f"download them with `video-features weights fetch {feature or 'FEATURE'}`"
-            click.echo(f"no weights of {wanted} are on this machine; {hint}", err=True)
+            command = fetch_command(feature or "FEATURE", model_name)
+            click.echo(f"no weights of {wanted} are on this machine; download them with `{command}`", err=True)
     sys.exit(1 if damaged or (feature and not seen) else 0)
+
+
+def _fetch_command(feature: str, model: str) -> str:
+    has_choice = network_setting(registry.family(feature).Settings) is not None
+    return fetch_command(feature, model if has_choice else None)
 
 
 def _published(feature: str | None, model_name: str | None) -> Iterator[tuple[str, str, Weights]]:
