@@ -189,7 +189,7 @@ class Features:
     @property
     def source(self) -> str:
         """The video: its absolute path, or its URL without credentials, query and fragment; empty if not known."""
-        return str(self.record.get("source", {}).get("path", ""))
+        return shown(str(self.record.get("source", {}).get("path", "")))  # earlier versions recorded credentials
 
     @property
     def timestamps_ms(self) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import OutputError, SettingsError, VideoFeaturesError, with_kind
 from ..features import Features, Values
-from ..locations import EMPTY_PATH, Location, location_of, shown, why_missing
+from ..locations import EMPTY_PATH, Location, explained, location_of, shown, why_missing
 from ..settings import unknown
 from .base import StoredFeatures
 from .folders import Folder, LocalFolder, StoreFolder, joined
@@ -198,7 +198,8 @@ def _record(folder: Folder, name: str) -> tuple[str, OutputRecord] | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None  # replaced at this moment, or any other JSON file
     except Exception as error:  # each store raises its own types
-        raise OutputError(f"{shown(joined(folder.location, name))}: cannot be read ({with_kind(error)})") from error
+        where = joined(folder.location, name)
+        raise OutputError(f"{shown(where)}: cannot be read ({explained(error, str(where))})") from error
     ending = f"_{record.provenance.feature}{RECORD_SUFFIX}"
     return (name.removesuffix(ending), record) if name.endswith(ending) and record.shapes else None
 
