@@ -160,6 +160,8 @@ def parse_all(page: str) -> None:
     for words in (words for _, block in blocks(page, "sh") for words in commands(block)):
         parse(words)
     for words in inline_commands(page):
+        if words[1:3] == ["extract", "--config"]:  # the features are in the file, which the page only names
+            continue
         with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):
             parse(words)
 
