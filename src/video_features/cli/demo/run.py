@@ -44,6 +44,7 @@ def show(output_path: Path) -> int:
     timelines = []
     paths = [packaged_video(video.name) for video in VIDEOS]
     outcomes = list(extract(paths, "timm", model_name=MODEL, show_pred=True, output_path=output_path, progress=True))
+    click.echo("Looking for shots", err=True)
     find_shots = shot_finder()
     for video, path, outcome in zip(VIDEOS, paths, outcomes, strict=True):
         if outcome.features is None or outcome.features.predictions is None:
