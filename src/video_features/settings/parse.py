@@ -151,12 +151,15 @@ def names_network(field: dataclasses.Field[Any]) -> bool:
     return field.name == "model_name" or bool(field.metadata.get("names_network"))
 
 
+def network_setting(settings: Any) -> str | None:
+    """Return the name of the setting that names a network; None if there is none. settings: or their class"""
+    return next((field.name for field in dataclasses.fields(settings) if names_network(field)), None)
+
+
 def network_name(settings: Any) -> str | None:
     """Return the name of the network that settings choose, or their class by default; None if there is no choice."""
-    for field in dataclasses.fields(settings):
-        if names_network(field):
-            return typing.cast("str | None", getattr(settings, field.name))
-    return None
+    name = network_setting(settings)
+    return None if name is None else typing.cast("str | None", getattr(settings, name))
 
 
 def own_fields_first(cls: type[Any]) -> list[dataclasses.Field[Any]]:
