@@ -25,7 +25,7 @@ The picture shows all of this over time, and which moments look alike:
 
   {{picture}}
 
-Each video has a file of features, a row for each frame. For the first video:
+Each video has a file of features, a row for each frame. In Python, video_features.load_features reads it:
 
   {{features}}
 
