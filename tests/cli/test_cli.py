@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,18 +207,16 @@ def test_ctrl_c_says_what_is_left_with_status_130(monkeypatch: pytest.MonkeyPatc
     assert not [path for path in (tmp_path / "out" / "timm").rglob("*") if path.is_file()]
 
 
-@pytest.mark.processes
-def test_the_reference_command_line_writes_the_same_files(video: Path, tmp_path: Path) -> None:
+def test_the_reference_command_line_writes_the_same_files(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = write_video(tmp_path / "with space.mp4", grey_levels(4))
     words = ["feature_type=timm", "model_name=tf_efficientnet_lite0", "extraction_fps=null", "batch_size=3"]
     words += ["on_extraction=save_numpy", "tmp_path=./t", "device=cuda:99"]
-    run = subprocess.run(
-        [sys.executable, MAIN, *words, f"video_paths=[{video}, {other}]", f"output_path={tmp_path / 'theirs'}"],
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "Warning: device 'cuda:99' is not available" in run.stderr and "using the CPU instead" in run.stderr
+    words += [f"video_paths=[{video}, {other}]", f"output_path={tmp_path / 'theirs'}", "isolate=false"]
+    assert reference_cli.main(words) == 0
+    stderr = capsys.readouterr().err
+    assert "Warning: device 'cuda:99' is not available" in stderr and "using the CPU instead" in stderr
     invoke("extract", "timm", video, other, "--model-name", "tf_efficientnet_lite0", "--output-path", tmp_path / "ours")
     theirs = saved(tmp_path / "theirs" / "timm" / "tf_efficientnet_lite0")
     assert set(theirs) == set(saved(tmp_path / "ours")) and "with space_timm.npy" in theirs
