@@ -124,6 +124,7 @@ def test_a_configuration_file_that_cannot_be_used_is_explained(
         translate(words)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
 def test_a_configuration_that_is_no_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, kind in ((tmp_path / "pipe", "a named pipe"), (tmp_path, "a folder"), ("/dev/null", "a device")):

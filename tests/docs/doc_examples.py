@@ -152,7 +152,7 @@ def parse(words: list[str]) -> None:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
 
 
 def parse_all(page: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -67,7 +68,7 @@ def with_other_parameters(path: Path) -> Path:
 
 def other_encoder() -> Any:
     """Return an encoder whose packets are muxed into another file."""
-    container = av.open("/dev/null", "w", format="mp4")
+    container = av.open(os.devnull, "w", format="mp4")
     return container.add_stream("libx264", rate=25)
 
 

@@ -56,7 +56,11 @@ def test_a_template_has_every_setting_with_its_default(features: str, tmp_path: 
 def test_a_template_is_written_once(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     first = run("config", "r21d", "--output", file)
-    assert first.exit_code == 0 and "extract --config" in first.stderr and file.read_text().startswith("# Settings of")
+    assert (
+        first.exit_code == 0
+        and "extract --config" in first.stderr
+        and file.read_text(encoding="utf-8").startswith("# Settings of")
+    )
     again = run("config", "r21d", "--output", file)
     assert again.exit_code != 0 and f"{file}: exists already; remove it, or give another --output" in again.stderr
     assert "unknown feature 'r21': did you mean r21d?" in run("config", "r21").stderr
@@ -134,10 +138,10 @@ def test_what_a_run_used_gives_the_same_run(video: Path, tmp_path: Path, monkeyp
     assert outcome(run("extract", "colour", video, *shared, "--extraction-fps", 5)) == "done"
     (file,) = Path("out", "configs").iterdir()
     assert re.fullmatch(r"colour-[0-9a-f]{8}\.yaml", file.name)
-    kept = yaml.safe_load(file.read_text())
+    kept = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert kept["feature"] == ["colour"] and kept["colour"]["extraction_fps"] == 5
     assert kept["output_path"] == str(tmp_path / "out") and "device" not in kept
-    assert socket.gethostname() not in file.read_text()
+    assert socket.gethostname() not in file.read_text(encoding="utf-8")
     before = file.read_bytes(), file.stat().st_mtime_ns
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -148,7 +152,7 @@ def test_what_a_run_used_gives_the_same_run(video: Path, tmp_path: Path, monkeyp
     assert not list(elsewhere.iterdir()) and (file.read_bytes(), file.stat().st_mtime_ns) == before
     assert reference.main([f"config={file}", f"video_paths={video}"]) == 0, "main.py reads it, too"
     # Another setting is another file, and paths may be in the file, too.
-    more = written(elsewhere / "run.yaml", f"{file.read_text()}paths: [{video}]\ndevice: cpu\n")
+    more = written(elsewhere / "run.yaml", f"{file.read_text(encoding='utf-8')}paths: [{video}]\ndevice: cpu\n")
     assert outcome(run("extract", "--config", more, "--output-path", "other", "--extraction-fps", 10)) == "done"
     assert len(list(Path("other", "configs").iterdir())) == 1
 
