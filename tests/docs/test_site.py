@@ -21,6 +21,7 @@ from family_pages import page  # noqa: E402
 from generated import generated  # noqa: E402
 
 from video_features.extraction.pictures import PictureTransform  # noqa: E402
+from video_features.models import r21d  # noqa: E402
 
 __all__ = ["here", "no_networks", "videos"]
 
@@ -105,6 +106,12 @@ def test_a_family_without_a_card_has_a_page(monkeypatch: pytest.MonkeyPatch) -> 
     assert registry.card("s3d") is None
     text = page(FamilyFacts("s3d"))
     assert "# `s3d`: S3D" in text and "## Settings" in text and "## Papers" not in text
+
+
+@pytest.mark.slow
+def test_the_page_of_r21d_states_the_numbers_of_its_code() -> None:
+    shown = [", ".join(f"{value:.6g}" for value in values.ravel()) for values in (r21d.MEAN, r21d.STD)]
+    assert f"subtract the mean ({shown[0]}) and divide by the standard deviation ({shown[1]})" in page_of("r21d")
 
 
 def test_a_transform_in_words() -> None:

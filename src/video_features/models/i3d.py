@@ -169,7 +169,10 @@ def flow_stream(settings: Settings, own_weights: Mapping[str, Path], labels: Seq
 
 
 def preprocess_rgb(rgb: RGB) -> Floats:
-    """Resize the smaller side to 256 and crop the centre: uint8 (H, W, 3) → float32 (3, 224, 224) in −1 … 1."""
+    """Resize the smaller side to 256 (PIL's bilinear) and crop the centre.
+
+    uint8 (H, W, 3) → float32 (3, 224, 224) in −1 … 1
+    """
     levels = centre_crop(channels_first(RESIZE(rgb)), CROP_SIZE)
     return scale_to_signed_unit(levels.astype(np.float32, order="C"))
 

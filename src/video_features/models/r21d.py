@@ -109,9 +109,10 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
 
 def preprocess(rgb: RGB) -> npt.NDArray[np.float32]:
-    """Resize to 128×171, ignoring the aspect ratio, crop the centre and normalise.
+    """Resize to 128×171 (bilinear, no antialiasing), ignoring the aspect ratio, and crop the centre.
 
-    uint8 (H, W, 3) → float32 (3, 112, 112)
+    Scale to 0 … 1, subtract the mean (0.43216, 0.394666, 0.37645) and divide by the standard deviation
+    (0.22803, 0.22145, 0.216989). uint8 (H, W, 3) → float32 (3, 112, 112)
     """
     cropped = resize_bilinear(channels_first(rgb), (128, 171), crop=(112, 112))  # starts at row 8, column 30
     cropped /= 255

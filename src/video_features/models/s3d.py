@@ -91,7 +91,7 @@ def build(settings: Settings, *, predict: bool) -> Extractor:
 
 
 def preprocess(rgb: RGB) -> npt.NDArray[np.float32]:
-    """Resize the smaller side to 224 and crop the centre, without mean or standard deviation.
+    """Resize the smaller side to 224 (bilinear, no antialiasing) and crop the centre; no mean or standard deviation.
 
     uint8 (H, W, 3) → float32 (3, 224, 224) in 0 … 1
     """
