@@ -16,7 +16,7 @@ PYTHONS = nox.project.python_versions(PROJECT)  # of the classifiers
 EXTRAS = ".[demo,dev]"
 QUICK = ("-m", "not processes and not slow")
 
-nox.needs_version = ">=2024.4.15"
+nox.needs_version = ">=2025.2.9"  # the first with project.python_versions that was tried
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", f"tests-{PYTHONS[-1]}", "build"]
 nox.options.reuse_venv = "yes"
