@@ -20,9 +20,12 @@ from video_features.cli.demo import run as demo
 from video_features.cli.demo.findings import confident_labels, most_alike, similarity
 from video_features.cli.demo.motion import motion_in
 from video_features.cli.demo.panel import pairs_by_distance
+from video_features.cli.demo.picture import draw
+from video_features.cli.demo.timeline import Tile, Timeline
 from video_features.cli.demo.videos import DemoVideo
 from video_features.cli.demo.watch import watch
 from video_features.cli.main import cli
+from video_features.errors import WriteError
 from video_features.features import Class, Prediction
 
 
@@ -127,6 +130,15 @@ def test_missing_packages_are_named_in_one_line(tmp_path: Path, monkeypatch: pyt
     assert run.exit_code == 1 and not (tmp_path / "out").exists()
     assert "the demo needs no-such-package, nor-this-one: pip install 'video_features[demo]'" in run.stderr
     assert run.stdout == "" and len(run.stderr.splitlines()) == 1
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    watched = watch(write_video(tmp_path / "grey.mp4", grey_levels(5)))
+    tile = Tile(0.0, watched.end_seconds, 0, np.zeros((2, 4, 4), np.float32))
+    found = Timeline("grey.mp4", watched, [0], [tile], None, [], np.ones((5, 5)))
+    (tmp_path / "demo.png").mkdir()
+    with pytest.raises(WriteError, match=r"demo\.png: the picture cannot be written \(Is a directory\)|\(Permission"):
+        draw([found], tmp_path / "demo.png")
 
 
 @pytest.mark.processes

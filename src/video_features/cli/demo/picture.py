@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...errors import WriteError
 from .page import WIDTH, Page
 from .panel import GUTTER, Panel, Tracks
 from .timeline import Timeline
@@ -13,7 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM, BETWEEN, GAP = 14 + GUTTER, 20, 14, 4, 14, 24
 
 
 def draw(videos: Sequence[Timeline], path: Path) -> None:
-    """Draw the videos and save the picture as PNG, 1600 pixels wide."""
+    """Draw the videos and save the picture as PNG, 1600 pixels wide. Raises WriteError if it cannot be written."""
     per_second = (WIDTH - LEFT - RIGHT) / max(video.watched.end_seconds for video in videos)
     rows = [[Panel(video, per_second) for video in row] for row in _rows(videos, per_second)]
     tracks = [_tracks(row) for row in rows]
@@ -25,8 +26,11 @@ def draw(videos: Sequence[Timeline], path: Path) -> None:
             panel.draw(page, x, y, shown, names_tracks=panel is row[0])
             x += panel.width + GAP
         y += shown.height + BETWEEN
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page.figure.savefig(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        page.figure.savefig(path)
+    except OSError as error:
+        raise WriteError(f"{path}: the picture cannot be written ({error.strerror or error})") from error
 
 
 def _rows(videos: Sequence[Timeline], per_second: float) -> list[list[Timeline]]:
