@@ -98,10 +98,11 @@ def test_predictions_are_a_table_with_times(bikes: Path, tmp_path: Path) -> None
         (["extract", "resnet", "a.mp4", "--extraction-fps", "1", "--extraction-total", "2"], "mutually exclusive"),
         (
             ["extract", "resnet", "a.mp4", "--on-extraction", "save"],
-            "unknown on_extraction 'save': available: print, ",
+            "unknown on_extraction 'save': did you mean save_numpy or save_pickle?",
         ),
         (["extract", "resnet", "a.mp4", "--device", "cuda:99"], "device 'cuda:99' is not available on this machine"),
         (["extract", "resnet", "a.mp4", "--extraction-fsp", "1"], "--extraction-fps"),
+        (["extract", "resnet", "a.mp4", "--fps", "1"], "did you mean --extraction-fps or --source-fps?"),
         (["extract", "resnet,clip", "a.mp4", "--resnet.pred-texts", "x"], "unknown option '--resnet.pred-texts': "),
         (["extract", "--output-path", "out", "resnet", "a.mp4"], "the feature comes first: "),
         (["extract", ",", "a.mp4"], "unknown feature ''"),

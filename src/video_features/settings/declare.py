@@ -247,10 +247,11 @@ def check_tail(tail: str) -> None:
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:
     """Return the error message for an unknown name, with the closest known names as suggestions."""
-    names = list(known)
+    names, folded = list(known), str(given).casefold()
     by_folded = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(str(given).casefold(), by_folded, n=3, cutoff=0.6)
-    if close:
+    word = folded.strip("-")
+    with_word = [name for name in by_folded if word and word in re.split(r"[-_.]", name)]  # --extraction-fps for --fps
+    if close := with_word[:3] or difflib.get_close_matches(folded, by_folded, n=3, cutoff=0.6):
         hint = f"did you mean {' or '.join(by_folded[name] for name in close)}?"
     elif len(names) <= 12:
         hint = f"available: {', '.join(names)}"
