@@ -90,7 +90,7 @@ def _each_features(folder: Folder, feature: str | None, to: str) -> Iterator[Fea
         else:
             others.add(output.feature)
     if others and not has_found:
-        raise OutputError(f"{shown(folder.location)}: {unknown('feature', feature, sorted(others))}")
+        raise OutputError(f"{shown(folder.location)}: no outputs of {feature!r}, only of {', '.join(sorted(others))}")
 
 
 @dataclass(frozen=True)
