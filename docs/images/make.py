@@ -7,6 +7,8 @@ Needs the extra `demo`: pip install 'video_features[demo]'.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -33,11 +35,13 @@ def in_256_colours(picture: Image.Image) -> Image.Image:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        status = show(Path(folder))
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):  # the paths are temporary
+            status = show(Path(folder))
         if status == 0:
             with Image.open(Path(folder) / "demo.png") as picture:
                 small = picture.convert("RGB").resize((WIDTH, round(picture.height * WIDTH / picture.width)))
             in_256_colours(small).save(IMAGES / "demo.png", optimize=True)
+            print(IMAGES / "demo.png")
     return status
 
 
