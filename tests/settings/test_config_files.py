@@ -99,6 +99,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("feature: r21\n", "unknown feature 'r21': did you mean r21d?"),
         ("batch_size: 1\n", "names no feature; write feature: NAME in the file"),
         ("feature: r21d\nfeature: clip\n", "feature is given more than once"),
+        ("feature: r21d\nr21d: {step_size: 1, step_size: 2}\n", "r21d.step_size is given more than once"),
+        ("feature: r21d\nr21d: &all {step_size: *all}\n", "a value is nested too deeply, or contains itself"),
         ("[", "not a YAML file"),
         ("feature: r21d\nstack_size: many\n", "stack_size must be a whole number, got 'many'"),
     ],
@@ -108,6 +110,12 @@ def test_mistakes_in_a_file_are_explained(text: str, message: str, tmp_path: Pat
     assert found.exit_code == 2 and message in " ".join(found.stderr.split())
     missing = run("extract", f"--config={tmp_path / 'none.yaml'}", "a.mp4")
     assert missing.exit_code == 2 and "none.yaml: no such file" in " ".join(missing.stderr.split())
+
+
+def test_a_file_that_powershell_has_written_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("feature: r21d\noutput_path: é\n", encoding="utf-16")
+    assert read_config(str(file), "file") == {"feature": "r21d", "output_path": "é"}
 
 
 @pytest.mark.parametrize("feature", registry.names())

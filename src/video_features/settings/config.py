@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import hashlib
 import json
@@ -32,24 +33,43 @@ def read_config(file: str, where: str) -> dict[str, Any]:
     if reason := why_not_a_file(path := Path(file).expanduser()):
         raise SettingsError(f"{where}: {reason}")
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        loader = yaml.SafeLoader(_decoded(path.read_bytes()))
         root = loader.get_single_node()
+        repeated = None if root is None else next(_repeated(root), None)
         read = None if root is None else loader.construct_document(root)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
         raise SettingsError(f"{where}: cannot be read ({reason})") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise SettingsError(f"{where}: not a YAML file ({in_one_line(error)})") from None
+    except RecursionError:
+        raise SettingsError(f"{where}: a value is nested too deeply, or contains itself") from None
     if read is None:
         return {}
-    if not isinstance(read, dict) or not isinstance(root, yaml.MappingNode):
+    if not isinstance(read, dict):
         raise SettingsError(f"{where}: expected lines of key: value, found {in_one_line(ValueError(read))[:60]!r}")
-    keys = [str(key.value) for key, _ in root.value]
-    if repeated := [key for index, key in enumerate(keys) if key in keys[:index]]:
-        raise SettingsError(f"{where}: {repeated[0]} is given more than once")
+    if repeated is not None:
+        raise SettingsError(f"{where}: {repeated} is given more than once")
     if read.pop("config", None) is not None:
         raise SettingsError(f"{where}: a file that names another config is not supported")
     return dict(_flattened(read, where))
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 as PowerShell's `>` writes it."""
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+
+
+def _repeated(node: Any, name: str = "") -> Iterator[str]:
+    """Yield the names that a mapping, or a mapping in it, has more than once: YAML itself would take the last value."""
+    seen = set[str]()
+    for key, value in node.value if node.id == "mapping" else ():
+        inner = f"{name}{key.value}"
+        if inner in seen:
+            yield inner
+        seen.add(inner)
+        yield from _repeated(value, f"{inner}.")
 
 
 def _flattened(read: dict[Any, Any], where: str) -> Iterator[tuple[str, Any]]:
