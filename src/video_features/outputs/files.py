@@ -51,11 +51,12 @@ class FileSink:
             check_same_settings(paths.record, found, provenance, source)
             return load_outputs(paths, found, self._format, extras, mapped=found.gathered)
         except OutputError:
-            if self._overwrite:
-                return None
-            raise
+            if not self._overwrite:
+                raise
         except Exception:  # the files are missing or damaged in any way: extract again
-            return None
+            pass
+        paths.check_unshared(Path.is_file)
+        return None
 
     def stage(self, name: str, provenance: Provenance, extras: Extras) -> Staging:
         path = self.record_path(name, provenance)
@@ -72,6 +73,7 @@ class FileSink:
             preview_bytes=None if staging.preview is None else staging.preview.stat().st_size,
         )
         paths = Paths.of(self.root, name, record.provenance)
+        paths.check_unshared(Path.is_file)  # another process may have written them meanwhile
         parts: dict[Path, Part] = {paths.array(key, self._format): path for key, path in gathered.items()}
         for key, array in arrays.items():
             parts[paths.array(key, self._format)] = partial(self._format.dump, array)

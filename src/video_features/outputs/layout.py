@@ -10,11 +10,11 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ..errors import LongNameError
+from ..errors import LongNameError, OutputError
 from ..features import Class, Prediction
 from .formats import RECORD_SUFFIX, Format, all_formats
 from .provenance import Provenance
@@ -50,6 +50,15 @@ class Paths:
         model = provenance.model_name.replace("/", "_").replace(":", "_")
         folder, _, stem = name.rpartition("/")
         return cls(root / provenance.feature / model / folder, stem, provenance.feature)
+
+    def check_unshared(self, exists: Callable[[Path], bool]) -> None:
+        """Raise OutputError if another video has outputs of which one would have the same name. See `names_sharing`."""
+        for stem in names_sharing(self.stem):
+            if exists(record := replace(self, stem=stem).record):
+                raise OutputError(
+                    f"one of its outputs would have the same name as one of the outputs of {record}: give the video an "
+                    "id (a CSV with the columns path and id), or use a separate output_path"
+                )
 
     def check_length(self, format: Format, extras: Extras, limits: NameLimits) -> None:
         """Raise LongNameError if the name of a file, or its path, would be longer than the file system allows."""
@@ -93,6 +102,14 @@ class Paths:
 
     def _ending(self, ending: str) -> Path:
         return self.folder / f"{self.stem}{ending}"
+
+
+def names_sharing(name: str) -> list[str]:
+    """Return the names of videos that would share a file with the outputs of a video.
+
+    `v_end_timestamps_ms.npy` holds the end times of the video `v`, and the start times of the video `v_end`.
+    """
+    return [f"{name}_end", *([name.removesuffix("_end")] if name.endswith("_end") else [])]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class StoreSink:
         paths = Paths.of(Path(), name, provenance)
         paths.check_length(self._format, extras, NameLimits())
         if self._lists and paths.record.name not in self._listing(paths):
+            paths.check_unshared(lambda record: record.name in self._listing(paths))
             return None
         try:
             content = json.loads(self._cat(paths.record))

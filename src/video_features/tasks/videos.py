@@ -23,6 +23,7 @@ from ..locations import (
     shown,
 )
 from ..media import Identity, Source, identify
+from ..outputs.layout import names_sharing
 from ..settings import RunSettings
 from ..timeline.segments import Segment, segment_of
 
@@ -98,6 +99,10 @@ class Video:
         """The key as records keep it: without the secrets of a URL."""
         path, start_seconds, end_seconds, name = self.key()
         return recordable(path), start_seconds, end_seconds, name
+
+
+ALL_FILES = "its outputs would have the same names as those"
+ONE_FILE = "one of its outputs would have the same name as one"
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +190,8 @@ def tasks(videos: Iterable[Video], run: RunSettings) -> Iterator[Task]:
             if _is_duplicate(task, earlier):
                 continue
             task = Task(video, number, "", problem=OutputError(_name_conflict(earlier, video)))
+        elif (sharing := _sharing(task, named)) is not None:
+            task = Task(video, number, "", problem=OutputError(_name_conflict(sharing, video, ONE_FILE)))
         if is_in_shard:
             yield task
 
@@ -220,10 +227,16 @@ def _is_duplicate(task: Task, earlier: Video) -> bool:
     return identify(earlier.source, array_name=earlier.path).address == task.identity.address
 
 
-def _name_conflict(earlier: Video, video: Video) -> str:
+def _sharing(task: Task, named: Mapping[str, Video]) -> Video | None:
+    """Return a video of which one output would have the same name as one of the outputs of a task."""
+    names = names_sharing(task.name) if task.name else []
+    return next((named[name] for name in names if name in named), None)
+
+
+def _name_conflict(earlier: Video, video: Video, what: str = ALL_FILES) -> str:
     same = " (the URLs differ in their query or credentials)" if earlier.location == video.location else ""
     return (
-        f"its outputs would have the same names as those of {earlier.location}, which comes first{same}; give each "
+        f"{what} of {earlier.location}, which comes first{same}; give each "
         "video an id (a CSV with the columns path and id), mirror the input folders (--layout mirror --input-root "
         "DIR), or use a separate output_path"
     )
