@@ -22,6 +22,7 @@ from stores import delete, objects, put, s3
 from video_features import Features, OutputError, SettingsError, extract, iter_features, load_features, registry
 from video_features.features import Class, Prediction, Values
 from video_features.outputs.files import FileSink
+from video_features.outputs.folders import LocalFolder
 from video_features.outputs.formats import find_format
 from video_features.outputs.layout import Extras
 from video_features.outputs.provenance import OutputRecord
@@ -244,6 +245,32 @@ def test_names_that_contain_one_another_are_told_apart(tmp_path: Path) -> None:
             assert load_features(folder / f"{name}_{key}.npy").source == name
 
 
+def test_two_videos_never_share_a_file(tmp_path: Path, installed_families: None) -> None:
+    """`v_end_timestamps_ms.npy` would hold the end times of `v` and the start times of `v_end`."""
+    videos = [write_video(tmp_path / f"{name}.mp4", grey_levels(count)) for name, count in (("v", 3), ("v_end", 5))]
+    for order in (videos, videos[::-1]):
+        out = tmp_path / order[0].stem
+        found = list(extract(order, "colour", output_path=out, device="cpu"))
+        assert [outcome.status for outcome in found] == ["done", "failed"]
+        assert "would have the same name as one of" in found[1].reason and "id" in found[1].reason
+        for overwrite in (False, True):  # in a run of its own
+            (later,) = extract(order[1], "colour", output_path=out, device="cpu", overwrite=overwrite)
+            assert later.status == "failed" and f"{order[0].stem}_colour.json: give the video an id" in later.reason
+        assert load_features(out).source == str(order[0])
+
+
+def test_a_file_among_many_names_is_found_by_reading_one_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        save(tmp_path, "save_numpy", features_of("clip", f"video_{number}"), f"video_{number}")
+    read: list[str] = []
+    original = LocalFolder.read
+    monkeypatch.setattr(LocalFolder, "read", lambda folder, name: read.append(name) or original(folder, name))
+    assert load_features(tmp_path / "clip" / "ViT-B_32" / "video_3_fps.npy").source == "video_3"
+    assert read == ["video_3_clip.json"]
+
+
 def broken(folder: Path, how: str) -> Path:
     """Damage the outputs of `a`, and return the path to load."""
     file = folder / "a_clip.npy"
@@ -380,6 +407,17 @@ def test_a_moved_file_of_the_reference_tool_is_read_by_its_name(reference: Path)
         OutputError, match=r"a_clip\.npy: features cannot be read \(ValueError: 3 rows, but 2 timestamps\)"
     ):
         load_features(moved.with_name("a_clip.npy"))
+
+
+def test_the_times_of_a_video_whose_name_ends_with_end(tmp_path: Path) -> None:
+    folder = tmp_path / "resnet" / "resnet18"
+    folder.mkdir(parents=True)
+    for name, step in (("v", 40.0), ("v_end", 20.0)):
+        np.save(folder / f"{name}_resnet.npy", np.ones((ROWS, 4)))
+        np.save(folder / f"{name}_timestamps_ms.npy", np.arange(ROWS) * step)
+    found = {features.source: features.timestamps_ms.tolist() for features in iter_features(tmp_path)}
+    assert found == {"v": [0, 40, 80], "v_end": [0, 20, 40]}
+    assert load_features(folder / "v_end_timestamps_ms.npy").source == "v_end"
 
 
 def test_a_run_is_read_back(tmp_path: Path, installed_families: None) -> None:

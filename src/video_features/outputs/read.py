@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -165,9 +166,7 @@ def _output_of(folder: Folder, name: str) -> _Output:
     """Return the outputs to which a file belongs. Raises OutputError if there are none, or if they are unfinished."""
     where = shown(joined(folder.location, name))
     is_record = name.endswith(RECORD_SUFFIX)
-    for candidate in [name] if is_record else folder.names:
-        if not candidate.endswith(RECORD_SUFFIX) or not (is_record or _may_belong(name, candidate)):
-            continue
+    for candidate in [name] if is_record else _may_belong(name, folder.names):
         found = _record(folder, candidate)
         if found is None or name not in {candidate, *_files(*found)}:
             continue
@@ -185,10 +184,18 @@ def _output_of(folder: Folder, name: str) -> _Output:
     raise OutputError(f"{where}: not a file of saved features: expected {', '.join(suffixes)} or {RECORD_SUFFIX}")
 
 
-def _may_belong(name: str, record_name: str) -> bool:
-    """Whether a file may begin with the same name of a video as a record; the record itself need not be read."""
-    parts = record_name.split("_")
-    return any(name.startswith("_".join(parts[:count]) + "_") for count in range(1, len(parts)))
+def _may_belong(name: str, names: Iterable[str]) -> list[str]:
+    """Return the names of the records that begin with the same words as a file, words end at a `_`; likeliest first.
+
+    The records need not be read for this: there may be thousands with names such as `video_0001_clip.json`.
+    """
+
+    def words_in_common(record: str) -> int:
+        pairs = zip(name.split("_"), record.split("_"), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    records = (record for record in names if record.endswith(RECORD_SUFFIX) and words_in_common(record))
+    return sorted(records, key=words_in_common, reverse=True)
 
 
 def _record(folder: Folder, name: str) -> tuple[str, OutputRecord] | None:

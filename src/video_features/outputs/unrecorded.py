@@ -85,9 +85,18 @@ def unrecorded(folder: Folder, names: Collection[str], *, also: str = "") -> Ite
             if name.endswith(format.suffix) and not name.startswith("."):
                 stem, key = _split(name.removesuffix(format.suffix))
                 found.setdefault(stem, {})[key] = name
+        _reassign_times(found)
         for stem, files in sorted(found.items()):
             if not files.keys() & set(OURS):
                 yield from _of_video(folder, stem, format, files, also)
+
+
+def _reassign_times(found: dict[str, dict[str, str]]) -> None:
+    """Give `v_end_timestamps_ms.npy` to the video `v_end` if there is one, and not as end times to the video `v`."""
+    for stem, files in found.items():
+        others = found.get(f"{stem}_end", {})
+        if OURS[0] in files and others and not others.keys() & {*OURS, TIMES[1]}:
+            others[TIMES[1]] = files.pop(OURS[0])
 
 
 def _of_video(folder: Folder, stem: str, format: Format, files: dict[str, str], also: str) -> Iterator[Unrecorded]:
