@@ -17,7 +17,7 @@ from video_features import extract, registry
 from video_features.cli import config, reference
 from video_features.cli.extract import DEFAULTS
 from video_features.cli.main import cli
-from video_features.errors import SettingsError
+from video_features.errors import SettingsError, WriteError
 from video_features.settings import RunSettings
 from video_features.settings.config import UsedSettings, read_config
 
@@ -101,13 +101,17 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("feature: r21d\nfeature: clip\n", "feature is given more than once"),
         ("feature: r21d\nr21d: {step_size: 1, step_size: 2}\n", "r21d.step_size is given more than once"),
         ("feature: r21d\nr21d: &all {step_size: *all}\n", "a value is nested too deeply, or contains itself"),
-        ("[", "not a YAML file"),
+        ("[", "not a YAML file (line 1, column 2: expected the node content, but found '<stream end>')"),
+        (
+            "feature: r21d\na: s3://key:secret@b: c",
+            "not a YAML file (line 2, column 21: mapping values are not",
+        ),
         ("feature: r21d\nstack_size: many\n", "stack_size must be a whole number, got 'many'"),
     ],
 )
 def test_mistakes_in_a_file_are_explained(text: str, message: str, tmp_path: Path) -> None:
     found = run("extract", "--config", written(tmp_path / "run.yaml", text), tmp_path / "a.mp4")
-    assert found.exit_code == 2 and message in " ".join(found.stderr.split())
+    assert found.exit_code == 2 and message in " ".join(found.stderr.split()) and "secret" not in found.stderr
     missing = run("extract", f"--config={tmp_path / 'none.yaml'}", "a.mp4")
     assert missing.exit_code == 2 and "none.yaml: no such file" in " ".join(missing.stderr.split())
 
@@ -163,6 +167,14 @@ def test_what_a_run_used_gives_the_same_run(video: Path, tmp_path: Path, monkeyp
     more = written(elsewhere / "run.yaml", f"{file.read_text(encoding='utf-8')}paths: [{video}]\ndevice: cpu\n")
     assert outcome(run("extract", "--config", more, "--output-path", "other", "--extraction-fps", 10)) == "done"
     assert len(list(Path("other", "configs").iterdir())) == 1
+
+
+def test_a_file_that_cannot_be_written_hides_no_outcome(video: Path, tmp_path: Path) -> None:
+    written(tmp_path / "configs", "in the way")
+    outcomes = extract(video, "colour", output_path=tmp_path, device="cpu")
+    assert next(outcomes).status == "done"
+    with pytest.raises(WriteError, match=r"configs.*: cannot be written"):
+        next(outcomes)
 
 
 def test_no_file_is_written_where_nothing_runs(video: Path, tmp_path: Path) -> None:

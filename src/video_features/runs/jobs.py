@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engines.base import Observer
 from ..engines.choose import check_root, choose_executor, devices_of
-from ..errors import SettingsError, printable
+from ..errors import SettingsError, WriteError, printable
 from ..extraction import Extractor
 from ..features import Features, Outcome
 from ..locations import Location, shown
@@ -179,7 +179,11 @@ class Job:
         for outcome in schedule.outcomes(tasks(self.videos, run)):
             if not self._has_outcomes:
                 self._has_outcomes = True
-                self._keep_settings()
+                try:
+                    self._keep_settings()
+                except WriteError:
+                    yield outcome  # its reason may say more than the error
+                    raise
             if run.on_extraction == "print" and outcome.features is not None:
                 print_features(outcome.features)
             yield outcome

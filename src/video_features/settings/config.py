@@ -41,7 +41,7 @@ def read_config(file: str, where: str) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
         raise SettingsError(f"{where}: cannot be read ({reason})") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise SettingsError(f"{where}: not a YAML file ({in_one_line(error)})") from None
+        raise SettingsError(f"{where}: not a YAML file ({_why_not_yaml(error)})") from None
     except RecursionError:
         raise SettingsError(f"{where}: a value is nested too deeply, or contains itself") from None
     if read is None:
@@ -53,6 +53,12 @@ def read_config(file: str, where: str) -> dict[str, Any]:
     if read.pop("config", None) is not None:
         raise SettingsError(f"{where}: a file that names another config is not supported")
     return dict(_flattened(read, where))
+
+
+def _why_not_yaml(error: Exception) -> str:
+    """Return the line and the reason, without the part of the file that the error quotes: it may hold a password."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark and problem else in_one_line(error)
 
 
 def _decoded(content: bytes) -> str:
