@@ -409,6 +409,23 @@ def test_a_moved_file_of_the_reference_tool_is_read_by_its_name(reference: Path)
         load_features(moved.with_name("a_clip.npy"))
 
 
+def test_links_that_lead_in_a_circle_end(tmp_path: Path) -> None:
+    save(tmp_path / "one", "save_numpy", features_of("clip"))
+    (tmp_path / "two").mkdir()
+    (tmp_path / "one" / "clip" / "link").symlink_to(tmp_path / "two")
+    (tmp_path / "two" / "back").symlink_to(tmp_path / "one" / "clip")
+    (tmp_path / "one" / "itself").symlink_to(tmp_path / "one" / "itself")
+    assert len(list(iter_features(tmp_path / "one"))) == 1
+
+
+def test_files_that_hold_no_rows_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a_clip.pkl").write_bytes(pickle.dumps({"clip": 1}))
+    np.save(tmp_path / "b_clip.npy", np.array(3.0))
+    for name, message in (("a_clip.pkl", "expected a pickled array, found dict"), ("b_clip.npy", "an array of rows")):
+        with pytest.raises(OutputError, match=message):
+            load_features(tmp_path / name)
+
+
 def test_the_times_of_a_video_whose_name_ends_with_end(tmp_path: Path) -> None:
     folder = tmp_path / "resnet" / "resnet18"
     folder.mkdir(parents=True)

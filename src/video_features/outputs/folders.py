@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,25 +63,33 @@ def joined(folder: Location, name: str) -> Location:
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """A local folder. See `Folder`."""
+    """A local folder. See `Folder`.
+
+    entered: the real paths of the folders through which links led here
+    """
 
     location: Path
+    entered: frozenset[Path] = frozenset()
 
     def __reduce__(self) -> Any:
-        return type(self), (self.location,)  # another process lists the folder itself
+        return type(self), (self.location, self.entered)  # another process lists the folder itself
 
     @cached_property
     def names(self) -> list[str]:
-        return sorted(entry.name for entry in self._entries() if entry.is_file())
+        return sorted(entry.name for entry in self._entries() if _is(entry.is_file))
 
     def folders(self) -> list[Folder]:
-        entries = [entry for entry in self._entries() if entry.is_dir() and not entry.name.startswith(".")]
-        inside = (Path(entry) for entry in entries if not entry.is_symlink() or self._is_below(Path(entry)))
-        return [LocalFolder(path) for path in sorted(inside)]
+        entries = [entry for entry in self._entries() if _is(entry.is_dir) and not entry.name.startswith(".")]
+        return [self._inside(entry) for entry in sorted(entries, key=Path) if not self._leads_back(entry)]
 
-    def _is_below(self, link: Path) -> bool:
-        """Whether a link leads to a folder that does not contain this folder, so that following it ends."""
-        return link.resolve() not in (here := self.location.resolve(), *here.parents)
+    def _inside(self, entry: os.DirEntry[str]) -> LocalFolder:
+        entered = self.entered | {self.location.resolve()} if entry.is_symlink() else self.entered
+        return LocalFolder(Path(entry), entered)
+
+    def _leads_back(self, entry: os.DirEntry[str]) -> bool:
+        """Whether an entry is a link to a folder that contains this folder, so that following it would never end."""
+        here = self.location.resolve()
+        return entry.is_symlink() and Path(entry).resolve() in {here, *here.parents, *self.entered}
 
     def has(self, name: str) -> bool:
         return (self.location / name).is_file()
@@ -103,6 +112,14 @@ class LocalFolder:
                 return list(entries)
         except OSError as error:
             raise OutputError(f"{self.location}: {why_missing(self.location, error)}") from error
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Return `is_file()` or `is_dir()` of an entry; False for a link that leads nowhere."""
+    try:
+        return kind()
+    except OSError:  # a link to itself, or to a disk that is gone
+        return False
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class Unrecorded:
 
         values = Values({key: read(key) for key in self.files if key not in TIMES})
         shapes = {key: values.shape(key) for key in values}
+        if not all(shapes.values()):
+            raise ValueError("expected an array of rows, found a single number")
         rows = next(iter(shapes.values()))[0]
         start = end = np.full(rows, np.nan)
         if "timestamps_ms" in self.files:

@@ -30,6 +30,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 def load(file: IO[bytes]) -> npt.NDArray[np.generic]:
     array: npt.NDArray[np.generic] = _ArrayUnpickler(file).load()
+    if not isinstance(array, (np.ndarray, np.generic, int, float)):
+        raise pickle.UnpicklingError(f"expected a pickled array, found {type(array).__name__}")
     return array
 
 
