@@ -2,7 +2,7 @@
 
     python docs/images/make.py
 
-Needs the extra `demo`: pip install 'video_features[demo]'.
+Needs the extra `demo`: pip install "video_features[demo]".
 """
 
 from __future__ import annotations

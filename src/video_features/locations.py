@@ -141,13 +141,13 @@ def store_of(url: str, *, error: type[VideoFeaturesError]) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise error(f"{shown(url)}: a URL needs the extra: pip install 'video_features[remote]'") from None
+        raise error(f'{shown(url)}: a URL needs the extra: pip install "video_features[remote]"') from None
     url = re.sub(r"^\w+:", lambda scheme: scheme[0].lower(), url)  # as RFC 3986 asks; fsspec knows no HTTP://
     try:
         store, path = url_to_fs(re.sub(r"\s", "%20", url), **_web_options()) if is_web(url) else url_to_fs(url)
         return store, path
     except ImportError as cause:
-        extra = "for s3 and https: pip install 'video_features[remote]'"
+        extra = 'for s3 and https: pip install "video_features[remote]"'
         raise error(
             f"{shown(url)}: this kind of URL needs a package that is not installed ({in_one_line(cause)}); {extra}"
         ) from None

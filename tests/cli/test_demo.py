@@ -128,7 +128,7 @@ def test_missing_packages_are_named_in_one_line(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(demo, "PACKAGES", ["numpy", "no-such-package", "nor-this-one"])
     run = CliRunner().invoke(cli, ["demo", "--output-path", str(tmp_path / "out")])
     assert run.exit_code == 1 and not (tmp_path / "out").exists()
-    assert "the demo needs no-such-package, nor-this-one: pip install 'video_features[demo]'" in run.stderr
+    assert 'the demo needs no-such-package, nor-this-one: pip install "video_features[demo]"' in run.stderr
     assert run.stdout == "" and len(run.stderr.splitlines()) == 1
 
 

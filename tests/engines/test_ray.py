@@ -359,7 +359,7 @@ def test_ray_needs_its_extra(videos: list[Path], environment: Any, tmp_path: Pat
         return real(name, *given, **more)
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
-    with pytest.raises(SettingsError, match=r"engine=ray needs the extra: pip install 'video_features\[ray\]'"):
+    with pytest.raises(SettingsError, match=r'engine=ray needs the extra: pip install "video_features\[ray\]"'):
         list(extract(videos, "trouble", engine="ray", output_path=tmp_path / "out", device="cpu"))
 
 

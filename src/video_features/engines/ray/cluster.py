@@ -21,7 +21,7 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise SettingsError("engine=ray needs the extra: pip install 'video_features[ray]'") from None
+        raise SettingsError('engine=ray needs the extra: pip install "video_features[ray]"') from None
     return ray
 
 

@@ -59,7 +59,7 @@ def _opener(container: Container, identity: Identity) -> Callable[[IO[bytes]], P
             name, package = "a HEIC", "video_features[heif]"
     raise MediaError(
         f"{identity.location}: {name} picture of tiles, which FFmpeg does not put together: "
-        f"pip install '{package}', or convert the picture to PNG or JPEG"
+        f'pip install "{package}", or convert the picture to PNG or JPEG'
     )
 
 
