@@ -179,11 +179,7 @@ class Job:
         for outcome in schedule.outcomes(tasks(self.videos, run)):
             if not self._has_outcomes:
                 self._has_outcomes = True
-                try:
-                    self._keep_settings()
-                except WriteError:
-                    yield outcome  # its reason may say more than the error
-                    raise
+                self._keep_settings()
             if run.on_extraction == "print" and outcome.features is not None:
                 print_features(outcome.features)
             yield outcome
@@ -192,7 +188,10 @@ class Job:
         """Write the settings of this run beside its outputs, unless it repeats a part of other runs."""
         if self._ledger is not None and not self._run.retry_failed:
             by_feature = {extractor.feature: extractor.settings for extractor in self._bookkeeping.extractors}
-            self._ledger.keep_settings(UsedSettings(self._run, by_feature))
+            try:
+                self._ledger.keep_settings(UsedSettings(self._run, by_feature))
+            except WriteError as error:  # if nothing can be written at all, the outputs will say so
+                log.warning("%s; the settings of this run are not kept", error)
 
     def _listed(self, paths: Paths) -> list[Video]:
         videos = videos_of(paths, self._run.pattern, self._run.output_path)
