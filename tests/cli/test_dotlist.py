@@ -110,7 +110,7 @@ def test_parts_of_a_setting_may_be_nested(tmp_path: Path) -> None:
         ("output_path: ''\n", r"^config=.*c\.yml: output_path is empty"),
         ("modle_name: resnet18\n", "unknown key .* 'modle_name': did you mean model_name"),
         ("batch_size: many\n", "batch_size must be a whole number, got 'many'"),
-        (b"\xff\xfea\x00", "not a text file in UTF-8"),
+        (b"caf\xe9: 1\n", "not a text file in UTF-8"),
     ],
 )
 def test_a_configuration_file_that_cannot_be_used_is_explained(

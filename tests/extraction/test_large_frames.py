@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -71,13 +72,15 @@ def test_so_many_frames_wait_as_fit(
     def size_of(self: FrameArray, k: int) -> tuple[int, int]:
         nonlocal converted
         converted += 1  # the frame comes from the source
-        if converted > least + 1:
+        if converted >= least:
             enough.set()
         return HEIGHT, WIDTH
 
     def preprocess(rgb: Any) -> npt.NDArray[np.float32]:
         nonlocal preprocessed
-        enough.wait(PATIENCE_SECONDS if limit is None else 0.05)
+        enough.wait(PATIENCE_SECONDS)
+        if limit is not None:
+            time.sleep(0.05)  # more frames than fit would come now
         waiting.append(converted - preprocessed)
         preprocessed += 1
         return colour.mean_and_size(rgb)

@@ -188,7 +188,7 @@ def test_s3d_names_are_torchvisions_one_to_one_in_the_same_order() -> None:
         (
             "torchvision_video",
             {"model_name": "r3d"},
-            "unknown torchvision_video model_name 'r3d': did you mean s3d or r3d_18?",
+            "unknown torchvision_video model_name 'r3d': did you mean r3d_18 or r3d_18.KINETICS400_V1?",
         ),
         (
             "torchvision_video",
