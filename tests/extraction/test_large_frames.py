@@ -32,6 +32,12 @@ FRAME_BYTES = 16 * HEIGHT * WIDTH  # what a frame counts for: 1.92 MB
 PATIENCE_SECONDS = 30
 
 
+@pytest.fixture(autouse=True)
+def own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count from zero, whatever other tests in this process still hold."""
+    monkeypatch.setattr("video_features.runtimes.memory._memory", None)
+
+
 @pytest.fixture
 def frames() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.stack(list(grey_levels(COUNT, HEIGHT, WIDTH)))
