@@ -30,10 +30,10 @@ class Label:
 def confident_labels(predictions: Sequence[Prediction], threshold: float = CONFIDENT) -> list[Label]:
     """Return the most probable class where it reaches the threshold. Consecutive rows of one class are one label."""
     labels = []
-    for name, group in groupby(predictions, key=lambda row: _name(row) if _probability(row) >= threshold else None):
+    for name, group in groupby(predictions, key=lambda row: _name(row) if probability(row) >= threshold else None):
         rows = list(group)
         if name is not None:
-            labels.append(Label(name, max(map(_probability, rows)), rows[0].start_seconds, rows[-1].end_seconds))
+            labels.append(Label(name, max(map(probability, rows)), rows[0].start_seconds, rows[-1].end_seconds))
     return labels
 
 
@@ -45,7 +45,8 @@ def best_of_each(labels: Sequence[Label]) -> list[Label]:
     return sorted(best.values(), key=lambda label: label.start_seconds)
 
 
-def _probability(row: Prediction) -> float:
+def probability(row: Prediction) -> float:
+    """Return the probability of the most probable class of a row, 0 … 1."""
     return row.classes[0].probability
 
 

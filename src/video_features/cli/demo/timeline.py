@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...features import Prediction
-from .findings import Label, Similarity, confident_labels, similarity
+from .findings import Label, Similarity, confident_labels, probability, similarity
 from .motion import Flow, motion_in
 from .watch import Watched
 
@@ -65,7 +65,7 @@ def timeline(
     has_labels: bool,
 ) -> Timeline:
     """Put together what is known of a video. features: (T, D). predictions: one per frame"""
-    probabilities = np.array([row.classes[0].probability for row in predictions])
+    probabilities = np.array([probability(row) for row in predictions])
     return Timeline(
         path.name,
         watched,
